@@ -1,0 +1,2 @@
+//! The binary add: the only place with a terminal, a tracing subscriber and an exit code.
+fn main() {}

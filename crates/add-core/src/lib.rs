@@ -1,0 +1,1 @@
+//! A recipe in RON, read, checked and assembled into a trainer, a sampler or an evaluator.

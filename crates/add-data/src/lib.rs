@@ -1,0 +1,1 @@
+//! Samples: decoding with limits, augmentation, order and cursor, caches.

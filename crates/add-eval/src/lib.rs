@@ -1,0 +1,1 @@
+//! Evaluation in float64: Frechet and kernel distances, precision and recall, CLIP score.

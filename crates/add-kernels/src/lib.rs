@@ -1,0 +1,21 @@
+//! Operations where Burn's CPU path or its autodiff falls short.
+//!
+//! Each is one function over plain tensors, and one file. On the `flex` CPU device in f32 it runs a kernel of
+//! ours with its own backward pass; on every other device and number type it runs the same formula as pure
+//! Burn operations. Property tests hold the two to the same numbers.
+
+mod adamw;
+mod attention;
+mod conv2d;
+mod geglu;
+mod group_norm;
+mod layer_norm;
+mod linear;
+
+pub use adamw::{AdamWStep, adamw_step};
+pub use attention::attention;
+pub use conv2d::{ConvGeometry, conv2d};
+pub use geglu::geglu;
+pub use group_norm::{group_norm, group_norm_silu};
+pub use layer_norm::layer_norm;
+pub use linear::linear;

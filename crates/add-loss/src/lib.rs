@@ -1,0 +1,1 @@
+//! The equations of Adversarial Diffusion Distillation as pure functions over tensors.

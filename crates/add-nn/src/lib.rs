@@ -1,0 +1,1 @@
+//! The networks: UNet2DCondition, autoencoders, CLIP, ViT, MobileNetV2, InceptionV3.

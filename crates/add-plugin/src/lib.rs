@@ -1,0 +1,1 @@
+//! What a plugin author needs: tensor newtypes, every plugin trait, the registry.

@@ -1,0 +1,1 @@
+//! The alternating training step, EMA, clipping, checkpoint and resume, events.

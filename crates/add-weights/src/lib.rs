@@ -1,0 +1,1 @@
+//! Weights in and out: safetensors, key maps between namings, hub download, hostile-file limits.

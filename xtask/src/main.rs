@@ -1,0 +1,2 @@
+//! cargo xtask: the door to everything.
+fn main() {}
