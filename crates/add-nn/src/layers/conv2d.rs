@@ -1,0 +1,65 @@
+//! Two-dimensional convolution as a module, and nearest-neighbour enlargement.
+
+use add_kernels::ConvGeometry;
+use burn::{
+    module::{Module, Param},
+    tensor::{
+        Tensor,
+        module::interpolate,
+        ops::{InterpolateMode, InterpolateOptions},
+    },
+};
+
+use super::Init;
+
+/// A convolution over `[B, C, H, W]`.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[C_out, C_in / groups, k_h, k_w]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[C_out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Stride, padding and groups.
+    #[module(skip)]
+    pub geometry: ConvGeometry,
+}
+
+impl Conv2d {
+    /// A square kernel with a bias.
+    pub fn new(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, init: &Init) -> Self {
+        let bound = Self::bound(c_in, kernel, geometry);
+        let bias = Some(init.uniform("bias", [c_out], bound));
+        Self { bias, ..Self::without_bias(c_in, c_out, kernel, geometry, init) }
+    }
+
+    /// A square kernel without a bias.
+    pub fn without_bias(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, init: &Init) -> Self {
+        let bound = Self::bound(c_in, kernel, geometry);
+        let weight = init.uniform("weight", [c_out, c_in / geometry.groups, kernel, kernel], bound);
+        Self { weight, bias: None, geometry }
+    }
+
+    /// A 3x3 kernel that keeps the size.
+    pub fn same3(c_in: usize, c_out: usize, init: &Init) -> Self {
+        Self::new(c_in, c_out, 3, ConvGeometry::square(1, 1), init)
+    }
+
+    /// A 1x1 kernel.
+    pub fn pointwise(c_in: usize, c_out: usize, init: &Init) -> Self {
+        Self::new(c_in, c_out, 1, ConvGeometry::square(1, 0), init)
+    }
+
+    /// `[B, C_in, H, W]` to `[B, C_out, H', W']`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        add_kernels::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.geometry)
+    }
+
+    fn bound(c_in: usize, kernel: usize, geometry: ConvGeometry) -> f64 {
+        1.0 / ((c_in / geometry.groups * kernel * kernel) as f64).sqrt()
+    }
+}
+
+/// Nearest-neighbour resize of `[B, C, H, W]` to `size`; output row `i` shows input row `floor(i * H / H')`.
+pub fn resize_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    interpolate(x, InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size))
+}

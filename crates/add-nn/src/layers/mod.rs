@@ -1,0 +1,14 @@
+//! The layers that the networks share: modules that own weights in `PyTorch`'s layout and call `add-kernels`.
+
+mod attention;
+mod conv2d;
+mod init;
+mod linear;
+mod norm;
+
+pub use add_kernels::ConvGeometry;
+pub use attention::{Attention, join_heads, split_heads};
+pub use conv2d::{Conv2d, resize_nearest};
+pub use init::{Init, stream_of, unit};
+pub use linear::{Embedding, Linear};
+pub use norm::{GroupNorm, LayerNorm};

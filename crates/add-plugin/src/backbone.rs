@@ -1,0 +1,37 @@
+//! Family `Backbone`: the denoiser that student and teacher are made of.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::{Conditioning, Network, PluginError, Prediction, TextInfo, Timesteps, registry::Family};
+
+/// A denoiser's architecture, as the recipe states it.
+pub trait Backbone: Family {
+    /// What its input and output look like.
+    fn info(&self) -> BackboneInfo;
+
+    /// A freshly initialised network on `device`: trainable on an autodiff device, constant on a plain one.
+    ///
+    /// # Errors
+    /// When the architecture does not fit the text encoder, or contradicts itself.
+    fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError>;
+}
+
+/// What a backbone takes and gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackboneInfo {
+    /// Channels of its input and output.
+    pub channels: usize,
+    /// What its output means.
+    pub prediction: Prediction,
+    /// Height and width must be multiples of this.
+    pub multiple_of: usize,
+}
+
+/// A denoising network on a device.
+pub trait Denoiser: Network {
+    /// The raw prediction for `x_t: [B, C, H, W]` at `t`, of the same shape.
+    fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4>;
+
+    /// A constant copy on the plain device that shares the numbers.
+    fn frozen(&self) -> Box<dyn Denoiser>;
+}

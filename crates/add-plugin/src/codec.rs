@@ -1,0 +1,35 @@
+//! Family `Codec`: pixels to what the diffusion runs on, and back.
+
+use burn::tensor::Device;
+
+use crate::{Latents, Network, Pixels, PluginError, registry::Family};
+
+/// A codec, as the recipe states it.
+pub trait Codec: Family {
+    /// Channels and reduction of its latents.
+    fn info(&self) -> LatentInfo;
+
+    /// The network on `device`.
+    ///
+    /// # Errors
+    /// When its weights cannot be had.
+    fn init(&self, device: &Device) -> Result<Box<dyn Autoencoder>, PluginError>;
+}
+
+/// Shape of a codec's latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentInfo {
+    /// Channels.
+    pub channels: usize,
+    /// Pixels per latent in each direction.
+    pub reduction: usize,
+}
+
+/// A codec on a device; its weights are constants.
+pub trait Autoencoder: Network {
+    /// Pixels to scaled latents (the mode of the posterior, where there is one).
+    fn encode(&self, pixels: Pixels) -> Latents;
+
+    /// Scaled latents to pixels; gradients flow through.
+    fn decode(&self, latents: Latents) -> Pixels;
+}

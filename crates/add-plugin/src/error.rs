@@ -1,0 +1,35 @@
+//! What can go wrong while a plugin is built or used.
+
+use std::path::PathBuf;
+
+/// An error of a plugin; the text says what was expected, what was found and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// A field of the recipe has a value that the plugin cannot work with.
+    #[error("{field}: {problem}")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+        /// Expected and got.
+        problem: String,
+    },
+    /// Two parts of the recipe do not fit together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// A file is missing or cannot be read.
+    #[error("{path}: {problem}", path = path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A sample cannot be used.
+    #[error("sample {index}: {problem}")]
+    Sample {
+        /// Index in its split.
+        index: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+}

@@ -1,0 +1,33 @@
+//! Family `FeatureNetwork`: the frozen network `F` whose features the discriminator heads read.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::{Network, Pixels, PluginError, registry::Family};
+
+/// A feature network, as the recipe states it.
+pub trait FeatureNetwork: Family {
+    /// The network on `device`, with its weights.
+    ///
+    /// # Errors
+    /// When its weights cannot be had.
+    fn init(&self, device: &Device) -> Result<Box<dyn FeatureExtractor>, PluginError>;
+}
+
+/// A frozen feature network on a device; gradients flow to its input, never to its weights.
+pub trait FeatureExtractor: Network {
+    /// Name and channels of each hooked layer, in the order of [`features`](Self::features).
+    fn hooks(&self) -> Vec<(String, usize)>;
+
+    /// Side of the square input that it wants, in pixels.
+    fn input_size(&self) -> usize;
+
+    /// Width of [`embedding`](Self::embedding).
+    fn embedding_width(&self) -> usize;
+
+    /// One `[B, C, N]` per hook, for pictures that already have the side [`input_size`](Self::input_size).
+    /// The network's own normalisation of pixel values happens inside.
+    fn features(&self, pixels: Pixels) -> Vec<Tensor<3>>;
+
+    /// One vector per picture `[B, C]`, as `c_img` wants it (CLS, or the mean over the last hook's positions).
+    fn embedding(&self, pixels: Pixels) -> Tensor<2>;
+}

@@ -1,0 +1,138 @@
+//! Every network by the names of its parameters.
+//!
+//! Optimiser, EMA, checkpoints and exporters work on `(dotted path, flat tensor)` pairs, so that none of them
+//! knows a network. Any Burn module is a [`Network`] by itself.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{Gradients, Tensor},
+};
+
+/// A network by the names of its parameters; implemented for every Burn module.
+///
+/// Values pass as flat `[n]` tensors on the plain device; a path looks like `down_blocks.0.resnets.1.conv1.weight`.
+pub trait Network: Send {
+    /// Calls `f(path, shape, value)` for each parameter and buffer, in the order of the module's fields.
+    fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>));
+
+    /// Replaces each value by `f(path, shape, value)`; what was trainable stays so.
+    fn map_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>);
+
+    /// Takes this network's gradients out of `gradients`, by path; a parameter without one is left out.
+    fn take_gradients(&self, gradients: &mut Gradients) -> BTreeMap<String, Tensor<1>>;
+}
+
+/// A constant copy of a module on the plain device that shares the numbers.
+pub fn frozen<M: Module>(module: &M) -> M {
+    module.valid()
+}
+
+/// Number of values in all parameters and buffers.
+pub fn parameter_count<N: Network + ?Sized>(network: &N) -> usize {
+    let mut count = 0;
+    network.for_each_parameter(&mut |_, shape, _| count += shape.iter().product::<usize>());
+    count
+}
+
+impl<M: Module> Network for M {
+    fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>)) {
+        self.visit(&mut Each { path: Path::default(), f });
+    }
+
+    fn map_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) {
+        // Burn maps by value. The old module must be gone while `f` runs, or no buffer could be reused in place.
+        replace_with::replace_with_or_abort(self, |module| module.map(&mut Map { path: Path::default(), f }));
+    }
+
+    fn take_gradients(&self, gradients: &mut Gradients) -> BTreeMap<String, Tensor<1>> {
+        let mut take = Take { path: Path::default(), gradients, taken: BTreeMap::new() };
+        self.visit(&mut take);
+        take.taken
+    }
+}
+
+/// The names of the modules that are being visited.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn dotted(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+struct Each<'a> {
+    path: Path,
+    f: &'a mut dyn FnMut(&str, &[usize], Tensor<1>),
+}
+
+impl ModuleVisitor for Each<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = plain(param.val());
+        let shape = value.dims();
+        (self.f)(&self.path.dotted(), &shape, value.flatten(0, D - 1));
+    }
+}
+
+struct Map<'a> {
+    path: Path,
+    f: &'a mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>,
+}
+
+impl ModuleMapper for Map<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.path.dotted();
+        param.map(|tensor| {
+            let (device, trainable) = (tensor.device(), tensor.is_require_grad());
+            let value = plain(tensor);
+            let shape = value.dims();
+            let value = (self.f)(&path, &shape, value.flatten(0, D - 1)).reshape(shape);
+            if device.is_autodiff() { value.autodiff().set_require_grad(trainable) } else { value }
+        })
+    }
+}
+
+struct Take<'a> {
+    path: Path,
+    gradients: &'a mut Gradients,
+    taken: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Take<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad_remove(self.gradients) {
+            self.taken.insert(self.path.dotted(), gradient.flatten(0, D - 1));
+        }
+    }
+}
+
+/// The value without its tape.
+fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.is_autodiff() { tensor.inner() } else { tensor }
+}

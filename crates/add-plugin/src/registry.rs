@@ -1,0 +1,235 @@
+//! The registry: plugins by family and name, read natively from RON.
+//!
+//! A family is a trait; [`Entry`] is one plugin of it; [`Plugin`] is one plugin as a recipe names it.
+
+use std::{fmt, marker::PhantomData, ops::Deref};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeOwned, DeserializeSeed, EnumAccess, VariantAccess},
+};
+
+use crate::{
+    Backbone, Codec, DataSource, FeatureNetwork, Head, Metric, Sampler, Schedule, TextEncoder, Weighting,
+};
+
+/// What every plugin is: printable, shareable and writable as RON.
+pub trait Family: fmt::Debug + Send + Sync + erased_serde::Serialize {}
+
+impl<T: fmt::Debug + Send + Sync + erased_serde::Serialize> Family for T {}
+
+/// The name of a family, for messages and tables.
+pub trait FamilyName {
+    /// Such as `Weighting`.
+    const NAME: &'static str;
+}
+
+/// One plugin on its family's list.
+pub struct Entry<T: ?Sized + 'static> {
+    /// The name in a recipe: the struct's name.
+    pub name: &'static str,
+    /// Where it comes from: a paper's section, a library, a release.
+    pub source: &'static str,
+    read: fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Box<T>, erased_serde::Error>,
+}
+
+/// A plugin as a row of a table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Listing {
+    /// Family.
+    pub family: &'static str,
+    /// Name in a recipe.
+    pub name: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+}
+
+/// States a family: its list, its name, and the constructor of its entries. One line per family; a function
+/// cannot do it, since turning `Box<P>` into `Box<dyn Family>` needs the concrete trait.
+macro_rules! families {
+    ($($family:ident $constructor:ident),* $(,)?) => {
+        $(
+            inventory::collect!(Entry<dyn $family>);
+
+            impl FamilyName for dyn $family {
+                const NAME: &'static str = stringify!($family);
+            }
+
+            impl Entry<dyn $family> {
+                /// The entry of plugin `P`.
+                pub const fn $constructor<P: $family + DeserializeOwned + 'static>(
+                    name: &'static str,
+                    source: &'static str,
+                ) -> Self {
+                    Self { name, source, read: |d| Ok(Box::new(erased_serde::deserialize::<P>(d)?)) }
+                }
+            }
+        )*
+
+        /// Every linked plugin, sorted by family and name.
+        pub fn listings() -> Vec<Listing> {
+            let mut all = Vec::new();
+            $(all.extend(entries::<dyn $family>().map(|e| Listing {
+                family: <dyn $family>::NAME, name: e.name, source: e.source,
+            }));)*
+            all.sort();
+            all
+        }
+    };
+}
+
+families! {
+    Backbone backbone,
+    Codec codec,
+    DataSource data_source,
+    FeatureNetwork feature_network,
+    Head head,
+    Metric metric,
+    Sampler sampler,
+    Schedule schedule,
+    TextEncoder text_encoder,
+    Weighting weighting,
+}
+
+/// Plugins that two crates registered under one name; a binary refuses to start while there are any.
+pub fn duplicates() -> Vec<Listing> {
+    let all = listings();
+    let same = |pair: &[Listing]| (pair[0].family, pair[0].name) == (pair[1].family, pair[1].name);
+    all.windows(2).filter(|pair| same(pair)).map(|pair| pair[0].clone()).collect()
+}
+
+fn entries<T: ?Sized + 'static>() -> impl Iterator<Item = &'static Entry<T>>
+where
+    Entry<T>: inventory::Collect,
+{
+    inventory::iter::<Entry<T>>.into_iter()
+}
+
+/// One plugin as a recipe names it: `Exponential(power: 1.0)`.
+pub struct Plugin<T: ?Sized + 'static> {
+    name: &'static str,
+    plugin: Box<T>,
+}
+
+impl<T: ?Sized> Plugin<T> {
+    /// Its name in the recipe.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<T: ?Sized> Deref for Plugin<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.plugin
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Plugin<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plugin.fmt(f)
+    }
+}
+
+impl<T: ?Sized + erased_serde::Serialize> Serialize for Plugin<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_variant("Plugin", 0, self.name, &Erased(&*self.plugin))
+    }
+}
+
+struct Erased<'a, T: ?Sized>(&'a T);
+
+impl<T: ?Sized + erased_serde::Serialize> Serialize for Erased<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        erased_serde::serialize(self.0, serializer)
+    }
+}
+
+impl<'de, T: ?Sized + FamilyName + 'static> Deserialize<'de> for Plugin<T>
+where
+    Entry<T>: inventory::Collect,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_enum("Plugin", &[], ByName(PhantomData))
+    }
+}
+
+struct ByName<T: ?Sized>(PhantomData<T>);
+
+impl<'de, T: ?Sized + FamilyName + 'static> de::Visitor<'de> for ByName<T>
+where
+    Entry<T>: inventory::Collect,
+{
+    type Value = Plugin<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} such as `{}(…)`", T::NAME, known::<T>().first().unwrap_or(&"Name"))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Plugin<T>, A::Error> {
+        let (Identifier(name), body) = data.variant()?;
+        let entry = entries::<T>().find(|e| e.name == name).ok_or_else(|| de::Error::custom(unknown::<T>(&name)))?;
+        let plugin = body.newtype_variant_seed(Read(entry))?;
+        Ok(Plugin { name: entry.name, plugin })
+    }
+}
+
+fn known<T: ?Sized + 'static>() -> Vec<&'static str>
+where
+    Entry<T>: inventory::Collect,
+{
+    let mut known: Vec<_> = entries::<T>().map(|e| e.name).collect();
+    known.sort_unstable();
+    known
+}
+
+fn unknown<T: ?Sized + FamilyName + 'static>(name: &str) -> String
+where
+    Entry<T>: inventory::Collect,
+{
+    let known = known::<T>();
+    let nearest = known.iter().max_by(|a, b| {
+        let [a, b] = [a, b].map(|k| strsim::jaro_winkler(name, k));
+        a.total_cmp(&b)
+    });
+    let hint = match nearest {
+        Some(near) if strsim::jaro_winkler(name, near) > 0.7 => format!("; did you mean `{near}`?"),
+        _ => String::new(),
+    };
+    let family = T::NAME;
+    if known.is_empty() {
+        return format!("no {family} named `{name}`: this binary links no {family} at all");
+    }
+    format!("no {family} named `{name}`{hint} (linked: {})", known.join(", "))
+}
+
+struct Identifier(String);
+
+impl<'de> Deserialize<'de> for Identifier {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl de::Visitor<'_> for Name {
+            type Value = Identifier;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a plugin's name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Identifier, E> {
+                Ok(Identifier(name.to_owned()))
+            }
+        }
+        deserializer.deserialize_identifier(Name)
+    }
+}
+
+struct Read<T: ?Sized + 'static>(&'static Entry<T>);
+
+impl<'de, T: ?Sized> DeserializeSeed<'de> for Read<T> {
+    type Value = Box<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Box<T>, D::Error> {
+        (self.0.read)(&mut <dyn erased_serde::Deserializer<'_>>::erase(deserializer)).map_err(de::Error::custom)
+    }
+}

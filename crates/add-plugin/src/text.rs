@@ -1,0 +1,74 @@
+//! Family `TextEncoder`: captions to what a denoiser and a discriminator are conditioned on.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::{Network, PluginError, registry::Family};
+
+/// A text encoder, as the recipe states it.
+pub trait TextEncoder: Family {
+    /// The shapes it gives.
+    fn info(&self) -> TextInfo;
+
+    /// A freshly initialised network on `device`.
+    ///
+    /// # Errors
+    /// When its vocabulary cannot be read.
+    fn init(&self, seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError>;
+}
+
+/// Shapes of a text encoder's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextInfo {
+    /// Tokens per caption.
+    pub tokens: usize,
+    /// Width of a token's state.
+    pub width: usize,
+    /// Width of the pooled embedding.
+    pub pooled: usize,
+}
+
+/// A text encoder on a device.
+pub trait TextNetwork: Network {
+    /// Tokenizes and encodes; the empty caption is the unconditional one.
+    fn encode(&self, captions: &[String]) -> Conditioning;
+
+    /// A constant copy on the plain device that shares the numbers.
+    fn frozen(&self) -> Box<dyn TextNetwork>;
+}
+
+/// What a denoiser is told about the picture it should make.
+#[derive(Debug, Clone)]
+pub struct Conditioning {
+    /// Token states `[B, N, C]`.
+    pub tokens: Tensor<3>,
+    /// Pooled embedding `[B, P]`; it also conditions the discriminator (`c_text`).
+    pub pooled: Tensor<2>,
+}
+
+impl Conditioning {
+    /// This batch followed by `other`.
+    #[must_use]
+    pub fn cat(self, other: Self) -> Self {
+        Self {
+            tokens: Tensor::cat(vec![self.tokens, other.tokens], 0),
+            pooled: Tensor::cat(vec![self.pooled, other.pooled], 0),
+        }
+    }
+
+    /// A batch of one, `batch` times.
+    #[must_use]
+    pub fn repeat(&self, batch: usize) -> Self {
+        Self { tokens: self.tokens.clone().repeat_dim(0, batch), pooled: self.pooled.clone().repeat_dim(0, batch) }
+    }
+
+    /// Cut off from the tape that made it.
+    #[must_use]
+    pub fn inner(self) -> Self {
+        Self { tokens: self.tokens.inner(), pooled: self.pooled.inner() }
+    }
+
+    /// Samples in the batch.
+    pub fn batch(&self) -> usize {
+        self.tokens.dims()[0]
+    }
+}
