@@ -1,0 +1,103 @@
+//! CLIP score: agreement of pictures with their captions, in the three conventions in print.
+//!
+//! ```text
+//! cos_i = image_i . text_i / (|image_i| |text_i|)
+//! mean_cosine = mean cos_i                      ADD and Stable Diffusion tables (ViT-g-14: values near 0.3)
+//! torchmetrics = max(0, 100 mean cos_i)         the library's CLIPScore
+//! hessel = mean 2.5 max(0, cos_i)               Hessel et al. 2021, Eq. (1): clipped picture by picture
+//! ```
+//!
+//! Source: Hessel et al., "CLIPScore: a reference-free evaluation metric for image captioning", 2021.
+//! The number means nothing without the convention and the network; give both with it.
+
+use crate::{EvalError, FeatureSet};
+
+/// Cosine of each picture with its own caption, `[rows]`, each in `-1..=1`.
+///
+/// # Errors
+/// When the sets differ in width or rows, are empty, or hold a row of zeros.
+pub fn row_cosines(images: &FeatureSet, texts: &FeatureSet) -> Result<Vec<f64>, EvalError> {
+    EvalError::need_same_dim(images.dim(), texts.dim())?;
+    EvalError::need_rows("the CLIP score", 1, images.rows())?;
+    if images.rows() != texts.rows() {
+        return Err(EvalError::Length {
+            what: "caption features",
+            expected: images.values().len(),
+            got: texts.values().len(),
+        });
+    }
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    (images.iter().zip(texts).enumerate())
+        .map(|(row, (image, text))| {
+            let norms = dot(image, image).sqrt() * dot(text, text).sqrt();
+            if norms > 0.0 { Ok(dot(image, text) / norms) } else { Err(EvalError::ZeroNorm { row }) }
+        })
+        .collect()
+}
+
+/// The plain mean cosine, in `-1..=1`.
+///
+/// # Errors
+/// As [`row_cosines`].
+pub fn mean_cosine(images: &FeatureSet, texts: &FeatureSet) -> Result<f64, EvalError> {
+    row_cosines(images, texts).map(|cosines| mean(cosines.into_iter()))
+}
+
+/// `max(0, 100 mean cos)`, in `0..=100`.
+///
+/// # Errors
+/// As [`row_cosines`].
+pub fn clip_score_torchmetrics(images: &FeatureSet, texts: &FeatureSet) -> Result<f64, EvalError> {
+    Ok((100.0 * mean_cosine(images, texts)?).max(0.0))
+}
+
+/// `mean 2.5 max(0, cos)`, in `0..=2.5`.
+///
+/// # Errors
+/// As [`row_cosines`].
+pub fn clip_score_hessel(images: &FeatureSet, texts: &FeatureSet) -> Result<f64, EvalError> {
+    Ok(2.5 * mean(row_cosines(images, texts)?.into_iter().map(|cosine| cosine.max(0.0))))
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Fixture, assert_close};
+
+    #[test]
+    fn all_three_conventions_match_the_libraries() {
+        let fixture = Fixture::open("distances");
+        let (images, texts) = (fixture.set("clip.image"), fixture.set("clip.text"));
+        let cosines = row_cosines(&images, &texts).unwrap();
+        for (got, want) in cosines.iter().zip(fixture.f64s("clip.cos").1) {
+            assert_close(*got, want, 1e-13);
+        }
+        assert_close(mean_cosine(&images, &texts).unwrap(), fixture.scalar("clip.mean_cos"), 1e-13);
+        let library = fixture.scalar("clip.torchmetrics_100");
+        assert_close(clip_score_torchmetrics(&images, &texts).unwrap(), library, 1e-13);
+        assert_close(clip_score_hessel(&images, &texts).unwrap(), fixture.scalar("clip.hessel_2.5"), 1e-13);
+    }
+
+    #[test]
+    fn conventions_clip_a_disagreement_where_they_say() {
+        // Cosines 1 and -0.6.
+        let images = FeatureSet::new(2, vec![2.0, 0.0, 5.0, 0.0]).unwrap();
+        let texts = FeatureSet::new(2, vec![1.0, 0.0, -0.3, 0.4]).unwrap();
+        assert_close(mean_cosine(&images, &texts).unwrap(), 0.2, 1e-15);
+        assert_close(clip_score_torchmetrics(&images, &texts).unwrap(), 20.0, 1e-15);
+        assert_close(clip_score_hessel(&images, &texts).unwrap(), 1.25, 1e-15);
+        let against = FeatureSet::new(2, vec![-1.0, 0.0, -1.0, 0.0]).unwrap();
+        assert!(clip_score_torchmetrics(&images, &against).unwrap().abs() < f64::MIN_POSITIVE);
+    }
+
+    #[test]
+    fn a_row_of_zeros_is_an_error_with_its_place() {
+        let images = FeatureSet::new(2, vec![1.0, 0.0, 0.0, 0.0]).unwrap();
+        assert_eq!(mean_cosine(&images, &images), Err(EvalError::ZeroNorm { row: 1 }));
+    }
+}

@@ -1,0 +1,206 @@
+//! Kernel distance: the unbiased squared maximum mean discrepancy under a cubic polynomial kernel.
+//!
+//! ```text
+//! k(x, y) = (x . y / d + 1)^3
+//! MMD^2 = sum_{i != j} k(x_i, x_j) / (m (m - 1)) + sum_{i != j} k(y_i, y_j) / (n (n - 1))
+//!       - 2 sum_{i, j} k(x_i, y_j) / (m n)
+//! ```
+//!
+//! Where `d` is the width of the features. It is a U-statistic: unbiased, so it may come out below zero.
+//! Source: Binkowski et al., "Demystifying MMD GANs", 2018, section 4; Gretton et al., 2012, lemma 6.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use crate::rng::SplitMix64;
+use crate::{EvalError, FeatureSet};
+
+/// Rows of one block of kernel values; a block pair's products stay in cache.
+const BLOCK: usize = 256;
+
+/// The unbiased estimate over all rows of both sets.
+///
+/// # Errors
+/// When the widths differ or a set has fewer than two rows.
+pub fn kid(x: &FeatureSet, y: &FeatureSet) -> Result<f64, EvalError> {
+    check(x, y)?;
+    Ok(within(x) + within(y) - 2.0 * kernel_sum(x, y) / (x.rows() as f64 * y.rows() as f64))
+}
+
+/// How the subset form draws: the published values use 100 subsets of 1000 rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KidSubsets {
+    /// Number of subset pairs.
+    pub subsets: usize,
+    /// Rows drawn from each set, without replacement within a subset.
+    pub size: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Default for KidSubsets {
+    fn default() -> Self {
+        Self { subsets: 100, size: 1000, seed: 0 }
+    }
+}
+
+/// Mean and spread of the estimate over subsets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KidEstimate {
+    /// Mean over the subsets.
+    pub mean: f64,
+    /// Standard deviation over the subsets (divisor `subsets`, as the libraries print it).
+    pub std: f64,
+}
+
+/// The estimate averaged over seeded random subsets of both sets.
+///
+/// # Errors
+/// As [`kid`], and when the size is below two or above the rows of a set, or there are no subsets.
+pub fn kid_subsets(x: &FeatureSet, y: &FeatureSet, draw: KidSubsets) -> Result<KidEstimate, EvalError> {
+    check(x, y)?;
+    EvalError::need_range("number of subsets", 1, usize::MAX, draw.subsets)?;
+    EvalError::need_range("rows per subset", 2, x.rows().min(y.rows()), draw.size)?;
+    let mut rng = SplitMix64::new(draw.seed);
+    let mut pick = |set: &FeatureSet| {
+        let mut indices: Vec<usize> = (0..set.rows()).collect();
+        set.select(rng.choose(&mut indices, draw.size))
+    };
+    let values: Vec<f64> =
+        (0..draw.subsets).map(|_| kid(&pick(x), &pick(y))).collect::<Result<_, EvalError>>()?;
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+    Ok(KidEstimate { mean, std: variance.sqrt() })
+}
+
+fn check(x: &FeatureSet, y: &FeatureSet) -> Result<(), EvalError> {
+    EvalError::need_same_dim(x.dim(), y.dim())?;
+    EvalError::need_rows("the unbiased kernel distance", 2, x.rows().min(y.rows()))
+}
+
+fn kernel(dot: f64, dim: usize) -> f64 {
+    (dot / dim as f64 + 1.0).powi(3)
+}
+
+/// Mean of the kernel over the pairs of different rows of one set.
+fn within(set: &FeatureSet) -> f64 {
+    let diagonal: f64 =
+        set.iter().map(|row| kernel(row.iter().map(|value| value * value).sum(), set.dim())).sum();
+    let rows = set.rows() as f64;
+    (kernel_sum(set, set) - diagonal) / (rows * (rows - 1.0))
+}
+
+/// Sum of the kernel over all pairs of rows; block sums join in a fixed order, so threads do not change it.
+fn kernel_sum(x: &FeatureSet, y: &FeatureSet) -> f64 {
+    let dim = x.dim();
+    let blocks: Vec<f64> = x
+        .values()
+        .par_chunks(BLOCK * dim)
+        .map(|left| {
+            let mut products = vec![0.0; BLOCK * BLOCK];
+            let left = MatRef::from_row_major_slice(left, left.len() / dim, dim);
+            let mut sum = 0.0;
+            for right in y.values().chunks(BLOCK * dim) {
+                let right = MatRef::from_row_major_slice(right, right.len() / dim, dim);
+                let products = &mut products[..left.nrows() * right.nrows()];
+                let out = MatMut::from_row_major_slice_mut(products, left.nrows(), right.nrows());
+                matmul(out, Accum::Replace, left, right.transpose(), 1.0, Par::Seq);
+                sum += products.iter().map(|&dot| kernel(dot, dim)).sum::<f64>();
+            }
+            sum
+        })
+        .collect();
+    blocks.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Fixture, assert_close};
+    use proptest::prelude::*;
+
+    #[test]
+    fn values_match_the_libraries() {
+        let fixture = Fixture::open("distances");
+        for key in ["plain.own", "same.own", "same.torch_fidelity", "same.torchmetrics", "shifted.own"]
+            .into_iter()
+            .chain(["shifted.torch_fidelity", "shifted.torchmetrics", "fewer_than_dims.own"])
+        {
+            let case = key.split('.').next().unwrap();
+            let set = |side| fixture.set(&format!("fid.{case}.{side}"));
+            assert_close(kid(&set("x"), &set("y")).unwrap(), fixture.scalar(&format!("kid.{key}")), 1e-12);
+        }
+    }
+
+    #[test]
+    fn two_rows_each_give_the_hand_computed_value() {
+        // d = 1: k(x, y) = (x y + 1)^3. Within x: k(1, 2) = 27; within y: k(0, 1) = 1;
+        // between: k(1,0) + k(1,1) + k(2,0) + k(2,1) = 1 + 8 + 1 + 27 = 37, its mean 9.25.
+        let set = |values: &[f64]| FeatureSet::new(1, values.to_vec()).unwrap();
+        assert_close(kid(&set(&[1.0, 2.0]), &set(&[0.0, 1.0])).unwrap(), 27.0 + 1.0 - 18.5, 1e-15);
+    }
+
+    /// What makes a U-statistic unbiased: the mean over all subsets of a size is the estimate on the whole.
+    #[test]
+    fn the_mean_over_all_subsets_is_the_full_estimate() {
+        let mut rng = SplitMix64::new(5);
+        let (x, y) = (rng.normal_set(7, 3), rng.normal_set(6, 3));
+        let without = |set: &FeatureSet, out: usize| {
+            set.select(&(0..set.rows()).filter(|&row| row != out).collect::<Vec<_>>())
+        };
+        let mut sum = 0.0;
+        for i in 0..7 {
+            for j in 0..6 {
+                sum += kid(&without(&x, i), &without(&y, j)).unwrap();
+            }
+        }
+        assert_close(sum / 42.0, kid(&x, &y).unwrap(), 1e-12);
+    }
+
+    #[test]
+    fn sets_of_one_distribution_average_to_zero() {
+        let mut rng = SplitMix64::new(11);
+        let draws: Vec<f64> =
+            (0..2000).map(|_| kid(&rng.normal_set(12, 4), &rng.normal_set(9, 4)).unwrap()).collect();
+        let mean = draws.iter().sum::<f64>() / 2000.0;
+        let std = (draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 1999.0).sqrt();
+        let standard_error = std / 2000f64.sqrt();
+        // The biased form (divisors m^2, n^2) would sit at about +0.5, tens of standard errors away.
+        assert!(mean.abs() < 3.5 * standard_error, "mean {mean}, standard error {standard_error}");
+        assert!(draws.iter().any(|&d| d < 0.0));
+    }
+
+    #[test]
+    fn subsets_are_reproducible_and_near_the_full_estimate() {
+        let mut rng = SplitMix64::new(2);
+        let (x, y) = (rng.normal_set(300, 4), rng.normal_set(310, 4));
+        let shifted = FeatureSet::new(4, y.values().iter().map(|v| v + 0.8).collect()).unwrap();
+        let draw = KidSubsets { subsets: 50, size: 100, seed: 9 };
+        let estimate = kid_subsets(&x, &shifted, draw).unwrap();
+        assert_eq!(estimate, kid_subsets(&x, &shifted, draw).unwrap());
+        assert_ne!(estimate, kid_subsets(&x, &shifted, KidSubsets { seed: 10, ..draw }).unwrap());
+        let full = kid(&x, &shifted).unwrap();
+        assert!((estimate.mean - full).abs() < 0.1 * full, "{estimate:?} {full}");
+        // A subset as large as the set is the set, whatever its order.
+        let (x, y) = (x.select(&(0..50).collect::<Vec<_>>()), y.select(&(0..50).collect::<Vec<_>>()));
+        let whole = kid_subsets(&x, &y, KidSubsets { subsets: 3, size: 50, seed: 0 }).unwrap();
+        assert!((whole.mean - kid(&x, &y).unwrap()).abs() < 1e-11 && whole.std < 1e-11);
+        let too_large = KidSubsets { subsets: 3, size: 51, seed: 0 };
+        assert!(matches!(kid_subsets(&x, &y, too_large), Err(EvalError::OutOfRange { got: 51, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn neither_order_nor_side_matters(seed: u64, rows in 2usize..20, dim in 1usize..8) {
+            let mut rng = SplitMix64::new(seed);
+            let (x, y) = (rng.normal_set(rows, dim), rng.normal_set(rows + 1, dim));
+            let mut order: Vec<usize> = (0..rows).collect();
+            rng.choose(&mut order, rows);
+            let plain = kid(&x, &y).unwrap();
+            let scale = 1.0 + within(&x).abs() + within(&y).abs();
+            prop_assert!((plain - kid(&x.select(&order), &y).unwrap()).abs() < 1e-12 * scale);
+            prop_assert!((plain - kid(&y, &x).unwrap()).abs() < 1e-12 * scale);
+        }
+    }
+}

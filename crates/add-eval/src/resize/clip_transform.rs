@@ -1,0 +1,143 @@
+//! CLIP's evaluation transform: PIL bicubic of the shorter side, centre crop, normalisation.
+//!
+//! ```text
+//! 8-bit pass: out = clip8((2^21 + sum_p round(2^22 w_p) in[p]) >> 22), rows first, then columns
+//! value = (pixel / 255 - mean) / std
+//! ```
+//!
+//! PIL resizes 8-bit pictures in fixed point and rounds to 8 bits between the two passes, so this path is integer
+//! arithmetic all through. Source: Pillow's `Resample.c`; `open_clip`'s `image_transform` (shortest side, torchvision
+//! `Resize` and `CenterCrop`); mean and std of Radford et al., "Learning transferable visual models", 2021.
+
+use super::bicubic::bicubic_taps;
+use super::{Taps, check_shape};
+use crate::EvalError;
+
+/// Mean of CLIP's training pictures, RGB in `0..=1`.
+pub const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+/// Standard deviation of CLIP's training pictures, RGB in `0..=1`.
+pub const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+
+const CHANNELS: usize = 3;
+/// Fraction bits of PIL's 8-bit filter weights.
+const PRECISION: u32 = 22;
+
+/// An RGB picture `[height, width, 3]` to the network's input `[3, size, size]`.
+///
+/// # Errors
+/// When a side is zero or `pixels` does not fill the shape.
+pub fn clip_transform(
+    pixels: &[u8],
+    height: usize,
+    width: usize,
+    size: usize,
+) -> Result<Vec<f32>, EvalError> {
+    check_shape(height, width, CHANNELS, pixels.len())?;
+    EvalError::need_range("output size", 1, usize::MAX, size)?;
+    // torchvision's Resize: the longer side is cut to an integer, not rounded.
+    let longer = |long: usize, short: usize| size * long / short;
+    let (new_height, new_width) =
+        if height <= width { (size, longer(width, height)) } else { (longer(height, width), size) };
+    let wide = resize_rows(pixels, width, &bicubic_taps(width, new_width));
+    let tall = resize_columns(&wide, new_width, &bicubic_taps(height, new_height));
+
+    let (top, left) = (crop_offset(new_height, size), crop_offset(new_width, size));
+    let mut values = Vec::with_capacity(CHANNELS * size * size);
+    for channel in 0..CHANNELS {
+        for row in top..top + size {
+            for column in left..left + size {
+                let pixel = f64::from(tall[(row * new_width + column) * CHANNELS + channel]);
+                values.push(((pixel / 255.0 - CLIP_MEAN[channel]) / CLIP_STD[channel]) as f32);
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// Python's `round((from - to) / 2)`: halves go to the even number.
+fn crop_offset(from: usize, to: usize) -> usize {
+    ((from - to) as f64 / 2.0).round_ties_even() as usize
+}
+
+fn resize_rows(pixels: &[u8], width: usize, columns: &[Taps]) -> Vec<u8> {
+    let fixed = fixed_point(columns);
+    let mut out = Vec::with_capacity(pixels.len() / width * columns.len());
+    for line in pixels.chunks_exact(width * CHANNELS) {
+        for (taps, weights) in columns.iter().zip(&fixed) {
+            for channel in 0..CHANNELS {
+                out.push(filter(weights, line[taps.first * CHANNELS + channel..].iter().step_by(CHANNELS)));
+            }
+        }
+    }
+    out
+}
+
+fn resize_columns(pixels: &[u8], width: usize, rows: &[Taps]) -> Vec<u8> {
+    let stride = width * CHANNELS;
+    let mut out = Vec::with_capacity(rows.len() * stride);
+    for (taps, weights) in rows.iter().zip(&fixed_point(rows)) {
+        for column in 0..stride {
+            out.push(filter(weights, pixels[taps.first * stride + column..].iter().step_by(stride)));
+        }
+    }
+    out
+}
+
+/// Weights times `2^22`, rounded half away from zero.
+fn fixed_point(taps: &[Taps]) -> Vec<Vec<i64>> {
+    let scale = f64::from(1u32 << PRECISION);
+    taps.iter()
+        .map(|taps| taps.weights.iter().map(|weight| (weight * scale).round() as i64).collect())
+        .collect()
+}
+
+fn filter<'a>(weights: &[i64], inputs: impl Iterator<Item = &'a u8>) -> u8 {
+    let sum: i64 = weights.iter().zip(inputs).map(|(weight, &input)| weight * i64::from(input)).sum();
+    ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+
+    use super::*;
+    use crate::fixture::Fixture;
+
+    fn transformed(fixture: &Fixture, case: usize, size: usize) -> Vec<f32> {
+        let (shape, bytes) = fixture.bytes(&format!("resize.{case}.in"), Dtype::U8);
+        clip_transform(&bytes, shape[0], shape[1], size).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_near(got: &[f32], want: &[f32]) {
+        assert_eq!(got.len(), want.len());
+        let worst = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // One 8-bit level is 0.0146: this is equality of the pixels and float32 rounding after them.
+        assert!(worst < 1e-6, "off by {worst}");
+    }
+
+    #[test]
+    fn pixels_match_open_clip_exactly() {
+        let fixture = Fixture::open("resize");
+        assert_near(&transformed(&fixture, 1, 56), &fixture.f32s("clip_pre.1.56").1);
+        // The 224 reference keeps every 7th row and column.
+        let full = transformed(&fixture, 2, 224);
+        let kept: Vec<f32> = (0..3 * 224 * 224)
+            .filter(|at| at / 224 % 224 % 7 == 0 && at % 224 % 7 == 0)
+            .map(|at| full[at])
+            .collect();
+        assert_near(&kept, &fixture.f32s("clip_pre.2.224_every7").1);
+    }
+
+    #[test]
+    fn a_white_picture_is_the_normalised_one() {
+        let out = clip_transform(&[255; 5 * 8 * 3], 5, 8, 4).unwrap();
+        assert_eq!(out.len(), 3 * 4 * 4);
+        for (at, value) in out.iter().enumerate() {
+            let channel = at / 16;
+            assert!((f64::from(*value) - (1.0 - CLIP_MEAN[channel]) / CLIP_STD[channel]).abs() < 1e-6);
+        }
+        assert!(clip_transform(&[0; 5], 5, 8, 4).is_err());
+        assert!(clip_transform(&[0; 120], 5, 8, 0).is_err());
+    }
+}
