@@ -2,6 +2,7 @@
 #![deny(unused_crate_dependencies)]
 
 use backbones as _;
+use build_features as _;
 use codecs as _;
 use data as _;
 use features as _;

@@ -1,0 +1,3 @@
+//! Empty: it exists so that the build dependencies, and with them their features, are used.
+
+fn main() {}
