@@ -1,0 +1,97 @@
+//! The timestep embedding: sinusoids of the timestep, then two linear layers.
+//!
+//! `emb_i = cos(t f_i), emb_{half + i} = sin(t f_i)` with `f_i = 10000^(-i / (half - shift))`, sine first unless
+//! flipped. Vaswani et al. 2017, Ho et al. 2020, as in diffusers' `get_timestep_embedding`.
+
+use burn::{
+    module::Module,
+    tensor::{DType, FloatDType, Tensor, TensorData, activation::silu},
+};
+
+use crate::layers::{Init, Linear};
+
+/// Frequencies and order of a sinusoidal embedding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sinusoids {
+    /// Width of the embedding, even.
+    pub channels: usize,
+    /// Cosine before sine.
+    pub flip_sin_to_cos: bool,
+    /// Subtracted from the number of frequencies.
+    pub freq_shift: f64,
+}
+
+impl Sinusoids {
+    /// `t: [B]` to `[B, channels]`, of the same number type.
+    ///
+    /// diffusers computes the angles in f32 whatever the network's type is; at t = 999 their rounding is
+    /// 6e-5, so half-precision networks need this step in f32. Only an f64 `t` is taken at its word.
+    pub fn embed(self, t: Tensor<1>) -> Tensor<2> {
+        let dtype = t.dtype();
+        let half = self.channels / 2;
+        let (wide, frequencies) = if dtype == DType::F64 {
+            let step = -(10_000_f64.ln()) / (half as f64 - self.freq_shift);
+            (DType::F64, TensorData::from((0..half).map(|i| (i as f64 * step).exp()).collect::<Vec<_>>().as_slice()))
+        } else {
+            // The order of the f32 roundings is diffusers': product, quotient, exponential.
+            let log = -(10_000_f64.ln()) as f32;
+            let divisor = (half as f64 - self.freq_shift) as f32;
+            let all = (0..half).map(|i| (log * i as f32 / divisor).exp()).collect::<Vec<_>>();
+            (DType::F32, TensorData::from(all.as_slice()))
+        };
+        let frequencies = Tensor::<1>::from_data(frequencies, (&t.device(), wide));
+        let t = t.cast(float(wide));
+        let angles = t.unsqueeze_dim::<2>(1).mul(frequencies.unsqueeze());
+        let (sin, cos) = (angles.clone().sin(), angles.cos());
+        let halves = if self.flip_sin_to_cos { vec![cos, sin] } else { vec![sin, cos] };
+        Tensor::cat(halves, 1).cast(float(dtype))
+    }
+}
+
+fn float(dtype: DType) -> FloatDType {
+    dtype.into()
+}
+
+/// `linear_2(silu(linear_1(x)))`.
+#[derive(Module, Debug)]
+pub struct TimestepEmbedding {
+    linear_1: Linear,
+    linear_2: Linear,
+}
+
+impl TimestepEmbedding {
+    /// From `channels` to `width`.
+    pub fn new(channels: usize, width: usize, init: &Init) -> Self {
+        Self {
+            linear_1: Linear::new(channels, width, &init.at("linear_1")),
+            linear_2: Linear::new(width, width, &init.at("linear_2")),
+        }
+    }
+
+    /// `[B, channels]` to `[B, width]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.linear_2.forward_rows(silu(self.linear_1.forward_rows(x)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn embedding_holds_cosine_and_sine_of_falling_frequencies() {
+        let t = Tensor::<1>::from_data([2.0_f32], &Device::flex());
+        let sinusoids = Sinusoids { channels: 4, flip_sin_to_cos: true, freq_shift: 0.0 };
+        let flipped: Vec<f32> = sinusoids.embed(t.clone()).into_data().to_vec().expect("f32");
+        // Frequencies 1 and 1/100.
+        let expected = [2.0_f32.cos(), 0.02_f32.cos(), 2.0_f32.sin(), 0.02_f32.sin()];
+        for (got, want) in flipped.iter().zip(expected) {
+            assert!((got - want).abs() < 1e-6, "{flipped:?}");
+        }
+        let plain = Sinusoids { flip_sin_to_cos: false, ..sinusoids }.embed(t);
+        let plain: Vec<f32> = plain.into_data().to_vec().expect("f32");
+        assert_eq!(plain[..2], flipped[2..]);
+    }
+}

@@ -1,0 +1,100 @@
+//! What can be wrong with a file of weights.
+
+use std::{fmt, io, path::PathBuf};
+
+/// Every failure of this crate, with the file it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The operating system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The header or the offsets are damaged, or beyond the limits.
+    #[error("{path} is not a usable safetensors file: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A tensor that was asked for is not in the file.
+    #[error("{path} holds no tensor `{name}`")]
+    NoSuchTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor's number type cannot serve.
+    #[error("{path}, tensor `{name}`: expected {expected}, found {found}")]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The types that would serve.
+        expected: &'static str,
+        /// The type in the file.
+        found: String,
+    },
+    /// A NaN or an infinity.
+    #[error("{path}, tensor `{name}`: value {index} is {value}, expected a finite number")]
+    NonFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Position among the tensor's values.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
+    /// The file does not fit the network.
+    #[error("{path} does not fit the network: {mismatch}")]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// All differences.
+        mismatch: Mismatch,
+    },
+}
+
+/// All differences between the tensors of a file and the parameters of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Names that the network needs and the file lacks.
+    pub missing: Vec<String>,
+    /// Names in the file that the network has no place for.
+    pub unexpected: Vec<String>,
+    /// Name, the network's shape, the file's shape.
+    pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl Mismatch {
+    /// Whether everything fits.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// As many of each kind as a reader wants to see.
+        const SHOWN: usize = 8;
+        let names = |f: &mut fmt::Formatter<'_>, kind: &str, all: &[String]| {
+            if all.is_empty() {
+                return Ok(());
+            }
+            let more = if all.len() > SHOWN { ", ..." } else { "" };
+            write!(f, "\n  {} {kind}: {}{more}", all.len(), all[..all.len().min(SHOWN)].join(", "))
+        };
+        names(f, "missing", &self.missing)?;
+        names(f, "unexpected", &self.unexpected)?;
+        let shapes = self.misshaped.iter().map(|(n, want, got)| format!("{n} expected {want:?} found {got:?}"));
+        names(f, "mis-shaped", &shapes.collect::<Vec<_>>())
+    }
+}

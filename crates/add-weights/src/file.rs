@@ -1,0 +1,225 @@
+//! A safetensors file, mapped into memory, its header parsed once and checked against the limits for files
+//! of unknown origin.
+//!
+//! The `safetensors` crate checks offsets and sizes; it accepts repeated names, any header size and NaN, so
+//! those are checked here.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors};
+use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use crate::error::WeightsError;
+
+/// Largest accepted header, in bytes. SDXL's is 0.2 MiB.
+pub const MAX_HEADER_BYTES: u64 = 16 << 20;
+/// Most tensors in one file. SDXL's single file has 2,515.
+pub const MAX_TENSORS: usize = 20_000;
+
+/// An open file of weights.
+pub struct WeightsFile {
+    path: PathBuf,
+    bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
+    tensors: BTreeMap<String, TensorInfo>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// Type, shape and place of one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Number type in the file.
+    pub dtype: Dtype,
+    /// Sizes of the dimensions; empty for a scalar.
+    pub shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+impl WeightsFile {
+    /// Opens and checks a file. Its values are read only when asked for.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or is beyond the limits.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref().to_path_buf();
+        let io_error = |source| WeightsError::Io { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(io_error)?;
+        let length = file.metadata().map_err(io_error)?.len();
+        // Before mapping: a folder or an empty file is no reason for a cryptic mapping error.
+        let mut prefix = [0; 8];
+        file.read_exact(&mut prefix).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => malformed(&path, format!("expected at least 8 bytes, found {length}")),
+            _ => io_error(source),
+        })?;
+        #[expect(unsafe_code, reason = "a map of a file that others may change is unsafe by nature")]
+        // SAFETY: the bytes are only ever read as numbers, for which every bit pattern is valid. A file that
+        // another process cuts short while it is being read ends this process, as for every mapped reader.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error)?;
+        Self::parse(path, Box::new(map))
+    }
+
+    /// Reads weights that are part of the program; `name` stands for the path in errors.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or beyond the limits.
+    pub fn from_bytes(name: &str, bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self, WeightsError> {
+        Self::parse(PathBuf::from(name), Box::new(bytes))
+    }
+
+    fn parse(path: PathBuf, bytes: Box<dyn AsRef<[u8]> + Send + Sync>) -> Result<Self, WeightsError> {
+        let all = (*bytes).as_ref();
+        let header = header(all).map_err(|reason| malformed(&path, reason))?;
+        check_names(header).map_err(|reason| malformed(&path, format!("header: {reason}")))?;
+        let (_, parsed) = SafeTensors::read_metadata(all).map_err(|error| malformed(&path, error.to_string()))?;
+        let start = 8 + header.len();
+        let mut tensors = BTreeMap::new();
+        for (name, info) in parsed.tensors() {
+            let (dtype, shape) = (info.dtype, info.shape.clone());
+            let range = start + info.data_offsets.0..start + info.data_offsets.1;
+            tensors.insert(name, TensorInfo { dtype, shape, range });
+        }
+        let metadata = parsed.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(Self { path, bytes, tensors, metadata })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The free text fields of the header.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// All tensors by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// One tensor's type and shape.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn info(&self, name: &str) -> Result<&TensorInfo, WeightsError> {
+        let missing = || WeightsError::NoSuchTensor { path: self.path.clone(), name: name.to_owned() };
+        self.tensors.get(name).ok_or_else(missing)
+    }
+
+    /// One tensor's bytes, little-endian.
+    pub(crate) fn bytes_of(&self, info: &TensorInfo) -> &[u8] {
+        &(*self.bytes).as_ref()[info.range.clone()]
+    }
+}
+
+impl fmt::Debug for WeightsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightsFile").field("path", &self.path).field("tensors", &self.tensors.len()).finish()
+    }
+}
+
+fn malformed(path: &Path, reason: impl Into<String>) -> WeightsError {
+    WeightsError::Malformed { path: path.to_path_buf(), reason: reason.into() }
+}
+
+/// The header's JSON text.
+fn header(all: &[u8]) -> Result<&[u8], String> {
+    let prefix = all.first_chunk().ok_or_else(|| format!("expected at least 8 bytes, found {}", all.len()))?;
+    let length = u64::from_le_bytes(*prefix);
+    if length > MAX_HEADER_BYTES {
+        return Err(format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}"));
+    }
+    let rest = &all[8..];
+    rest.get(..length as usize).ok_or_else(|| format!("expected {length} bytes of header, found {}", rest.len()))
+}
+
+/// Reads the names alone, so that a hostile header is refused before anything of its size is built.
+fn check_names(header: &[u8]) -> Result<(), serde_json::Error> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of tensor names")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let mut seen = HashSet::new();
+            while let Some(name) = map.next_key::<String>()? {
+                map.next_value::<IgnoredAny>()?;
+                if seen.len() > MAX_TENSORS {
+                    return Err(A::Error::custom(format!("expected at most {MAX_TENSORS} tensors, found more")));
+                }
+                if let Some(name) = seen.replace(name) {
+                    return Err(A::Error::custom(format!("expected unique names, found `{name}` twice")));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut json = serde_json::Deserializer::from_slice(header);
+    json.deserialize_map(Names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(vec![0; data]);
+        bytes
+    }
+
+    fn refusal(bytes: Vec<u8>) -> String {
+        WeightsFile::from_bytes("test", bytes).expect_err("a hostile file").to_string()
+    }
+
+    fn entry(name: &str, shape: &str, from: usize, to: usize) -> String {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    }
+
+    #[test]
+    fn a_sound_file_opens() {
+        let header = format!(r#"{{"__metadata__":{{"a":"b"}},{}}}"#, entry("x", "[2,1]", 0, 8));
+        let file = WeightsFile::from_bytes("test", file(&header, 8)).expect("sound");
+        assert_eq!(file.info("x").expect("there").shape, [2, 1]);
+        assert_eq!(file.metadata()["a"], "b");
+        assert!(matches!(file.info("y"), Err(WeightsError::NoSuchTensor { .. })));
+    }
+
+    #[test]
+    fn hostile_headers_are_refused_with_their_reason() {
+        assert!(refusal(vec![1, 2, 3]).contains("at least 8 bytes"));
+        assert!(refusal(u64::MAX.to_le_bytes().to_vec()).contains("at most 16777216 bytes"));
+        assert!(refusal(1000_u64.to_le_bytes().to_vec()).contains("1000 bytes of header"));
+        assert!(refusal(file("[]", 0)).contains("map of tensor names"));
+        assert!(refusal(file("{\"a\":", 0)).contains("EOF"));
+        let twice = format!("{{{},{}}}", entry("x", "[1]", 0, 4), entry("x", "[1]", 0, 4));
+        assert!(refusal(file(&twice, 4)).contains("`x` twice"));
+        let many = (0..=MAX_TENSORS).map(|i| entry(&i.to_string(), "[0]", 0, 0)).collect::<Vec<_>>().join(",");
+        assert!(refusal(file(&format!("{{{many}}}"), 0)).contains("at most 20000 tensors"));
+        assert!(refusal(file(&format!("{}{}", "[".repeat(9000), "]".repeat(9000)), 0)).contains("map"));
+    }
+
+    #[test]
+    fn offsets_that_do_not_fit_are_refused() {
+        for (shape, from, to, data) in [
+            ("[2]", 0, 4, 4),
+            ("[1]", 0, 4, 3),
+            ("[1]", 0, 4, 8),
+            ("[1]", 4, 0, 4),
+            ("[1]", 4, 8, 8),
+            ("[18446744073709551615,2]", 0, 4, 4),
+            ("[-1]", 0, 4, 4),
+        ] {
+            let header = format!("{{{}}}", entry("x", shape, from, to));
+            let _ = refusal(file(&header, data));
+        }
+    }
+}

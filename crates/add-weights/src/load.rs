@@ -1,0 +1,219 @@
+//! Weights from a file into a network, with every difference reported at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use add_nn::state::{for_each_shape, set_parameters};
+use burn::{
+    module::Module,
+    tensor::{DType, Tensor},
+};
+
+use crate::{
+    error::{Mismatch, WeightsError},
+    file::WeightsFile,
+};
+
+/// Where a parameter's values are in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A tensor of the parameter's shape. Trailing ones are the same shape: a 1x1 convolution is a matrix.
+    Whole(String),
+    /// The `part`-th of `of` equal runs of rows: queries, keys and values that are stored as one matrix.
+    Rows {
+        /// The tensor.
+        name: String,
+        /// 0-based.
+        part: usize,
+        /// Number of runs.
+        of: usize,
+    },
+    /// A matrix that is stored as `[in, out]`.
+    Transposed(String),
+}
+
+impl Source {
+    fn name(&self) -> &str {
+        match self {
+            Self::Whole(name) | Self::Rows { name, .. } | Self::Transposed(name) => name,
+        }
+    }
+
+    /// The shape of what is taken out of a tensor of `shape`.
+    fn taken(&self, shape: &[usize]) -> Vec<usize> {
+        let mut shape = shape.to_vec();
+        match self {
+            Self::Whole(_) => {}
+            Self::Rows { of, .. } => {
+                if let Some(rows) = shape.first_mut() {
+                    // Rows that cannot be divided fit no parameter.
+                    *rows = if rows.is_multiple_of(*of) { *rows / of } else { 0 };
+                }
+            }
+            Self::Transposed(_) => shape.reverse(),
+        }
+        shape
+    }
+}
+
+impl From<String> for Source {
+    fn from(name: String) -> Self {
+        Self::Whole(name)
+    }
+}
+
+/// How a file's names and types become a network's.
+pub struct Loading<'a> {
+    /// From the network's name of a parameter to its place in the file.
+    pub source: &'a dyn Fn(&str) -> Source,
+    /// Names in the file that are passed over: other networks, buffers that are computed here.
+    pub ignore: &'a dyn Fn(&str) -> bool,
+    /// Number type of the network.
+    pub dtype: DType,
+}
+
+/// Fills `module` from a file with the network's own names, in single precision.
+///
+/// # Errors
+/// When a tensor is missing, unexpected or mis-shaped; all of them are listed.
+pub fn load_into<M: Module>(module: M, file: &WeightsFile) -> Result<M, WeightsError> {
+    let loading = Loading { source: &|name| Source::Whole(name.to_owned()), ignore: &|_| false, dtype: DType::F32 };
+    loading.load(module, file)
+}
+
+impl Loading<'_> {
+    /// Fills `module` from `file`.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unexpected or mis-shaped; all of them are listed.
+    pub fn load<M: Module>(&self, module: M, file: &WeightsFile) -> Result<M, WeightsError> {
+        let mismatch = self.compare(&module, file);
+        if !mismatch.is_empty() {
+            return Err(WeightsError::Mismatch { path: file.path().to_path_buf(), mismatch });
+        }
+        let mut devices = BTreeMap::new();
+        for_each_shape(&module, &mut |name, _, device| {
+            devices.insert(name.to_owned(), device.clone());
+        });
+        let mut failure = None;
+        let module = set_parameters(module, &mut |name, _| {
+            let source = (self.source)(name);
+            match self.read(file, &source, &devices[name]) {
+                Ok(values) => Some(values),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    None
+                }
+            }
+        });
+        failure.map_or(Ok(module), Err)
+    }
+
+    /// Compares names and shapes without reading a value.
+    pub fn compare<M: Module>(&self, module: &M, file: &WeightsFile) -> Mismatch {
+        let mut mismatch = Mismatch::default();
+        let mut used = BTreeSet::new();
+        for_each_shape(module, &mut |name, shape, _| {
+            let source = (self.source)(name);
+            match file.tensors().get(source.name()) {
+                None => mismatch.missing.push(source.name().to_owned()),
+                Some(info) if trimmed(&source.taken(&info.shape)) != trimmed(shape) => {
+                    mismatch.misshaped.push((source.name().to_owned(), shape.to_vec(), info.shape.clone()));
+                }
+                Some(_) => {}
+            }
+            used.insert(source.name().to_owned());
+        });
+        let extra = file.tensors().keys().filter(|name| !used.contains(*name) && !(self.ignore)(name));
+        mismatch.unexpected.extend(extra.cloned());
+        mismatch
+    }
+
+    fn read(
+        &self,
+        file: &WeightsFile,
+        source: &Source,
+        device: &burn::tensor::Device,
+    ) -> Result<Tensor<1>, WeightsError> {
+        let values = file.tensor(source.name(), self.dtype, device)?;
+        let shape = &file.info(source.name())?.shape;
+        Ok(match source {
+            Source::Whole(_) => values,
+            Source::Rows { part, of, .. } => {
+                let run = values.dims()[0] / of;
+                values.narrow(0, part * run, run)
+            }
+            Source::Transposed(_) => {
+                let matrix = values.reshape([shape[0] as i64, -1]);
+                matrix.transpose().flatten(0, 1)
+            }
+        })
+    }
+}
+
+fn trimmed(shape: &[usize]) -> &[usize] {
+    let kept = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
+    &shape[..kept]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use add_nn::layers::{Init, Linear};
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::{NamedTensor, Precision, save};
+
+    fn layer() -> Linear {
+        Linear::new(2, 3, &Init::new(0, &Device::flex().autodiff()))
+    }
+
+    fn file(tensors: &[(&str, &[usize])]) -> WeightsFile {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.safetensors");
+        let named = |(name, shape): &(&str, &[usize])| {
+            let n = shape.iter().product::<usize>() as i64;
+            let values = Tensor::<1, burn::tensor::Int>::arange(0..n, &Device::flex()).float();
+            ((*name).to_owned(), NamedTensor { shape: shape.to_vec(), values })
+        };
+        save(&path, &tensors.iter().map(named).collect(), Precision::F32, &BTreeMap::new()).expect("written");
+        WeightsFile::open(path).expect("sound")
+    }
+
+    fn weight(layer: &Linear) -> Vec<f32> {
+        layer.weight.val().into_data().to_vec().expect("f32")
+    }
+
+    #[test]
+    fn a_loaded_layer_holds_the_values_and_still_trains() {
+        let layer = load_into(layer(), &file(&[("weight", &[3, 2]), ("bias", &[3])])).expect("fits");
+        assert_eq!(weight(&layer), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let grads = layer.forward(Tensor::ones([1, 1, 2], &Device::flex())).sum().backward();
+        assert!(layer.weight.grad(&grads).is_some());
+    }
+
+    #[test]
+    fn all_differences_are_reported_at_once() {
+        let error = load_into(layer(), &file(&[("weight", &[2, 3]), ("extra", &[1])])).expect_err("does not fit");
+        let WeightsError::Mismatch { mismatch, .. } = &error else { panic!("{error}") };
+        assert_eq!(mismatch.missing, ["bias"]);
+        assert_eq!(mismatch.unexpected, ["extra"]);
+        assert_eq!(mismatch.misshaped, [("weight".to_owned(), vec![3, 2], vec![2, 3])]);
+        assert!(error.to_string().contains("weight expected [3, 2] found [2, 3]"), "{error}");
+    }
+
+    #[test]
+    fn parts_and_transposes_find_their_rows() {
+        let file = file(&[("qkv.weight", &[9, 2]), ("qkv.bias", &[9]), ("proj", &[2, 3])]);
+        let rows = |name: &str| Source::Rows { name: format!("qkv.{name}"), part: 1, of: 3 };
+        let loading = Loading { source: &rows, ignore: &|name| name == "proj", dtype: DType::F32 };
+        assert_eq!(weight(&loading.load(layer(), &file).expect("fits")), [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]);
+        let transposed = |name: &str| match name {
+            "weight" => Source::Transposed("proj".to_owned()),
+            _ => Source::Rows { name: "qkv.bias".to_owned(), part: 0, of: 3 },
+        };
+        let loading = Loading { source: &transposed, ignore: &|name| name == "qkv.weight", dtype: DType::F32 };
+        assert_eq!(weight(&loading.load(layer(), &file).expect("fits")), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    }
+}

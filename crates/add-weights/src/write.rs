@@ -1,0 +1,211 @@
+//! Weights into a safetensors file, so that at every moment the path holds either the old file or the whole new one.
+//!
+//! The header is written here and not by the `safetensors` crate because that keeps metadata in a hash map: the
+//! same weights would give other bytes, and another SHA-256, at every run.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use add_nn::state::for_each_parameter;
+use burn::{
+    module::Module,
+    tensor::{DType, Tensor},
+};
+use half::{bf16, f16};
+use serde_json::json;
+
+use crate::error::WeightsError;
+
+/// Values with their shape.
+#[derive(Debug, Clone)]
+pub struct NamedTensor {
+    /// Sizes of the dimensions.
+    pub shape: Vec<usize>,
+    /// As many values as the shape has places.
+    pub values: Tensor<1>,
+}
+
+/// The number type of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 10 bits of mantissa, up to 65,504.
+    F16,
+    /// 7 bits of mantissa, the range of F32.
+    Bf16,
+    /// Bit-exact for networks in single precision.
+    F32,
+    /// Bit-exact for networks in double precision.
+    F64,
+}
+
+impl Precision {
+    fn name_and_bytes(self) -> (&'static str, usize) {
+        match self {
+            Self::F16 => ("F16", 2),
+            Self::Bf16 => ("BF16", 2),
+            Self::F32 => ("F32", 4),
+            Self::F64 => ("F64", 8),
+        }
+    }
+}
+
+/// The parameters of a network by name, for [`save`].
+pub fn named_tensors<M: Module>(module: &M) -> BTreeMap<String, NamedTensor> {
+    let mut all = BTreeMap::new();
+    for_each_parameter(module, &mut |name, shape, values| {
+        all.insert(name.to_owned(), NamedTensor { shape: shape.to_vec(), values });
+    });
+    all
+}
+
+/// Writes `tensors` as `precision` with free text `metadata`: a temporary file beside `path`, flushed to the
+/// disk, then renamed. Equal arguments give equal bytes.
+///
+/// # Errors
+/// When the disk refuses; the file at `path` is then untouched and the temporary one removed.
+pub fn save(
+    path: &Path,
+    tensors: &BTreeMap<String, NamedTensor>,
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".tmp");
+    let partial = Path::new(&partial);
+    let written = write(partial, tensors, precision, metadata).and_then(|()| fs::rename(partial, path));
+    written.and_then(|()| sync_folder(path)).map_err(|source| {
+        // The reason of the failure matters more than whether its traces could be removed.
+        let _ = fs::remove_file(partial);
+        WeightsError::Io { path: path.to_path_buf(), source }
+    })
+}
+
+fn write(
+    path: &Path,
+    tensors: &BTreeMap<String, NamedTensor>,
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let header = header(tensors, precision, metadata);
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    for tensor in tensors.values() {
+        write_values(&mut out, tensor, precision)?;
+    }
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// JSON with sorted keys, padded with spaces so that the values start at a multiple of 8 bytes.
+fn header(
+    tensors: &BTreeMap<String, NamedTensor>,
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+) -> String {
+    let (dtype, bytes) = precision.name_and_bytes();
+    let mut fields = BTreeMap::new();
+    if !metadata.is_empty() {
+        fields.insert("__metadata__", json!(metadata));
+    }
+    let mut start = 0;
+    for (name, NamedTensor { shape, values }) in tensors {
+        let count: usize = shape.iter().product();
+        assert_eq!(values.dims(), [count], "values of `{name}` for its shape {shape:?}");
+        let end = start + count * bytes;
+        fields.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] }));
+        start = end;
+    }
+    let mut header = json!(fields).to_string();
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    header
+}
+
+fn write_values(out: &mut impl Write, tensor: &NamedTensor, precision: Precision) -> io::Result<()> {
+    let values = tensor.values.clone().without_autodiff();
+    let data = match precision {
+        // Bf16 and F16 are rounded here, from the number that is stored: twice rounded is not once rounded.
+        Precision::F64 => values.into_data_dtype(DType::F64),
+        _ => values.into_data_dtype(DType::F32),
+    };
+    let wrong = |error| io::Error::other(format!("values that are no floats: {error:?}"));
+    if precision == Precision::F64 {
+        return data.as_slice::<f64>().map_err(wrong)?.iter().try_for_each(|v| out.write_all(&v.to_le_bytes()));
+    }
+    let values = data.as_slice::<f32>().map_err(wrong)?;
+    match precision {
+        Precision::F16 => values.iter().try_for_each(|&v| out.write_all(&f16::from_f32(v).to_le_bytes())),
+        Precision::Bf16 => values.iter().try_for_each(|&v| out.write_all(&bf16::from_f32(v).to_le_bytes())),
+        Precision::F32 | Precision::F64 => values.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
+    }
+}
+
+/// A rename is on the disk only when its folder is.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::WeightsFile;
+
+    /// Every class of f32: both zeros, subnormal, extremes, ordinary numbers, infinity and a NaN with a payload.
+    fn awkward() -> Vec<f32> {
+        let bits = [0, 0x8000_0000, 1, 0x7F7F_FFFF, 0x3F80_0001, 0xC048_F5C3, 0x7F80_0000, 0x7FC0_1234];
+        bits.map(f32::from_bits).to_vec()
+    }
+
+    fn tensors(values: &[f32]) -> BTreeMap<String, NamedTensor> {
+        let values = Tensor::from_data(values, &Device::flex());
+        BTreeMap::from([("a.b".to_owned(), NamedTensor { shape: vec![2, 4], values })])
+    }
+
+    #[test]
+    fn single_precision_comes_back_bit_for_bit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.safetensors");
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned()), ("z".to_owned(), "1".to_owned())]);
+        save(&path, &tensors(&awkward()), Precision::F32, &metadata).expect("written");
+        let file = WeightsFile::open(&path).expect("sound");
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&file.floats::<f32>("a.b").expect("floats")), bits(&awkward()));
+        let tensor = file.tensor("a.b", DType::F32, &Device::flex()).expect("floats");
+        assert_eq!(bits(&tensor.into_data().to_vec::<f32>().expect("f32")), bits(&awkward()));
+        assert_eq!(file.info("a.b").expect("there").shape, [2, 4]);
+        assert_eq!(file.metadata(), &metadata);
+        assert!(matches!(file.check_finite(), Err(WeightsError::NonFinite { index: 6, .. })));
+        let first = fs::read(&path).expect("bytes");
+        save(&path, &tensors(&awkward()), Precision::F32, &metadata).expect("written");
+        assert_eq!(first, fs::read(&path).expect("bytes"), "equal weights, equal bytes");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn half_precisions_round_to_nearest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let values = [1.0, -2.5, 3.141_592_7, 1e-3, 0.1, 100.0, -0.0, 7.0];
+        for (precision, relative) in [(Precision::F16, 1.0 / 2048.0), (Precision::Bf16, 1.0 / 256.0)] {
+            let path = folder.path().join("x.safetensors");
+            save(&path, &tensors(&values), precision, &BTreeMap::new()).expect("written");
+            let file = WeightsFile::open(&path).expect("sound");
+            for (read, value) in file.floats::<f32>("a.b").expect("floats").into_iter().zip(values) {
+                assert!((read - value).abs() <= relative * value.abs(), "{precision:?}: {value} became {read}");
+            }
+            file.check_finite().expect("finite");
+        }
+    }
+
+    #[test]
+    fn a_full_or_missing_folder_is_an_error_that_names_the_path() {
+        let path = Path::new("/nonexistent-folder/x.safetensors");
+        let error = save(path, &tensors(&awkward()), Precision::F32, &BTreeMap::new()).expect_err("no folder");
+        assert!(error.to_string().contains("/nonexistent-folder/x.safetensors"), "{error}");
+    }
+}
