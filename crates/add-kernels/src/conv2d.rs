@@ -1,6 +1,18 @@
 //! Two-dimensional convolution over `[B, C, H, W]`.
+//!
+//! `y[b, o, i, j] = bias[o] + sum_{c, u, v} w[o, c, u, v] x[b, c, i s + u - p, j s + v - p]`, zero outside of `x`.
+
+mod depthwise;
+mod weights;
+mod windows;
 
 use burn::tensor::{Tensor, module, ops::ConvOptions};
+use burn_flex::FlexTensor;
+
+use crate::parallel::{Scratch, SharedMut, dense, output, parallel_ranges, values};
+use crate::tape::{Kernel, apply};
+use weights::{WeightGradient, bias_gradient};
+use windows::WindowProduct;
 
 /// Stride and zero padding of a convolution, each `[rows, columns]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +33,432 @@ impl ConvGeometry {
 }
 
 /// `x: [B, C_in, H, W]`, `weight: [C_out, C_in / groups, k_h, k_w]`, `bias: [C_out]` to `[B, C_out, H', W']`.
+///
+/// # Panics
+/// If the shapes do not fit each other, or the window is larger than the padded image.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry) -> Tensor<4> {
+    let sizes = Sizes::new(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims), geometry);
+    let kernel = Conv2d(sizes);
+    match bias {
+        Some(bias) => {
+            match apply(kernel, [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()]) {
+                Ok(y) => Tensor::from_dispatch(y),
+                Err([x, weight, bias]) => conv2d_reference(
+                    Tensor::from_dispatch(x),
+                    Tensor::from_dispatch(weight),
+                    Some(Tensor::from_dispatch(bias)),
+                    geometry,
+                ),
+            }
+        }
+        None => match apply(kernel, [x.into_dispatch(), weight.into_dispatch()]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x, weight]) => {
+                conv2d_reference(Tensor::from_dispatch(x), Tensor::from_dispatch(weight), None, geometry)
+            }
+        },
+    }
+}
+
+/// The same by Burn's own operation.
+#[doc(hidden)]
+pub fn conv2d_reference(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
     let ConvGeometry { stride, padding, groups } = geometry;
     module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], groups))
+}
+
+/// All sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    samples: usize,
+    c_in: usize,
+    c_out: usize,
+    groups: usize,
+    input: [usize; 2],
+    output: [usize; 2],
+    window: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+}
+
+impl Sizes {
+    fn new(x: [usize; 4], weight: [usize; 4], bias: Option<[usize; 1]>, geometry: ConvGeometry) -> Self {
+        let [samples, c_in, height, width] = x;
+        let [c_out, per_group, k_h, k_w] = weight;
+        let ConvGeometry { stride, padding, groups } = geometry;
+        assert!(
+            groups > 0 && c_in == per_group * groups && c_out % groups == 0,
+            "{x:?} by {weight:?} in {groups} groups"
+        );
+        assert!(bias.is_none_or(|b| b == [c_out]), "a bias of {bias:?} for {c_out} channels");
+        let (input, window) = ([height, width], [k_h, k_w]);
+        let output = [0, 1].map(|i| {
+            let padded = input[i] + 2 * padding[i];
+            assert!(
+                window[i] > 0 && stride[i] > 0 && padded >= window[i],
+                "a window of {window:?} on {input:?}"
+            );
+            (padded - window[i]) / stride[i] + 1
+        });
+        Self { samples, c_in, c_out, groups, input, output, window, stride, padding }
+    }
+
+    fn is_depthwise(&self) -> bool {
+        self.groups == self.c_in
+            && self.c_in == self.c_out
+            && (0..2).all(|i| self.padding[i] < self.window[i])
+    }
+
+    /// Input channels of one group.
+    fn inner(&self) -> usize {
+        self.c_in / self.groups
+    }
+
+    /// Output channels of one group.
+    fn outer(&self) -> usize {
+        self.c_out / self.groups
+    }
+
+    fn taps(&self) -> usize {
+        self.window[0] * self.window[1]
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Conv2d(Sizes);
+
+impl<const N: usize> Kernel<N> for Conv2d {
+    type Saved = ();
+
+    fn forward(&self, inputs: &[FlexTensor; N]) -> (FlexTensor, ()) {
+        let sizes = self.0;
+        let (x, weights, bias) = (values(&inputs[0]), values(&inputs[1]), inputs.get(2).map(values));
+        let y = output([sizes.samples, sizes.c_out, sizes.output[0], sizes.output[1]], |out| {
+            if sizes.is_depthwise() {
+                depthwise::forward(sizes, x, weights, bias, out);
+            } else {
+                forward(sizes, x, weights, bias, out);
+            }
+        });
+        (y, ())
+    }
+
+    fn backward(
+        &self,
+        inputs: [FlexTensor; N],
+        (): (),
+        dy: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        let sizes = self.0;
+        let dy = dense(dy);
+        let (x, weights, dy) = (values(&inputs[0]), values(&inputs[1]), values(&dy));
+        std::array::from_fn(|i| {
+            wanted[i].then(|| match i {
+                0 => output([sizes.samples, sizes.c_in, sizes.input[0], sizes.input[1]], |out| {
+                    if sizes.is_depthwise() {
+                        depthwise::input_gradient(sizes, dy, weights, out);
+                    } else {
+                        input_gradient(sizes, dy, weights, out);
+                    }
+                }),
+                1 => output([sizes.c_out, sizes.inner(), sizes.window[0], sizes.window[1]], |out| {
+                    if sizes.is_depthwise() {
+                        depthwise::weight_gradient(sizes, x, dy, out);
+                    } else {
+                        weight_gradient(sizes, x, dy, out);
+                    }
+                }),
+                _ => output([sizes.c_out], |out| {
+                    bias_gradient(dy, sizes.samples, sizes.c_out, sizes.output[0] * sizes.output[1], out);
+                }),
+            })
+        })
+    }
+}
+
+/// `[planes, H, W]` with zeros around every plane; the image itself where no zeros are needed.
+struct Padded<'a> {
+    copy: Option<Scratch>,
+    image: &'a [f32],
+    size: [usize; 2],
+}
+
+impl<'a> Padded<'a> {
+    /// `before` and `after`: zeros to add, each `[rows, columns]`.
+    fn new(image: &'a [f32], planes: usize, size: [usize; 2], before: [usize; 2], after: [usize; 2]) -> Self {
+        let [height, width] = size;
+        let padded = [height + before[0] + after[0], width + before[1] + after[1]];
+        if padded == size {
+            return Self { copy: None, image, size };
+        }
+        let plane = padded[0] * padded[1];
+        let mut copy = Scratch::new(planes * plane);
+        let out = SharedMut::new(copy.as_mut_ptr());
+        parallel_ranges(planes, plane / 4, |range| {
+            for i in range {
+                // SAFETY: every plane belongs to one task.
+                let to = unsafe { std::slice::from_raw_parts_mut(out.at(i * plane), plane) };
+                to.fill(0.0);
+                for y in 0..height {
+                    let row = &image[(i * height + y) * width..][..width];
+                    to[(before[0] + y) * padded[1] + before[1]..][..width].copy_from_slice(row);
+                }
+            }
+        });
+        Self { copy: Some(copy), image, size: padded }
+    }
+
+    fn values(&self) -> &[f32] {
+        self.copy.as_deref().unwrap_or(self.image)
+    }
+
+    fn plane(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+}
+
+fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f32]>, out: SharedMut) {
+    let image = Padded::new(x, sizes.samples * sizes.c_in, sizes.input, sizes.padding, sizes.padding);
+    let sources = sources(sizes, &image);
+    let pixels = sizes.output[0] * sizes.output[1];
+    let (inner, outer) = (sizes.inner(), sizes.outer());
+    for group in 0..sizes.groups {
+        WindowProduct {
+            image: &image.values()[group * inner * image.plane()..],
+            image_sample: sizes.c_in * image.plane(),
+            image_step: [sizes.stride[0] * image.size[1], sizes.stride[1]],
+            sources: &sources,
+            weights: &weights[group * outer * sources.len()..][..outer * sources.len()],
+            rows: outer,
+            bias: bias.map(|b| &b[group * outer..][..outer]),
+            samples: sizes.samples,
+            grid: sizes.output,
+            // SAFETY: the channels of the group are inside of the output.
+            out: SharedMut::new(unsafe { out.at(group * outer * pixels) }),
+            out_sample: sizes.c_out * pixels,
+            out_row: pixels,
+            out_step: [sizes.output[1], 1],
+        }
+        .run();
+    }
+}
+
+/// Offsets in the padded image of the inputs of one output, in the order of the weights.
+fn sources(sizes: Sizes, image: &Padded) -> Vec<usize> {
+    let [k_h, k_w] = sizes.window;
+    let of_channel = |c| (0..k_h * k_w).map(move |t| c * image.plane() + t / k_w * image.size[1] + t % k_w);
+    (0..sizes.inner()).flat_map(of_channel).collect()
+}
+
+/// The positions of the window through which the rows (or columns) `phase`, `phase + stride`, .. of the input reach
+/// the output: each with the distance `d` such that the `i`-th of those rows meets row `i + d` of the output.
+fn reach(phase: usize, stride: usize, padding: usize, window: usize) -> Vec<(usize, isize)> {
+    let meets = |u: usize| {
+        let numerator = (phase + padding) as isize - u as isize;
+        (numerator.rem_euclid(stride as isize) == 0).then_some((u, numerator.div_euclid(stride as isize)))
+    };
+    (0..window).filter_map(meets).collect()
+}
+
+fn input_gradient(sizes: Sizes, dy: &[f32], weights: &[f32], out: SharedMut) {
+    let Sizes { samples, c_in, c_out, groups, input, output, window, stride, padding } = sizes;
+    let (inner, outer, taps) = (sizes.inner(), sizes.outer(), sizes.taps());
+    // Zeros that make every distance of every phase stay inside of the image.
+    let (mut before, mut after) = ([0, 0], [0, 0]);
+    for i in 0..2 {
+        for phase in 0..stride[i].min(input[i]) {
+            let count = (input[i] - phase).div_ceil(stride[i]) as isize;
+            for (_, d) in reach(phase, stride[i], padding[i], window[i]) {
+                before[i] = before[i].max((-d).max(0) as usize);
+                after[i] = after[i].max((count + d - output[i] as isize).max(0) as usize);
+            }
+        }
+    }
+    let image = Padded::new(dy, samples * c_out, output, before, after);
+    let pixels = input[0] * input[1];
+    for phase in 0..stride[0] * stride[1] {
+        let phase = [phase / stride[1], phase % stride[1]];
+        if phase[0] >= input[0] || phase[1] >= input[1] {
+            continue;
+        }
+        let rows = reach(phase[0], stride[0], padding[0], window[0]);
+        let columns = reach(phase[1], stride[1], padding[1], window[1]);
+        // Position in the window, and offset in the padded `dy`.
+        let at = |d: isize, before: usize| d.wrapping_add_unsigned(before) as usize;
+        let steps: Vec<(usize, usize)> = rows
+            .iter()
+            .flat_map(|&(u, d)| columns.iter().map(move |&(v, e)| (u, d, v, e)))
+            .map(|(u, d, v, e)| (u * window[1] + v, at(d, before[0]) * image.size[1] + at(e, before[1])))
+            .collect();
+        let plane = image.plane();
+        let offset = |o: usize| steps.iter().map(move |(_, source)| o * plane + source);
+        let sources: Vec<usize> = (0..outer).flat_map(offset).collect();
+        let mut turned = Scratch::new(inner * sources.len());
+        for group in 0..groups {
+            turn(&weights[group * outer * inner * taps..], [outer, inner, taps], &steps, &mut turned);
+            WindowProduct {
+                image: &image.values()[group * outer * image.plane()..],
+                image_sample: c_out * image.plane(),
+                image_step: [image.size[1], 1],
+                sources: &sources,
+                weights: &turned,
+                rows: inner,
+                bias: None,
+                samples,
+                grid: [(input[0] - phase[0]).div_ceil(stride[0]), (input[1] - phase[1]).div_ceil(stride[1])],
+                // SAFETY: the first pixel of the phase is inside of the output.
+                out: SharedMut::new(unsafe {
+                    out.at(group * inner * pixels + phase[0] * input[1] + phase[1])
+                }),
+                out_sample: c_in * pixels,
+                out_row: pixels,
+                out_step: [stride[0] * input[1], stride[1]],
+            }
+            .run();
+        }
+    }
+}
+
+/// `to[c][o, step] = weights[o][c][position of step]`.
+fn turn(weights: &[f32], [outer, inner, taps]: [usize; 3], steps: &[(usize, usize)], to: &mut [f32]) {
+    let out = SharedMut::new(to.as_mut_ptr());
+    let row = outer * steps.len();
+    parallel_ranges(inner, 2 * row, |range| {
+        for c in range {
+            // SAFETY: every row belongs to one task.
+            let to = unsafe { std::slice::from_raw_parts_mut(out.at(c * row), row) };
+            for (o, to) in to.chunks_exact_mut(steps.len().max(1)).enumerate() {
+                let from = &weights[(o * inner + c) * taps..][..taps];
+                for (to, (position, _)) in to.iter_mut().zip(steps) {
+                    *to = from[*position];
+                }
+            }
+        }
+    });
+}
+
+fn weight_gradient(sizes: Sizes, x: &[f32], dy: &[f32], out: SharedMut) {
+    let image = Padded::new(x, sizes.samples * sizes.c_in, sizes.input, sizes.padding, sizes.padding);
+    let sources = sources(sizes, &image);
+    let pixels = sizes.output[0] * sizes.output[1];
+    let (inner, outer) = (sizes.inner(), sizes.outer());
+    for group in 0..sizes.groups {
+        WeightGradient {
+            image: &image.values()[group * inner * image.plane()..],
+            image_sample: sizes.c_in * image.plane(),
+            image_step: [sizes.stride[0] * image.size[1], sizes.stride[1]],
+            sources: &sources,
+            dy: &dy[group * outer * pixels..],
+            dy_sample: sizes.c_out * pixels,
+            channels: outer,
+            samples: sizes.samples,
+            grid: sizes.output,
+            // SAFETY: the weights of the group are inside of the output.
+            out: SharedMut::new(unsafe { out.at(group * outer * sources.len()) }),
+        }
+        .run();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{agree, random};
+
+    fn check(
+        x: Tensor<4>,
+        weight: [usize; 4],
+        bias: bool,
+        geometry: ConvGeometry,
+    ) -> Result<(), TestCaseError> {
+        let w = random(weight, 2);
+        if bias {
+            agree(
+                (x, w, random([weight[0]], 3)),
+                |(x, w, b)| conv2d(x, w, Some(b), geometry),
+                |(x, w, b)| conv2d_reference(x, w, Some(b), geometry),
+            )
+        } else {
+            agree(
+                (x, w),
+                |(x, w)| conv2d(x, w, None, geometry),
+                |(x, w)| conv2d_reference(x, w, None, geometry),
+            )
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn value_and_gradients_equal_those_of_burn(
+            (batch, per_group, out_per_group, groups) in (1_usize..5, 1_usize..12, 1_usize..20, 1_usize..3),
+            (height, width) in (1_usize..13, 1_usize..19),
+            (k_h, k_w) in (1_usize..4, 1_usize..4),
+            stride in (1_usize..4, 1_usize..4),
+            padding in (0_usize..3, 0_usize..3),
+            bias: bool,
+            view in 0..3,
+        ) {
+            prop_assume!(height + 2 * padding.0 >= k_h && width + 2 * padding.1 >= k_w);
+            let c = per_group * groups;
+            let x = match view {
+                0 => random([batch, c, height, width], 1),
+                1 => random([batch, c, width, height], 1).swap_dims(2, 3),
+                _ => random([batch + 1, c, height + 1, width + 2], 1)
+                    .slice([1..batch + 1, 0..c, 1..height + 1, 1..width + 1]),
+            };
+            let geometry = ConvGeometry { stride: [stride.0, stride.1], padding: [padding.0, padding.1], groups };
+            check(x, [out_per_group * groups, per_group, k_h, k_w], bias, geometry)?;
+        }
+
+        #[test]
+        fn depthwise_value_and_gradients_equal_those_of_burn(
+            (batch, channels) in (1_usize..4, 1_usize..30),
+            (height, width) in (1_usize..13, 1_usize..19),
+            (k_h, k_w) in (1_usize..5, 1_usize..5),
+            stride in (1_usize..4, 1_usize..4),
+            padding in (0_usize..4, 0_usize..4),
+            bias: bool,
+        ) {
+            prop_assume!(height + 2 * padding.0 >= k_h && width + 2 * padding.1 >= k_w);
+            let geometry = ConvGeometry { stride: [stride.0, stride.1], padding: [padding.0, padding.1], groups: channels };
+            check(random([batch, channels, height, width], 1), [channels, 1, k_h, k_w], bias, geometry)?;
+        }
+    }
+
+    #[test]
+    fn sizes_of_the_training_run_equal_those_of_burn() {
+        for (x, weight, stride) in [
+            ([5, 64, 16, 16], [64, 64, 3, 3], 1),
+            ([16, 128, 4, 4], [128, 128, 3, 3], 1),
+            ([3, 64, 16, 16], [96, 64, 3, 3], 2),
+            ([4, 192, 8, 8], [96, 192, 1, 1], 1),
+            ([2, 4, 16, 16], [64, 4, 3, 3], 1),
+            ([2, 64, 16, 16], [4, 64, 3, 3], 1),
+            ([1, 320, 16, 16], [320, 320, 3, 3], 1),
+        ] {
+            let geometry = ConvGeometry::square(stride, weight[2] / 2);
+            check(random(x, 1), weight, true, geometry).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_run_gives_the_same_bits() {
+        let run =
+            || conv2d(random([7, 24, 9, 9], 1), random([40, 24, 3, 3], 2), None, ConvGeometry::square(1, 1));
+        let first = run().into_data();
+        for _ in 0..5 {
+            assert_eq!(run().into_data(), first);
+        }
+    }
 }

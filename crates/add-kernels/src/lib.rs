@@ -4,6 +4,13 @@
 //! ours with its own backward pass; on every other device and number type it runs the same formula as pure
 //! Burn operations. Property tests hold the two to the same numbers.
 
+#![allow(unsafe_code, reason = "vector instructions, and memory that is written by several threads")]
+#![allow(unsafe_op_in_unsafe_fn, reason = "the bodies are nothing but pointer arithmetic and intrinsics")]
+#![allow(
+    clippy::inline_always,
+    reason = "a function that is not inlined into `simd::dispatch` loses its instruction set"
+)]
+
 mod adamw;
 mod attention;
 mod conv2d;
@@ -11,8 +18,14 @@ mod geglu;
 mod group_norm;
 mod layer_norm;
 mod linear;
+mod parallel;
+mod product;
+mod simd;
+mod tape;
+#[cfg(test)]
+mod testing;
 
-pub use adamw::{AdamWStep, adamw_step};
+pub use adamw::{AdamWStep, adamw_step, ema_lerp};
 pub use attention::attention;
 pub use conv2d::{ConvGeometry, conv2d};
 pub use geglu::geglu;

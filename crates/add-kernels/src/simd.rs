@@ -1,0 +1,270 @@
+//! Sixteen lanes of `f32`, as AVX-512 has them, with AVX2 and portable stand-ins.
+//!
+//! A kernel is a [`Task`]: a struct of pointers and sizes whose `run` is generic over [`Simd`] and marked
+//! `#[inline(always)]`. [`dispatch`] compiles it once per instruction set and picks one at run time. Threads are
+//! started outside of `dispatch`, because a closure would lose the instruction set of the function around it.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod math;
+mod portable;
+
+pub(crate) use math::{exp, normal_tail, sigmoid};
+
+/// Lanes of one vector.
+pub(crate) const LANES: usize = 16;
+
+/// The operations on vectors of [`LANES`] numbers. A value of the type proves that the processor has them.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// Sixteen numbers.
+    type V: Copy;
+    /// Rows of the register tile of a matrix product.
+    const ROWS: usize;
+    /// Vectors per row of the register tile.
+    const VECS: usize;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// # Safety
+    /// `p` is readable for sixteen numbers.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `p` is writable for sixteen numbers.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// The first `n <= 16` numbers, then zeros.
+    /// # Safety
+    /// `p` is readable for `n` numbers.
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Self::V;
+    /// # Safety
+    /// `p` is writable for `n <= 16` numbers.
+    unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
+    /// Eight numbers from each pointer.
+    /// # Safety
+    /// Both are readable for eight numbers.
+    unsafe fn load_halves(self, p: [*const f32; 2]) -> Self::V;
+    /// Four numbers from each pointer.
+    /// # Safety
+    /// All are readable for four numbers.
+    unsafe fn load_quarters(self, p: [*const f32; 4]) -> Self::V;
+    /// `p[offsets[i]]`.
+    /// # Safety
+    /// All those are readable.
+    unsafe fn gather(self, p: *const f32, offsets: &[i32; LANES]) -> Self::V;
+    /// Transposes sixteen rows of sixteen numbers.
+    /// # Safety
+    /// The rows of `src` (`ld_src` apart) are readable, those of `dst` writable.
+    #[inline(always)]
+    unsafe fn transpose(self, src: *const f32, ld_src: usize, dst: *mut f32, ld_dst: usize) {
+        for i in 0..LANES {
+            for j in 0..LANES {
+                *dst.add(i * ld_dst + j) = *src.add(j * ld_src + i);
+            }
+        }
+    }
+
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// `a * b + c`.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// To the nearest whole number.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `a * 2^n` for whole `n` in `-126..=127`.
+    fn scale_by_power(self, a: Self::V, n: Self::V) -> Self::V;
+    /// `x` where `a < b`, `y` elsewhere.
+    fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Sum of the lanes.
+    fn sum(self, a: Self::V) -> f32;
+    /// Largest lane.
+    fn largest(self, a: Self::V) -> f32;
+}
+
+/// One piece of work for one thread.
+pub(crate) trait Task {
+    /// Runs with the given instruction set. Implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// The pointers of the task are valid for what it does.
+    unsafe fn run<S: Simd>(self, s: S);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+fn isa() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if avx512::available() {
+            return Isa::Avx512;
+        }
+        if avx2::available() {
+            return Isa::Avx2;
+        }
+    }
+    Isa::Portable
+}
+
+/// Vectors per row of the register tile, for the instruction set in use.
+pub(crate) fn panel_vectors() -> usize {
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => avx512::Avx512::VECS,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::Avx2::VECS,
+        Isa::Portable => portable::Portable::VECS,
+    }
+}
+
+/// Runs `task` with the best instruction set of this processor.
+///
+/// # Safety
+/// The pointers of the task are valid for what it does.
+pub(crate) unsafe fn dispatch(task: impl Task) {
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => avx512::run(task),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::run(task),
+        Isa::Portable => task.run(portable::Portable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a check once per instruction set of this processor.
+    fn on_every_isa(check: impl Task + Copy) {
+        unsafe {
+            check.run(portable::Portable);
+            #[cfg(target_arch = "x86_64")]
+            {
+                if avx2::available() {
+                    avx2::run(check);
+                }
+                if avx512::available() {
+                    avx512::run(check);
+                }
+            }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Agrees;
+
+    impl Task for Agrees {
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self, s: S) {
+            let x: [f32; LANES] = std::array::from_fn(|i| i as f32 * 0.7 - 5.0);
+            let y: [f32; LANES] = std::array::from_fn(|i| 3.1 - i as f32 * 0.3);
+            let (a, b) = (s.load(x.as_ptr()), s.load(y.as_ptr()));
+            let mut got = [0.0; LANES];
+            let mut check = |v: S::V, want: fn(f32, f32) -> f32| {
+                s.store(got.as_mut_ptr(), v);
+                for i in 0..LANES {
+                    let want = want(x[i], y[i]);
+                    assert!((got[i] - want).abs() <= 4e-6 + 1e-6 * want.abs(), "{} for {want}", got[i]);
+                }
+            };
+            check(s.add(a, b), |x, y| x + y);
+            check(s.sub(a, b), |x, y| x - y);
+            check(s.mul(a, b), |x, y| x * y);
+            check(s.div(a, b), |x, y| x / y);
+            check(s.min(a, b), f32::min);
+            check(s.max(a, b), f32::max);
+            check(s.sqrt(s.mul(a, a)), |x, _| x.abs());
+            check(s.mul_add(a, a, b), |x, y| x * x + y);
+            check(s.round(a), |x, _| x.round_ties_even());
+            check(s.scale_by_power(a, s.round(b)), |x, y| x * y.round_ties_even().exp2());
+            check(s.select_less(a, b, b, a), f32::max);
+            assert!((s.sum(a) - x.iter().sum::<f32>()).abs() < 1e-5);
+            assert_eq!(s.largest(b), 3.1);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_computes_the_same() {
+        on_every_isa(Agrees);
+    }
+
+    #[derive(Clone, Copy)]
+    struct Moves;
+
+    impl Task for Moves {
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self, s: S) {
+            let x: [f32; 256] = std::array::from_fn(|i| i as f32);
+            let mut got = [-1.0; LANES];
+            s.store(got.as_mut_ptr(), s.load_first(x.as_ptr(), 5));
+            assert_eq!(got[..6], [0.0, 1.0, 2.0, 3.0, 4.0, 0.0]);
+            s.store_first(got.as_mut_ptr(), s.splat(9.0), 3);
+            assert_eq!(got[..5], [9.0, 9.0, 9.0, 3.0, 4.0]);
+            let p = |i: usize| x.as_ptr().wrapping_add(i);
+            s.store(got.as_mut_ptr(), s.load_halves([p(20), p(3)]));
+            assert_eq!((got[0], got[7], got[8], got[15]), (20.0, 27.0, 3.0, 10.0));
+            s.store(got.as_mut_ptr(), s.load_quarters([p(20), p(3), p(50), p(9)]));
+            assert_eq!((got[3], got[4], got[8], got[15]), (23.0, 3.0, 50.0, 12.0));
+            let offsets: [i32; LANES] = std::array::from_fn(|i| (i * i) as i32);
+            s.store(got.as_mut_ptr(), s.gather(x.as_ptr(), &offsets));
+            assert_eq!(got, offsets.map(|i| i as f32));
+            let mut turned = [0.0; 256];
+            s.transpose(x.as_ptr(), 16, turned.as_mut_ptr(), 16);
+            for i in 0..256 {
+                assert_eq!(turned[i], x[i % 16 * 16 + i / 16]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_moves_the_same() {
+        on_every_isa(Moves);
+    }
+
+    #[derive(Clone, Copy)]
+    struct Transcendental;
+
+    impl Task for Transcendental {
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self, s: S) {
+            for step in 0..20_000 {
+                let x = step as f32 * 0.01 - 100.0;
+                let mut got = [0.0; LANES];
+                let mut lane = |v| {
+                    s.store(got.as_mut_ptr(), v);
+                    f64::from(got[7])
+                };
+                let wide = f64::from(x);
+                if x > -87.0 && x < 88.0 {
+                    let relative = lane(exp(s, s.splat(x))) / wide.exp() - 1.0;
+                    assert!(relative.abs() < 2.5e-7, "exp({x}) off by {relative:e}");
+                }
+                let off = lane(sigmoid(s, s.splat(x))) - 1.0 / (1.0 + (-wide).exp());
+                assert!(off.abs() < 1.5e-7, "sigmoid({x}) off by {off:e}");
+            }
+            // Phi(-x), from tables of the normal distribution.
+            for (x, want) in [(0.0, 0.5), (1.0, 0.158_655_254), (2.0, 0.022_750_132), (4.0, 3.167_124e-5)] {
+                let mut got = [0.0; LANES];
+                let (tail, _) = normal_tail(s, s.splat(x));
+                s.store(got.as_mut_ptr(), tail);
+                let relative = f64::from(got[0]) / want - 1.0;
+                assert!(relative.abs() < 1e-6, "tail({x}) off by {relative:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn exponential_sigmoid_and_normal_tail_are_accurate() {
+        on_every_isa(Transcendental);
+    }
+}

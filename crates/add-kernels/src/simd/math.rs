@@ -1,0 +1,58 @@
+//! Exponential, logistic function and normal distribution on vectors.
+
+use super::Simd;
+
+/// `e^x`, within about one unit of the last place; zero below the smallest normal number.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    /// `1 / k!` from `k = 7` down: the series is good to 5e-9 for `|r| <= ln(2) / 2`.
+    const INVERSE_FACTORIALS: [f32; 8] =
+        [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    let (lowest, highest) = (s.splat(-87.3), s.splat(88.3));
+    let bounded = s.min(s.max(x, lowest), highest);
+    // e^x = 2^n e^r
+    let n = s.round(s.mul(bounded, s.splat(std::f32::consts::LOG2_E)));
+    let r = s.mul_add(n, s.splat(-LN_2_HIGH), bounded);
+    let r = s.mul_add(n, s.splat(-LN_2_LOW), r);
+    let mut sum = s.splat(INVERSE_FACTORIALS[0]);
+    for k in 1..8 {
+        sum = s.mul_add(sum, r, s.splat(INVERSE_FACTORIALS[k]));
+    }
+    s.select_less(x, lowest, s.splat(0.0), s.scale_by_power(sum, n))
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+}
+
+/// For `x >= 0`: `Phi(-x)` of the standard normal distribution, and `e^(-x^2 / 2)`.
+///
+/// `2 Phi(-x) e^(x^2 / 2)` is `t` times a polynomial in `t = 1 / (1 + 0.26 x)`, fitted over `0..=14` by iteratively
+/// reweighted least squares; it is within 4e-8 of the true ratio.
+#[inline(always)]
+pub(crate) fn normal_tail<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+    const POLYNOMIAL: [f32; 9] = [
+        0.061_009_82,
+        -0.305_657_9,
+        0.502_983_1,
+        -0.301_898_57,
+        0.321_896_17,
+        0.102_055_18,
+        0.206_060_56,
+        0.206_033_5,
+        0.207_518_12,
+    ];
+    let one = s.splat(1.0);
+    let t = s.div(one, s.mul_add(x, s.splat(0.26), one));
+    let mut sum = s.splat(POLYNOMIAL[0]);
+    for k in 1..9 {
+        sum = s.mul_add(sum, t, s.splat(POLYNOMIAL[k]));
+    }
+    let bell = exp(s, s.mul(s.mul(x, x), s.splat(-0.5)));
+    (s.mul(s.mul(s.mul(sum, t), bell), s.splat(0.5)), bell)
+}

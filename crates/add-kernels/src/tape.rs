@@ -1,0 +1,140 @@
+//! How a kernel joins Burn: it runs on tensors of the `flex` device in f32 and records itself on their tape.
+
+use std::fmt::Debug;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::{
+    BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
+};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, Flex,
+    GradientCheckpointingStrategy, TensorMetadata,
+};
+use burn::tensor::DType;
+use burn_flex::FlexTensor;
+
+use crate::parallel::dense;
+
+/// A differentiable operation with `N` inputs and one output.
+pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
+    /// What the forward pass leaves for the backward pass, besides the inputs.
+    type Saved: Clone + Debug + Send + 'static;
+
+    /// Brings one input into a form that the kernel can read.
+    fn arrange(input: FlexTensor) -> FlexTensor {
+        dense(input)
+    }
+
+    fn forward(&self, inputs: &[FlexTensor; N]) -> (FlexTensor, Self::Saved);
+
+    /// The gradients of the inputs that are `wanted`, `None` for the others.
+    fn backward(
+        &self,
+        inputs: [FlexTensor; N],
+        saved: Self::Saved,
+        gradient: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N];
+}
+
+/// A tensor of `Autodiff<Flex, _>`, whatever its checkpointing.
+type Tracked = FloatTensor<Autodiff<Flex>>;
+
+#[derive(Debug)]
+struct Step<K>(K);
+
+impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
+    type State = ([FlexTensor; N], K::Saved);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node);
+        let (inputs, saved) = ops.state;
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let results = self.0.backward(inputs, saved, dense(gradient), wanted);
+        for (parent, result) in ops.parents.into_iter().zip(results) {
+            if let (Some(parent), Some(result)) = (parent, result) {
+                grads.register::<Flex>(parent.id, result);
+            }
+        }
+    }
+}
+
+/// Runs the kernel, or hands the tensors back where it cannot run: other devices, other number types.
+pub(crate) fn apply<K: Kernel<N>, const N: usize>(
+    kernel: K,
+    inputs: [DispatchTensor; N],
+) -> Result<DispatchTensor, [DispatchTensor; N]> {
+    if !inputs.iter().all(is_ours) {
+        return Err(inputs);
+    }
+    let context = inputs.iter().fold(DispatchAutodiffContext::Disabled, |c, t| c.merge(t.autodiff));
+    let kind = match context {
+        DispatchAutodiffContext::Disabled => DispatchTensorKind::Flex(BackendTensor::Float(
+            kernel.forward(&inputs.map(|t| K::arrange(plain(t)))).0,
+        )),
+        DispatchAutodiffContext::Enabled(strategy) => {
+            let inputs = inputs.map(tracked);
+            let output = match strategy {
+                GradientCheckpointingStrategy::Disabled => record::<K, NoCheckpointing, N>(kernel, inputs),
+                GradientCheckpointingStrategy::Balanced => {
+                    record::<K, BalancedCheckpointing, N>(kernel, inputs)
+                }
+            };
+            DispatchTensorKind::Autodiff(Box::new(DispatchTensorKind::Flex(BackendTensor::Autodiff(output))))
+        }
+    };
+    Ok(DispatchTensor { kind, autodiff: context })
+}
+
+fn record<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(kernel: K, inputs: [Tracked; N]) -> Tracked {
+    let nodes = inputs.each_ref().map(Tracked::node);
+    let inputs = inputs.map(|t| K::arrange(t.into_primitive()));
+    match Step(kernel.clone()).prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let (output, saved) = kernel.forward(&inputs);
+            prep.finish((inputs, saved), output)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(kernel.forward(&inputs).0),
+    }
+}
+
+/// Whether the tensor is in f32 on the `flex` device.
+pub(crate) fn is_ours(tensor: &DispatchTensor) -> bool {
+    let on_flex = match &tensor.kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(_)) => true,
+        DispatchTensorKind::Autodiff(inner) => {
+            matches!(**inner, DispatchTensorKind::Flex(BackendTensor::Autodiff(_)))
+        }
+        _ => false,
+    };
+    on_flex && tensor.dtype() == DType::F32
+}
+
+/// The numbers of a tensor that [`is_ours`], without its tape.
+pub(crate) fn plain(tensor: DispatchTensor) -> FlexTensor {
+    match tensor.kind {
+        DispatchTensorKind::Flex(tensor) => tensor.float(),
+        DispatchTensorKind::Autodiff(inner) => match *inner {
+            DispatchTensorKind::Flex(tensor) => tensor.autodiff_inner(),
+            _ => unreachable!("checked by `is_ours`"),
+        },
+        #[allow(unreachable_patterns, reason = "there are more variants with more backends compiled in")]
+        _ => unreachable!("checked by `is_ours`"),
+    }
+}
+
+/// On the tape; a plain tensor becomes a constant.
+fn tracked(tensor: DispatchTensor) -> Tracked {
+    match tensor.kind {
+        DispatchTensorKind::Flex(tensor) => Tracked::new(tensor.float()),
+        DispatchTensorKind::Autodiff(inner) => match *inner {
+            DispatchTensorKind::Flex(tensor) => tensor.autodiff(),
+            _ => unreachable!("checked by `is_ours`"),
+        },
+        #[allow(unreachable_patterns, reason = "there are more variants with more backends compiled in")]
+        _ => unreachable!("checked by `is_ours`"),
+    }
+}

@@ -1,0 +1,98 @@
+//! The check that all kernels share: the numbers and gradients of the pure operations in f64.
+
+use burn::tensor::{DType, Device, FloatDType, Gradients, Tensor, TensorData};
+use proptest::test_runner::TestCaseError;
+
+/// Largest difference, relative to the largest number of the reference.
+const TOLERANCE: f64 = 1e-5;
+
+/// Repeatable numbers between -1 and 1.
+pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let count = shape.iter().product();
+    let values: Vec<f32> = (0..count).map(|_| next()).collect();
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+}
+
+/// The inputs of a kernel: a tuple of tensors.
+pub(crate) trait Inputs: Clone {
+    fn tracked(self) -> Self;
+    fn wide(self) -> Self;
+    fn gradients(&self, gradients: &Gradients) -> Vec<Vec<f64>>;
+}
+
+/// The gradient of a tensor; a missing one is zero.
+fn gradient<const D: usize>(tensor: &Tensor<D>, gradients: &Gradients) -> Vec<f64> {
+    tensor.grad(gradients).map_or_else(|| vec![0.0; tensor.shape().num_elements()], numbers)
+}
+
+/// All numbers of a tensor.
+pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().convert_dtype(DType::F64).try_to_vec().expect("numbers")
+}
+
+macro_rules! inputs {
+    ($($dims:ident $name:ident),*) => {
+        impl<$(const $dims: usize),*> Inputs for ($(Tensor<$dims>,)*) {
+            fn tracked(self) -> Self {
+                let ($($name,)*) = self;
+                ($($name.autodiff().require_grad(),)*)
+            }
+
+            fn wide(self) -> Self {
+                let ($($name,)*) = self;
+                ($($name.cast(FloatDType::F64),)*)
+            }
+
+            fn gradients(&self, gradients: &Gradients) -> Vec<Vec<f64>> {
+                let ($($name,)*) = self;
+                vec![$(gradient($name, gradients)),*]
+            }
+        }
+    };
+}
+
+inputs!(A a);
+inputs!(A a, B b);
+inputs!(A a, B b, C c);
+
+/// Holds the value and all gradients of `kernel` to those of `reference`, which runs in f64.
+pub(crate) fn agree<I: Inputs, const D: usize>(
+    inputs: I,
+    kernel: impl Fn(I) -> Tensor<D>,
+    reference: impl Fn(I) -> Tensor<D>,
+) -> Result<(), TestCaseError> {
+    let ours = inputs.clone().tracked();
+    let theirs = inputs.clone().wide().tracked();
+    let (got, want) = (kernel(ours.clone()), reference(theirs.clone()));
+    if got.dims() != want.dims() {
+        return Err(TestCaseError::fail(format!("shape {:?} for {:?}", got.dims(), want.dims())));
+    }
+    close("value", &numbers(got.clone().inner()), &numbers(want.clone().inner()))?;
+    // The plain tensors take another path through the kernel.
+    close("plain value", &numbers(kernel(inputs)), &numbers(want.clone().inner()))?;
+    let weights = random(got.dims(), 77);
+    let got = ours.gradients(&(got * weights.clone()).sum().backward());
+    let want = theirs.gradients(&(want * weights.cast(FloatDType::F64)).sum().backward());
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        close(&format!("gradient {i}"), got, want)?;
+    }
+    Ok(())
+}
+
+fn close(what: &str, got: &[f64], want: &[f64]) -> Result<(), TestCaseError> {
+    let scale = want.iter().fold(1e-3, |a: f64, b| a.max(b.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        // Written so that a NaN fails.
+        if (got - want).abs().partial_cmp(&(TOLERANCE * scale)) != Some(std::cmp::Ordering::Less) {
+            return Err(TestCaseError::fail(format!("{what}[{i}] is {got} for {want}, scale {scale}")));
+        }
+    }
+    Ok(())
+}
