@@ -89,6 +89,18 @@ pub fn group_norm_reference(
     normal * weight.reshape([1, c, 1, 1]) + bias.reshape([1, c, 1, 1])
 }
 
+/// `silu` of [`group_norm_reference`].
+#[doc(hidden)]
+pub fn group_norm_silu_reference(
+    x: Tensor<4>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+) -> Tensor<4> {
+    activation::silu(group_norm_reference(x, groups, weight, bias, eps))
+}
+
 #[derive(Debug, Clone, Copy)]
 struct GroupNorm {
     samples: usize,

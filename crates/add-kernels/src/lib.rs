@@ -32,3 +32,15 @@ pub use geglu::geglu;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+
+/// The same operations by pure Burn operations, for tests and timing.
+#[doc(hidden)]
+pub mod reference {
+    pub use crate::adamw::adamw_step_reference as adamw_step;
+    pub use crate::attention::attention_reference as attention;
+    pub use crate::conv2d::conv2d_reference as conv2d;
+    pub use crate::geglu::geglu_reference as geglu;
+    pub use crate::group_norm::{group_norm_reference as group_norm, group_norm_silu_reference as group_norm_silu};
+    pub use crate::layer_norm::layer_norm_reference as layer_norm;
+    pub use crate::linear::linear_reference as linear;
+}
