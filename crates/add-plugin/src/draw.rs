@@ -39,6 +39,8 @@ pub enum Purpose {
     SampleFresh = 13,
     /// Anything that only a test wants.
     Test = 14,
+    /// Noise on the features of the approximate R1.
+    R1Noise = 15,
 }
 
 /// The source of the random numbers of one sample at one step.

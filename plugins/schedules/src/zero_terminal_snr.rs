@@ -1,0 +1,108 @@
+//! Another schedule, rescaled so that its last timestep holds no signal at all.
+//!
+//! `alpha'_t = (alpha_t - alpha_T) * alpha_0 / (alpha_0 - alpha_T)`: the first stays, the last becomes 0.
+//! Source: Lin et al. 2023, "Common diffusion noise schedules and sample steps are flawed", algorithm 1.
+//! It fits v- and `x_0`-prediction; from a noise prediction, `x_0` cannot be had where alpha is 0.
+
+use add_plugin::{Entry, Plugin, Schedule, inventory};
+use serde::{Deserialize, Serialize};
+
+/// `inner`, shifted and scaled to zero terminal SNR.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZeroTerminalSnr {
+    /// The schedule to rescale.
+    pub inner: Plugin<dyn Schedule>,
+}
+
+impl Schedule for ZeroTerminalSnr {
+    fn alphas_cumprod(&self) -> Vec<f64> {
+        rescale(&self.inner.alphas_cumprod())
+    }
+}
+
+inventory::submit!(Entry::schedule::<ZeroTerminalSnr>("ZeroTerminalSnr", "Lin et al. 2023, algorithm 1"));
+
+/// `alpha_bar_t` shifted and scaled in its square root. A schedule of one step becomes pure noise.
+fn rescale(alphas_cumprod: &[f64]) -> Vec<f64> {
+    let alpha: Vec<f64> = alphas_cumprod.iter().map(|a| a.sqrt()).collect();
+    let (first, last) = (alpha[0], alpha[alpha.len() - 1]);
+    if alpha.len() == 1 {
+        return vec![0.0];
+    }
+    let scale = first / (first - last);
+    alpha.iter().map(|a| ((a - last) * scale).powi(2)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ScaledLinear, recipe};
+
+    fn stable_diffusion() -> Plugin<dyn Schedule> {
+        recipe("ZeroTerminalSnr(inner: ScaledLinear())").unwrap()
+    }
+
+    #[test]
+    fn three_steps_by_hand() {
+        // alpha = 0.9, 0.5, 0.1 -> minus 0.1, times 0.9 / 0.8
+        let rescaled = rescale(&[0.81, 0.25, 0.01]);
+        for (got, want) in rescaled.iter().zip([0.81, 0.2025, 0.0]) {
+            assert!((got - want).abs() < 1e-15, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn the_last_timestep_holds_no_signal() {
+        assert!(stable_diffusion().tables().has_zero_terminal_snr());
+    }
+
+    #[test]
+    fn the_first_timestep_stays() {
+        let plain = ScaledLinear::default().alphas_cumprod();
+        assert!((stable_diffusion().alphas_cumprod()[0] - plain[0]).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_schedule_of_one_step_is_pure_noise() {
+        assert_eq!(rescale(&[0.5]), [0.0]);
+    }
+
+    #[test]
+    fn a_recipe_survives_being_written_and_read() {
+        let extensions = ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES;
+        let options = ron::Options::default().with_default_extension(extensions);
+        let written = options.to_string(&stable_diffusion()).unwrap();
+        let read = recipe(&written).unwrap();
+        assert_eq!(read.alphas_cumprod(), stable_diffusion().alphas_cumprod(), "{written}");
+    }
+
+    fn schedules() -> impl Strategy<Value = String> {
+        let linear = (2_usize..1500, 1e-5..0.01_f64, 0.01..0.03_f64)
+            .prop_map(|(n, a, b)| format!("ScaledLinear(steps: {n}, beta_start: {a:?}, beta_end: {b:?})"));
+        let cosine = (2_usize..1500).prop_map(|n| format!("Cosine(steps: {n})"));
+        let plain = prop_oneof![linear, cosine];
+        plain.prop_flat_map(|inner| {
+            prop_oneof![Just(inner.clone()), Just(format!("ZeroTerminalSnr(inner: {inner})"))]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_schedule_strictly_loses_signal(text in schedules()) {
+            let alpha_bar = recipe(&text).unwrap().alphas_cumprod();
+            prop_assert!(alpha_bar.windows(2).all(|pair| pair[0] > pair[1]));
+            prop_assert!(alpha_bar.iter().all(|a| (0.0..1.0).contains(a)));
+        }
+
+        #[test]
+        fn signal_and_noise_add_up_to_unit_variance(text in schedules()) {
+            let tables = recipe(&text).unwrap().tables();
+            for t in 0..tables.steps() {
+                prop_assert!((tables.alpha(t).powi(2) + tables.sigma(t).powi(2) - 1.0).abs() < 1e-12);
+            }
+        }
+    }
+}
