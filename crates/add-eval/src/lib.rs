@@ -2,7 +2,8 @@
 //!
 //! Everything here works on plain slices: a feature network runs elsewhere, its rows come in as `f32`, and all
 //! mathematics on them is float64 (the square root of a covariance loses half the digits it is given).
-//! One metric per file; [`names`] lists what each number is called in `evaluation.json`.
+//! One metric per file; [`names`] lists what each number is called in `evaluation.json`, [`report`] turns a run
+//! folder into a page.
 
 mod classifier;
 mod clip_score;
@@ -20,6 +21,7 @@ mod moments;
 pub mod names;
 mod precision_recall;
 mod ranking;
+pub mod report;
 pub mod resize;
 mod retrieval;
 mod rng;
