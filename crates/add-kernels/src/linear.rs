@@ -1,10 +1,36 @@
-//! The affine map, with the weight as PyTorch stores it.
+//! The affine map `y = x W^T + b`, with the weight as PyTorch stores it.
 
 use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+
+use crate::parallel::{SharedMut, output, parallel_ranges, values};
+use crate::product::{Matrix, Start, multiply};
+use crate::simd::{LANES, Simd, Task, dispatch};
+use crate::tape::{Kernel, apply};
 
 /// `x: [B, N, C_in]`, `weight: [C_out, C_in]`, `bias: [C_out]` to `[B, N, C_out]`.
+///
+/// # Panics
+/// If the shapes do not fit each other.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    linear_reference(x, weight, bias)
+    let ([b, n, c_in], [c_out, inputs]) = (x.dims(), weight.dims());
+    assert!(c_in == inputs, "{c_in} channels into a weight of {inputs}");
+    assert!(bias.as_ref().is_none_or(|b| b.dims() == [c_out]), "one bias per output channel");
+    let kernel = Linear { b, n, c_in, c_out };
+    match bias {
+        Some(bias) => match apply(kernel, [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x, weight, bias]) => linear_reference(
+                Tensor::from_dispatch(x),
+                Tensor::from_dispatch(weight),
+                Some(Tensor::from_dispatch(bias)),
+            ),
+        },
+        None => match apply(kernel, [x.into_dispatch(), weight.into_dispatch()]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x, weight]) => linear_reference(Tensor::from_dispatch(x), Tensor::from_dispatch(weight), None),
+        },
+    }
 }
 
 /// The same by pure operations.
@@ -18,4 +44,136 @@ pub fn linear_reference(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>
         None => y,
     };
     y.reshape([b, n, c_out])
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Linear {
+    b: usize,
+    n: usize,
+    c_in: usize,
+    c_out: usize,
+}
+
+impl<const N: usize> Kernel<N> for Linear {
+    type Saved = ();
+
+    fn forward(&self, inputs: &[FlexTensor; N]) -> (FlexTensor, ()) {
+        let Self { b, n, c_in, c_out } = *self;
+        let (x, weight) = (Matrix::rows(values(&inputs[0]), c_in), Matrix::rows(values(&inputs[1]), c_in));
+        let start = inputs.get(2).map_or(Start::Zero, |bias| Start::ColumnBias(values(bias).as_ptr()));
+        // SAFETY: the sizes are those of the tensors.
+        let y = output([b, n, c_out], |out| unsafe {
+            multiply(b * n, c_out, c_in, x, weight.transposed(), out, start);
+        });
+        (y, ())
+    }
+
+    fn backward(
+        &self,
+        inputs: [FlexTensor; N],
+        (): (),
+        dy: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        let Self { b, n, c_in, c_out } = *self;
+        let rows = b * n;
+        let (x, weight) = (Matrix::rows(values(&inputs[0]), c_in), Matrix::rows(values(&inputs[1]), c_in));
+        let dy = values(&dy);
+        let gradient = Matrix::rows(dy, c_out);
+        // SAFETY: the sizes are those of the tensors.
+        std::array::from_fn(|i| {
+            wanted[i].then(|| match i {
+                0 => output([b, n, c_in], |out| unsafe {
+                    multiply(rows, c_in, c_out, gradient, weight, out, Start::Zero);
+                }),
+                1 => output([c_out, c_in], |out| unsafe {
+                    multiply(c_out, c_in, rows, gradient.transposed(), x, out, Start::Zero);
+                }),
+                _ => output([c_out], |out| column_sums(dy, rows, c_out, out)),
+            })
+        })
+    }
+}
+
+/// Sums of the columns of `[rows, columns]`, each by one task in the order of the rows.
+fn column_sums(x: &[f32], rows: usize, columns: usize, out: SharedMut) {
+    parallel_ranges(columns.div_ceil(LANES), rows, |range| {
+        let (first, last) = (range.start * LANES, (range.end * LANES).min(columns));
+        // SAFETY: the columns of the tasks are disjoint.
+        unsafe { dispatch(ColumnSums { x, rows, columns, first, last, out }) };
+    });
+}
+
+struct ColumnSums<'a> {
+    x: &'a [f32],
+    rows: usize,
+    columns: usize,
+    first: usize,
+    last: usize,
+    out: SharedMut,
+}
+
+impl Task for ColumnSums<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { x, rows, columns, first, last, out } = self;
+        let mut j = first;
+        while j < last {
+            let n = LANES.min(last - j);
+            let mut sum = s.splat(0.0);
+            for i in 0..rows {
+                sum = s.add(sum, s.load_first(x.as_ptr().add(i * columns + j), n));
+            }
+            s.store_first(out.at(j), sum, n);
+            j += LANES;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{agree, random};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn value_and_gradients_equal_those_of_the_pure_operations(
+            (b, n) in (1_usize..4, 1_usize..40),
+            (c_in, c_out) in (1_usize..100, 1_usize..100),
+            bias: bool,
+            view in 0..3,
+        ) {
+            let x = match view {
+                0 => random([b, n, c_in], 1),
+                1 => random([b, c_in, n], 1).swap_dims(1, 2),
+                _ => random([b, n + 2, c_in + 1], 1).slice([0..b, 1..n + 1, 0..c_in]),
+            };
+            let w = if view == 1 { random([c_in, c_out], 2).transpose() } else { random([c_out, c_in], 2) };
+            if bias {
+                agree(
+                    (x, w, random([c_out], 3)),
+                    |(x, w, b)| linear(x, w, Some(b)),
+                    |(x, w, b)| linear_reference(x, w, Some(b)),
+                )?;
+            } else {
+                agree((x, w), |(x, w)| linear(x, w, None), |(x, w)| linear_reference(x, w, None))?;
+            }
+        }
+    }
+
+    #[test]
+    fn wide_layers_equal_those_of_the_pure_operations() {
+        for (tokens, c_in, c_out) in [(70, 320, 1024), (9, 1030, 530), (600, 96, 96)] {
+            agree(
+                (random([1, tokens, c_in], 1), random([c_out, c_in], 2), random([c_out], 3)),
+                |(x, w, b)| linear(x, w, Some(b)),
+                |(x, w, b)| linear_reference(x, w, Some(b)),
+            )
+            .unwrap();
+        }
+    }
 }

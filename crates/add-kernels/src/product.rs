@@ -4,7 +4,7 @@
 //! right factor must lie (or be packed) with 16 or more columns side by side. So the same tile serves weights,
 //! their transposes and shifted images alike.
 
-use crate::parallel::{Scratch, SharedMut, parallel, range_length};
+use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
 use crate::simd::{LANES, Simd, Task, dispatch, panel_vectors};
 
 /// Most rows of a register tile, over all instruction sets.
@@ -218,6 +218,13 @@ impl Matrix {
         Self { data: data.as_ptr(), row: columns, column: 1 }
     }
 
+    /// # Safety
+    /// The element is inside of the memory.
+    #[inline(always)]
+    unsafe fn at(self, i: usize, j: usize) -> *const f32 {
+        self.data.add(i * self.row + j * self.column)
+    }
+
     pub(crate) fn transposed(self) -> Self {
         Self { data: self.data, row: self.column, column: self.row }
     }
@@ -228,45 +235,61 @@ pub(crate) fn panel_width() -> usize {
     panel_vectors() * LANES
 }
 
-/// The right factor `[k, n]` of a product, cut into panels that [`multiply_panel`] can read.
-pub(crate) struct Packed {
-    panels: Scratch,
-    width: usize,
-    k: usize,
+/// Numbers that [`pack`] writes for a right factor `[k, n]`.
+pub(crate) fn packed_len(k: usize, n: usize) -> usize {
+    n.div_ceil(panel_width()) * panel_width() * k
 }
 
-impl Packed {
-    pub(crate) fn scratch_len(k: usize, n: usize) -> usize {
-        n.div_ceil(panel_width()) * panel_width() * k
+/// Cuts the right factor `[k, n]` of a product into panels that [`multiply_panel`] can read, one after the other,
+/// each `[k, panel_width()]`.
+///
+/// # Safety
+/// `b` is readable for `k x n`, and `dst` writable for [`packed_len`].
+#[inline(always)]
+pub(crate) unsafe fn pack<S: Simd>(s: S, b: Matrix, k: usize, n: usize, dst: *mut f32) {
+    let width = S::VECS * LANES;
+    let mut first = 0;
+    while first < n {
+        PackPanel { b, k, first, columns: width.min(n - first), width, dst: dst.add(first * k) }.run(s);
+        first += width;
     }
+}
 
-    /// Packs on this thread.
-    ///
-    /// # Safety
-    /// `b` is readable for `k x n`.
-    pub(crate) unsafe fn new(b: Matrix, k: usize, n: usize) -> Self {
-        let width = panel_width();
-        let mut panels = Scratch::new(Self::scratch_len(k, n));
-        let base = panels.as_mut_ptr();
-        for (panel, first) in (0..n).step_by(width).enumerate() {
-            dispatch(PackPanel {
-                b,
-                k,
-                first,
-                columns: width.min(n - first),
-                width,
-                dst: base.add(panel * width * k),
-            });
+/// The right factor of a product over all threads: packed, or as it lies where its rows are short.
+enum Right {
+    Packed(Scratch),
+    There,
+}
+
+impl Right {
+    /// Longest row that is read in place: longer ones would touch a new page of memory in every step.
+    const LONGEST_ROW: usize = 512;
+
+    unsafe fn new(b: Matrix, k: usize, n: usize) -> Self {
+        if b.column == 1 && n % LANES == 0 && b.row <= Self::LONGEST_ROW {
+            return Self::There;
         }
-        Self { panels, width, k }
+        let width = panel_width();
+        let mut panels = Scratch::new(packed_len(k, n));
+        let base = SharedMut::new(panels.as_mut_ptr());
+        parallel_ranges(n.div_ceil(width), k * width / LANES, |range| {
+            for panel in range {
+                let first = panel * width;
+                let (columns, dst) = (width.min(n - first), unsafe { base.at(first * k) });
+                // SAFETY: every panel belongs to one task.
+                unsafe { dispatch(PackPanel { b, k, first, columns, width, dst }) };
+            }
+        });
+        Self::Packed(panels)
     }
 
-    pub(crate) fn panel(&self, panel: usize) -> *const f32 {
-        self.panels[panel * self.width * self.k..].as_ptr()
-    }
-
-    pub(crate) fn width(&self) -> usize {
-        self.width
+    /// A panel and the distance of its rows.
+    #[inline(always)]
+    unsafe fn panel(&self, b: Matrix, k: usize, width: usize, panel: usize) -> (*const f32, usize) {
+        match self {
+            Self::Packed(panels) => (panels.as_ptr().add(panel * width * k), width),
+            Self::There => (b.data.add(panel * width), b.row),
+        }
     }
 }
 
@@ -310,30 +333,47 @@ impl Task for PackPanel {
 ///
 /// # Safety
 /// The matrices are readable, `c` is writable, and a bias in `start` has `m` or `n` numbers.
-pub(crate) unsafe fn multiply(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Matrix,
-    b: Matrix,
-    c: SharedMut,
-    start: Start,
-) {
+pub(crate) unsafe fn multiply(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, c: SharedMut, start: Start) {
     if m == 0 || n == 0 {
         return;
     }
-    let packed = Packed::new(b, k, n);
-    let width = packed.width();
-    let panels = n.div_ceil(width);
+    let turned = (a.column > Right::LONGEST_ROW && a.row == 1 && m >= MAX_ROWS).then(|| turn(a, m, k));
+    let a = turned.as_ref().map_or(a, |t| Matrix::rows(t, k));
+    let right = Right::new(b, k, n);
+    let panels = n.div_ceil(panel_width());
     // Rows in blocks of eight, so that only the last tile of a matrix is a small one.
     let blocks = m.div_ceil(MAX_ROWS);
-    let length = range_length(blocks * panels, MAX_ROWS * k * width / LANES).div_ceil(panels);
+    let length = range_length(blocks, panels * MAX_ROWS * k * panel_width() / LANES);
     let start = StartPointer(start);
     parallel(blocks.div_ceil(length), |task| {
         let first = task * length * MAX_ROWS;
         let rows = (length * MAX_ROWS).min(m - first);
-        unsafe { dispatch(Stripe { a, first, rows, n, k, packed: &packed, c, start: start.get() }) };
+        let stripe = Stripe { a, first, rows, n, k, b, right: &right, c, start: start.get() };
+        // SAFETY: the rows of the tasks are disjoint.
+        unsafe { dispatch(stripe) };
     });
+}
+
+/// Copies a matrix that lies column by column, so that it lies row by row.
+unsafe fn turn(a: Matrix, rows: usize, columns: usize) -> Scratch {
+    let mut turned = Scratch::new(rows * columns);
+    let dst = SharedMut::new(turned.as_mut_ptr());
+    parallel_ranges(columns.div_ceil(LANES), rows / 2, |range| {
+        let first = range.start * LANES;
+        let count = (range.end * LANES).min(columns) - first;
+        // SAFETY: every column belongs to one task.
+        unsafe {
+            dispatch(Transpose {
+                src: a.at(0, first),
+                ld_src: a.column,
+                rows: count,
+                columns: rows,
+                dst: dst.at(first),
+                ld_dst: columns,
+            });
+        }
+    });
+    turned
 }
 
 /// A bias that several threads read.
@@ -356,7 +396,8 @@ struct Stripe<'a> {
     rows: usize,
     n: usize,
     k: usize,
-    packed: &'a Packed,
+    b: Matrix,
+    right: &'a Right,
     c: SharedMut,
     start: Start,
 }
@@ -367,13 +408,14 @@ pub(crate) const STEPS: usize = 384;
 impl Task for Stripe<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Self { a, first, rows, n, k, packed, c, start } = self;
-        let width = packed.width();
+        let Self { a, first, rows, n, k, b, right, c, start } = self;
+        let width = S::VECS * LANES;
         let mut from = 0;
         loop {
             let steps = STEPS.min(k - from);
             for panel in 0..n.div_ceil(width) {
                 let column = panel * width;
+                let (packed, ld_b) = right.panel(b, k, width, panel);
                 let start = match start {
                     _ if from > 0 => Start::There,
                     Start::RowBias(bias) => Start::RowBias(bias.add(first)),
@@ -386,8 +428,8 @@ impl Task for Stripe<'_> {
                     a.data.add(first * a.row + from * a.column),
                     |i| i * a.row,
                     rows,
-                    packed.panel(panel).add(from * width),
-                    width,
+                    packed.add(from * ld_b),
+                    ld_b,
                     c.at(first * n + column),
                     n,
                     width.min(n - column),

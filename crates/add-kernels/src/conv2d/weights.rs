@@ -4,7 +4,7 @@
 //! left factor is the padded image read in place, the right one is `dy` with its channels side by side.
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
-use crate::product::{Packed, Reduction, Start, Transpose, multiply_panel, panel_width};
+use crate::product::{Reduction, Start, Transpose, multiply_panel, packed_len, panel_width};
 use crate::simd::{LANES, Simd, Task, dispatch};
 
 /// The sum over pixels that gives a weight gradient.
@@ -35,7 +35,7 @@ impl WeightGradient<'_> {
         let steps = self.samples * pixels;
         let width = panel_width();
         let panels = self.channels.div_ceil(width);
-        let mut right = Scratch::new(Packed::scratch_len(steps, self.channels));
+        let mut right = Scratch::new(packed_len(steps, self.channels));
         let turned = SharedMut::new(right.as_mut_ptr());
         parallel_ranges(self.samples, self.channels * pixels / 4, |samples| {
             for sample in samples {
