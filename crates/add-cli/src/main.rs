@@ -1,2 +1,54 @@
-//! The binary add: the only place with a terminal, a tracing subscriber and an exit code.
-fn main() {}
+//! The binary `add`: the only place with a terminal, a tracing subscriber and an exit code.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 bad usage or recipe, 130 and 143 after SIGINT and SIGTERM.
+
+mod commands;
+mod progress;
+mod signals;
+
+use std::process::ExitCode;
+
+use add_core::error::CoreError;
+use clap::Parser;
+use mimalloc::MiMalloc;
+// Linking the umbrella links every plugin.
+use plugins as _;
+
+// Training frees and allocates the same large buffers at every step; the system's allocator returns them to the
+// kernel each time and pays for it in page faults.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Adversarial Diffusion Distillation: train, sample and evaluate one-step text-to-image models.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
+    let duplicates = add_plugin::duplicates();
+    if let Some(twice) = duplicates.first() {
+        return fail(&miette::miette!("two plugins of {} are named `{}`; rename one", twice.family, twice.name), 1);
+    }
+    match commands::run(arguments.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = if error.is_usage() { 2 } else { 1 };
+            fail(&miette::Report::new(error), code)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a failure is told to the person at the terminal")]
+fn fail(report: &miette::Report, code: u8) -> ExitCode {
+    eprintln!("{report:?}");
+    ExitCode::from(code)
+}
+
+/// What every command returns: an exit code.
+type Outcome = Result<u8, CoreError>;

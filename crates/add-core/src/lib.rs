@@ -1,1 +1,27 @@
 //! A recipe in RON, read, checked and assembled into a trainer, a sampler or an evaluator.
+//!
+//! [`read`](read::read) turns a file into a [`Recipe`](recipe::Recipe) whose plugins are resolved through the
+//! registry; [`train`](train::train) runs it; [`sampled`](assemble::sampled) opens a model to make pictures.
+
+pub mod assemble;
+pub mod error;
+pub mod model_file;
+mod objective_add;
+mod objective_diffusion;
+mod overrides;
+mod preview;
+pub mod read;
+pub mod recipe;
+pub mod sampled;
+mod spans;
+pub mod train;
+mod validate;
+
+use add_data::DataError;
+use add_plugin::PluginError;
+use add_train::TrainError;
+
+/// A failure of the data as a failure of the run.
+fn data_error(error: DataError) -> TrainError {
+    TrainError::Plugin(PluginError::Mismatch(format!("data: {error}")))
+}

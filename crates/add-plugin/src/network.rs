@@ -3,7 +3,7 @@
 //! Optimiser, EMA, checkpoints and exporters work on `(dotted path, flat tensor)` pairs, so that none of them
 //! knows a network. Any Burn module is a [`Network`] by itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
@@ -13,9 +13,12 @@ use burn::{
 /// A network by the names of its parameters; implemented for every Burn module.
 ///
 /// Values pass as flat `[n]` tensors on the plain device; a path looks like `down_blocks.0.resnets.1.conv1.weight`.
-pub trait Network: Send {
+pub trait Network: fmt::Debug + Send {
     /// Calls `f(path, shape, value)` for each parameter and buffer, in the order of the module's fields.
     fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>));
+
+    /// Calls `f(path, shape)` for each, without making a lazy parameter.
+    fn for_each_shape(&self, f: &mut dyn FnMut(&str, &[usize]));
 
     /// Replaces each value by `f(path, shape, value)`; what was trainable stays so.
     fn map_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>);
@@ -29,16 +32,20 @@ pub fn frozen<M: Module>(module: &M) -> M {
     module.valid()
 }
 
-/// Number of values in all parameters and buffers.
+/// Number of values in all parameters and buffers; none is made or read for it.
 pub fn parameter_count<N: Network + ?Sized>(network: &N) -> usize {
     let mut count = 0;
-    network.for_each_parameter(&mut |_, shape, _| count += shape.iter().product::<usize>());
+    network.for_each_shape(&mut |_, shape| count += shape.iter().product::<usize>());
     count
 }
 
 impl<M: Module> Network for M {
     fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>)) {
         self.visit(&mut Each { path: Path::default(), f });
+    }
+
+    fn for_each_shape(&self, f: &mut dyn FnMut(&str, &[usize])) {
+        self.visit(&mut Shapes { path: Path::default(), f });
     }
 
     fn map_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) {
@@ -81,6 +88,25 @@ impl ModuleVisitor for Each<'_> {
         let value = plain(param.val());
         let shape = value.dims();
         (self.f)(&self.path.dotted(), &shape, value.flatten(0, D - 1));
+    }
+}
+
+struct Shapes<'a> {
+    path: Path,
+    f: &'a mut dyn FnMut(&str, &[usize]),
+}
+
+impl ModuleVisitor for Shapes<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        (self.f)(&self.path.dotted(), &param.lazy_shape().dims::<D>());
     }
 }
 

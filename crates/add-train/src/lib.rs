@@ -1,1 +1,21 @@
-//! The alternating training step, EMA, clipping, checkpoint and resume, events.
+//! Training: the alternating step of Adversarial Diffusion Distillation, diffusion pretraining, EMA, checkpoints.
+//!
+//! This crate names no plugin. [`add_step`] and [`diffusion_step`] hold the two objectives, each a function of
+//! explicit random numbers; [`run`] is the loop around either.
+
+pub mod add_step;
+pub mod checkpoint;
+pub mod diffusion_step;
+pub mod ema;
+mod error;
+pub mod folder;
+pub mod gradients;
+pub mod model;
+pub mod optimizer;
+pub mod report;
+pub mod run;
+pub mod sampling;
+pub mod state;
+pub mod teacher;
+
+pub use error::TrainError;

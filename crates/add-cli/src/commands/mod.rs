@@ -1,0 +1,66 @@
+//! The subcommands, one file each.
+
+mod config;
+mod plugins;
+mod sample;
+mod train;
+
+use std::path::PathBuf;
+
+use add_core::{
+    error::CoreError,
+    read::{self, LoadedRecipe},
+};
+use clap::{Args, Subcommand};
+
+use crate::Outcome;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train the model of a recipe.
+    Train(train::Train),
+    /// Make pictures with a trained model.
+    Sample(sample::Sample),
+    /// List the linked plugins.
+    Plugins(plugins::Plugins),
+    /// Show or check a recipe.
+    Config(config::Config),
+}
+
+/// A recipe on the command line.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeArgs {
+    /// The recipe, a RON file such as configs/emoji.ron.
+    recipe: PathBuf,
+    /// Override a field, such as --set objective.generator.lr=2e-5; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+}
+
+impl RecipeArgs {
+    fn read(&self, more: &[String]) -> Result<LoadedRecipe, CoreError> {
+        read::read(&self.recipe, &[self.set.as_slice(), more].concat())
+    }
+}
+
+/// Where a recipe's run lies unless told otherwise.
+fn run_folder(out: Option<&PathBuf>, loaded: &LoadedRecipe) -> PathBuf {
+    out.cloned().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.recipe.name))
+}
+
+/// Prints a result to standard output.
+#[expect(clippy::print_stdout, reason = "results go to standard output")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+/// Runs a command.
+pub(crate) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Train(train) => train.run(),
+        Command::Sample(sample) => sample.run(),
+        Command::Plugins(plugins) => plugins.run(),
+        Command::Config(config) => config.run(),
+    }
+}

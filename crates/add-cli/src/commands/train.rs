@@ -1,0 +1,69 @@
+//! `add train`: runs a recipe.
+
+use std::path::PathBuf;
+
+use add_core::{
+    read::show,
+    train::{self, model_path, parameter_counts},
+};
+use add_train::run::{Ending, Start};
+use clap::Args;
+
+use super::{RecipeArgs, print, run_folder};
+use crate::{
+    Outcome,
+    progress::{Progress, say},
+    signals::Signals,
+};
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// The recipe's seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder of the run [default: runs/NAME].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Continue from a checkpoint: `latest` (there must be one), `auto` (if there is one), or its folder.
+    #[arg(long, value_name = "latest|auto|PATH")]
+    resume: Option<String>,
+    /// Print the resolved recipe, parameter counts and a memory estimate, and stop.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Train {
+    pub(crate) fn run(&self) -> Outcome {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        let loaded = self.recipe.read(seed.as_slice())?;
+        if self.dry_run {
+            print(&show(&loaded.recipe));
+            let counts = parameter_counts(&loaded)?;
+            for (name, count) in &counts {
+                print(&format!("{name:<16} {count:>13} parameters"));
+            }
+            return Ok(0);
+        }
+        let out = run_folder(self.out.as_ref(), &loaded);
+        let start = match self.resume.as_deref() {
+            None => Start::Fresh,
+            Some("latest") => Start::Latest,
+            Some("auto") => Start::Auto,
+            Some(path) => Start::At(PathBuf::from(path)),
+        };
+        let signals = Signals::listen()?;
+        match train::train(&loaded, &out, &start, &mut Progress::new(), signals.stop())? {
+            Ending::Finished => {
+                say(&format!("finished: {}", model_path(&out).display()));
+                Ok(0)
+            }
+            Ending::Stopped(step) => {
+                say(&format!("stopped after step {step}; continue with --resume latest"));
+                Ok(signals.exit_code())
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! How far a run is: a bar on a terminal, plain lines when piped.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use add_train::{report::StepReport, run::Observer};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Seconds between plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows the steps of a run.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    began: Instant,
+    resumed: u64,
+    steps: u64,
+    spoke: Option<Instant>,
+    plain: bool,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let plain = !std::io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Self { bar, began: Instant::now(), resumed: 0, steps: 0, spoke: None, plain }
+    }
+}
+
+impl Observer for Progress {
+    fn begin(&mut self, done: u64, steps: u64) {
+        (self.began, self.resumed, self.steps) = (Instant::now(), done, steps);
+        if !self.plain {
+            let style = ProgressStyle::with_template(
+                "{elapsed_precise} {bar:32.cyan/blue} {pos}/{len} steps, {eta} left  {msg}",
+            );
+            self.bar = ProgressBar::new(steps).with_style(style.expect("the template is valid")).with_position(done);
+            self.bar.reset_eta();
+        }
+    }
+
+    fn step(&mut self, done: u64, report: &StepReport) {
+        if !self.plain {
+            self.bar.set_position(done);
+            self.bar.set_message(losses(report));
+            return;
+        }
+        let due = self.spoke.is_none_or(|at| at.elapsed() >= LINE_EVERY);
+        if due || done == self.steps {
+            self.spoke = Some(Instant::now());
+            let each = self.began.elapsed().as_secs_f64() / (done - self.resumed).max(1) as f64;
+            let left = Duration::from_secs_f64(each * (self.steps - done) as f64);
+            say(&format!("step {done}/{}  {each:.3} s/step, {} left  {}", self.steps, HumanDuration(left), losses(report)));
+        }
+    }
+
+    fn end(&mut self) {
+        self.bar.finish();
+    }
+}
+
+/// The losses of a step, short.
+fn losses(report: &StepReport) -> String {
+    let shown = report.figures().iter().filter(|(name, _)| name.starts_with("loss") || *name == "r1");
+    let shown = shown.filter_map(|(name, _)| report.get(name).map(|value| format!("{name} {value:.4}")));
+    shown.collect::<Vec<_>>().join("  ")
+}
+
+/// A line for the person at the terminal.
+#[expect(clippy::print_stderr, reason = "progress is for the person at the terminal, results go to standard output")]
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,156 @@
+//! From a recipe to what it stands for: networks with their values, an objective, a model to sample.
+
+use std::{path::Path, sync::Arc};
+
+use add_data::Loader;
+use add_plugin::{Backbone, Denoiser, Network, Plugin, Split, TextNetwork};
+use add_train::{
+    add_step::{AddNetworks, AddOptions, AddTrainer},
+    diffusion_step::DiffusionTrainer,
+    ema::Ema,
+    model::Diffusion,
+    optimizer::AdamW,
+};
+use burn::tensor::Device;
+
+use crate::{
+    error::CoreError,
+    model_file,
+    objective_add::AddRun,
+    objective_diffusion::DiffusionRun,
+    read::LoadedRecipe,
+    recipe::{AddObjective, DeviceChoice, DiffusionObjective, ImageEncoder, Model, TeacherModel, Weights},
+    sampled::Sampled,
+};
+
+/// The plain device that a recipe names.
+///
+/// # Errors
+/// When this binary has no such device.
+pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
+    match choice {
+        DeviceChoice::Flex() => Ok(Device::flex()),
+        DeviceChoice::Cuda(index) => Err(CoreError::Request(format!(
+            "device: Cuda({index}): this binary was built without the feature `cuda`; use `--set device=Flex()`"
+        ))),
+    }
+}
+
+/// Schedule and prediction type of a recipe's model.
+pub(crate) fn diffusion(model: &Model) -> Diffusion {
+    Diffusion { schedule: model.schedule.tables(), prediction: model.backbone.info().prediction }
+}
+
+/// A model with its text encoder on `device`, filled as the recipe says.
+pub(crate) fn model(
+    loaded: &LoadedRecipe,
+    model: &Model,
+    device: &Device,
+) -> Result<(Box<dyn Denoiser>, Box<dyn TextNetwork>), CoreError> {
+    let recipe = &loaded.recipe;
+    let backbone: &Plugin<dyn Backbone> = &model.backbone;
+    let mut denoiser = backbone.init(recipe.text.info(), recipe.seed, device)?;
+    let mut text = recipe.text.init(recipe.seed, device)?;
+    if let Weights::File(name) = &model.weights {
+        let networks: &mut [(&str, &mut dyn Network)] = &mut [("denoiser", &mut *denoiser), ("text", &mut *text)];
+        model_file::read(&loaded.resolve(name), recipe, model, networks)?;
+    }
+    Ok((denoiser, text))
+}
+
+/// The model in the file at `path`, to be sampled.
+///
+/// # Errors
+/// When the file is missing, damaged, or holds another model than the recipe's.
+pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<Sampled, CoreError> {
+    let recipe = &loaded.recipe;
+    let device = device(recipe.device)?;
+    let mut denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
+    let mut text = recipe.text.init(recipe.seed, &device)?;
+    let networks: &mut [(&str, &mut dyn Network)] = &mut [("denoiser", &mut *denoiser), ("text", &mut *text)];
+    let card = model_file::read(path, recipe, &recipe.model, networks)?;
+    Ok(Sampled { denoiser, text, diffusion: diffusion(&recipe.model), student_timesteps: card.student_timesteps() })
+}
+
+fn loader(loaded: &LoadedRecipe) -> Result<Loader, CoreError> {
+    let dataset = Arc::from(loaded.recipe.data.open(Split::Train)?);
+    let loader = Loader::new(dataset, loaded.recipe.seed, loaded.recipe.batch);
+    Ok(loader.map_err(crate::data_error)?)
+}
+
+/// Pretraining.
+pub(crate) fn diffusion_run<'a>(
+    loaded: &'a LoadedRecipe,
+    objective: &'a DiffusionObjective,
+) -> Result<DiffusionRun<'a>, CoreError> {
+    let recipe = &loaded.recipe;
+    let device = device(recipe.device)?;
+    let (denoiser, text) = model(loaded, &recipe.model, &device.clone().autodiff())?;
+    let ema = Ema::new(objective.ema_half_life, &[("denoiser", &*denoiser), ("text", &*text)]);
+    let trainer = DiffusionTrainer {
+        ema,
+        denoiser,
+        text,
+        codec: recipe.codec.init(&device)?,
+        diffusion: diffusion(&recipe.model),
+        optimizer: AdamW::new(objective.optimizer),
+    };
+    Ok(DiffusionRun { recipe, objective, trainer, loader: loader(loaded)?, device })
+}
+
+/// Adversarial Diffusion Distillation.
+pub(crate) fn add_run<'a>(loaded: &'a LoadedRecipe, objective: &'a AddObjective) -> Result<AddRun<'a>, CoreError> {
+    let recipe = &loaded.recipe;
+    let plain = device(recipe.device)?;
+    let trainable = plain.clone().autodiff();
+    let (student, text) = model(loaded, &recipe.model, &trainable)?;
+    let (teacher, teacher_diffusion) = match &objective.teacher.model {
+        TeacherModel::Initial() => (student.frozen(), diffusion(&recipe.model)),
+        TeacherModel::Other(other) => (model(loaded, other, &plain)?.0, diffusion(other)),
+    };
+    let adversarial = &objective.adversarial;
+    let features = adversarial.features.init(&plain)?;
+    let image_encoder = match &adversarial.image_encoder {
+        ImageEncoder::Features => None,
+        ImageEncoder::Network(network) => Some(network.init(&plain)?),
+    };
+    let options = options(objective);
+    let channels: Vec<usize> = features.hooks().iter().map(|(_, channels)| *channels).collect();
+    let text_width = if options.text_condition { recipe.text.info().pooled } else { 0 };
+    let image_width = match options.image_condition {
+        add_train::add_step::ImageCondition::Off => 0,
+        _ => image_encoder.as_ref().unwrap_or(&features).embedding_width(),
+    };
+    let heads = adversarial.heads.init(&channels, text_width + image_width, recipe.seed, &trainable)?;
+    heads.check_batch(recipe.batch)?;
+    let schedule = recipe.model.schedule.tables();
+    let trainer = AddTrainer {
+        ema: Ema::new(objective.ema_half_life, &[("", &*student)]),
+        networks: AddNetworks { student, heads, teacher, features, image_encoder, codec: recipe.codec.init(&plain)? },
+        student_diffusion: diffusion(&recipe.model),
+        teacher_diffusion,
+        weighting: &*objective.distillation.weighting,
+        options,
+        optimizer_g: AdamW::new(objective.generator),
+        optimizer_d: AdamW::new(objective.discriminator),
+    };
+    let timesteps = objective.student_timesteps.resolve(schedule.steps());
+    Ok(AddRun { recipe, objective, trainer, text: text.frozen(), loader: loader(loaded)?, timesteps, device: plain })
+}
+
+fn options(objective: &AddObjective) -> AddOptions {
+    let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
+    AddOptions {
+        adversarial_weight: adversarial.weight,
+        lambda: distillation.lambda,
+        distance: distillation.distance,
+        space: distillation.space,
+        heads: adversarial.reduction,
+        r1: adversarial.r1,
+        gamma: adversarial.gamma,
+        text_condition: adversarial.text_condition,
+        image_condition: adversarial.image_condition,
+        teacher_steps: objective.teacher.steps,
+        terminal: objective.terminal,
+    }
+}

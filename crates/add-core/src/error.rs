@@ -1,0 +1,106 @@
+//! What can go wrong between a recipe and a result. Each error says what was expected, what was found, what to do.
+
+use std::path::PathBuf;
+
+use add_plugin::PluginError;
+use add_train::TrainError;
+use miette::{Diagnostic, NamedSource, SourceSpan};
+
+use crate::overrides::OverrideError;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum CoreError {
+    /// The recipe cannot be read at all.
+    #[error("{path}: {source}", path = path.display())]
+    #[diagnostic(help("a recipe is a RON file; the shipped ones are in configs/"))]
+    Unreadable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The recipe's text does not say a recipe.
+    #[error("{place}: {message}")]
+    Syntax {
+        /// `file:line:column`.
+        place: String,
+        /// Expected and found.
+        message: String,
+        /// The recipe.
+        #[source_code]
+        text: NamedSource<String>,
+        /// Where in it.
+        #[label("here")]
+        span: SourceSpan,
+    },
+    /// The recipe's values do not make sense; all problems at once.
+    #[error("{path}: {} of its values cannot be used", problems.len())]
+    Invalid {
+        /// The recipe.
+        path: String,
+        /// Each problem with its place.
+        #[related]
+        problems: Vec<Problem>,
+    },
+    /// `--set` cannot be applied.
+    #[error(transparent)]
+    Override(#[from] OverrideError),
+    /// A plugin refused.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A weights file does not fit.
+    #[error("{path}: {problem}", path = path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Expected and found, and what to do.
+        problem: String,
+    },
+    /// A file cannot be written or read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The request does not fit the recipe.
+    #[error("{0}")]
+    Request(String),
+}
+
+impl CoreError {
+    /// Whether the user's input is at fault: exit code 2 rather than 1.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::Syntax { .. } | Self::Invalid { .. } | Self::Override(_) | Self::Request(_))
+            || matches!(self, Self::Plugin(PluginError::Field { .. } | PluginError::Mismatch(_)))
+    }
+
+    /// For `map_err` on a file operation.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// One value of a recipe that cannot be used.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{place}: {path}: {message}")]
+pub struct Problem {
+    /// `file:line:column`.
+    pub place: String,
+    /// The field.
+    pub path: String,
+    /// Expected and found.
+    pub message: String,
+    /// The recipe.
+    #[source_code]
+    pub text: NamedSource<String>,
+    /// Where in it.
+    #[label("here")]
+    pub span: SourceSpan,
+}

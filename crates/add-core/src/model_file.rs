@@ -1,0 +1,128 @@
+//! A model in one file: `denoiser.*` and `text.*`, and in its metadata all that sampling it depends on.
+
+use std::{collections::BTreeMap, path::Path};
+
+use add_plugin::Network;
+use add_weights::{NamedTensor, Precision, WeightsFile, save};
+use burn::tensor::DType;
+
+use crate::{
+    error::CoreError,
+    recipe::{Model, Recipe},
+};
+
+/// What a model file says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelCard {
+    fields: BTreeMap<String, String>,
+}
+
+/// Layout version of the metadata.
+const FORMAT: &str = "1";
+
+impl ModelCard {
+    /// Of `model`, trained for `step` steps by `recipe`; `student_timesteps` is empty for a model that knows all.
+    pub fn new(recipe: &Recipe, model: &Model, student_timesteps: &[usize], step: u64) -> Self {
+        
+        let timesteps: Vec<String> = student_timesteps.iter().map(ToString::to_string).collect();
+        let fields = [
+            ("add.format", FORMAT.to_owned()),
+            ("add.recipe", recipe.name.clone()),
+            ("add.step", step.to_string()),
+            ("add.backbone", compact(&model.backbone)),
+            ("add.schedule", compact(&model.schedule)),
+            ("add.prediction", format!("{:?}", model.backbone.info().prediction)),
+            ("add.text", compact(&recipe.text)),
+            ("add.codec", compact(&recipe.codec)),
+            ("add.sampler", compact(&recipe.sampling.sampler)),
+            ("add.student_timesteps", timesteps.join(",")),
+        ];
+        Self { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() }
+    }
+
+    /// The student timesteps, ascending; empty for a model that knows all.
+    pub fn student_timesteps(&self) -> Vec<usize> {
+        let text = self.fields.get("add.student_timesteps").map_or("", String::as_str);
+        text.split(',').filter_map(|t| t.parse().ok()).collect()
+    }
+
+    /// Steps of training behind it.
+    pub fn step(&self) -> u64 {
+        self.fields.get("add.step").and_then(|s| s.parse().ok()).unwrap_or(0)
+    }
+}
+
+fn compact<T: serde::Serialize>(value: &T) -> String {
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
+    options.to_string(value).expect("a plugin holds nothing that RON cannot say")
+}
+
+/// Writes `networks` (by prefix) to `path`.
+///
+/// # Errors
+/// When a value is not finite or the disk refuses.
+pub fn write(
+    path: &Path,
+    networks: &[(&str, &dyn Network)],
+    precision: Precision,
+    card: &ModelCard,
+) -> Result<(), CoreError> {
+    let mut tensors = BTreeMap::new();
+    let mut broken = None;
+    for (prefix, network) in networks {
+        network.for_each_parameter(&mut |name, shape, values| {
+            let name = format!("{prefix}.{name}");
+            if !add_train::gradients::scalar(values.clone().abs().sum()).is_finite() {
+                broken = Some(name.clone());
+            }
+            tensors.insert(name, NamedTensor { shape: shape.to_vec(), values });
+        });
+    }
+    let failed = |problem: String| CoreError::Weights { path: path.to_path_buf(), problem };
+    if let Some(name) = broken {
+        return Err(failed(format!("`{name}` is not finite; such a model is not exported")));
+    }
+    save(path, &tensors, precision, &card.fields).map_err(|e| failed(e.to_string()))
+}
+
+/// Fills `networks` (by prefix) from the file at `path`, which must hold a model of this recipe's shape.
+///
+/// # Errors
+/// When the file is missing, damaged, or holds another model.
+pub fn read(
+    path: &Path,
+    recipe: &Recipe,
+    model: &Model,
+    networks: &mut [(&str, &mut dyn Network)],
+) -> Result<ModelCard, CoreError> {
+    let failed = |problem: String| CoreError::Weights { path: path.to_path_buf(), problem };
+    let file = WeightsFile::open(path).map_err(|e| failed(e.to_string()))?;
+    let card = ModelCard { fields: file.metadata().clone() };
+    let expected = ModelCard::new(recipe, model, &[], 0);
+    for key in ["add.format", "add.backbone", "add.schedule", "add.prediction", "add.text", "add.codec"] {
+        let (expected, found) = (&expected.fields[key], card.fields.get(key).map_or("nothing", String::as_str));
+        if found != expected {
+            return Err(failed(format!("it holds another model: {key}: expected {expected}, found {found}")));
+        }
+    }
+    let mut problems = Vec::new();
+    for (prefix, network) in networks {
+        network.map_parameters(&mut |name, shape, value| {
+            let name = format!("{prefix}.{name}");
+            let stored = file.info(&name).map(|info| info.shape.clone());
+            let loaded = match stored {
+                Ok(found) if found == shape => file.tensor(&name, DType::F32, &value.device()),
+                Ok(found) => {
+                    problems.push(format!("{name}: expected {shape:?}, found {found:?}"));
+                    return value;
+                }
+                Err(error) => Err(error),
+            };
+            loaded.unwrap_or_else(|error| {
+                problems.push(error.to_string());
+                value
+            })
+        });
+    }
+    if problems.is_empty() { Ok(card) } else { Err(failed(problems.join("\n"))) }
+}

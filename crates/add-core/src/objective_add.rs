@@ -1,0 +1,188 @@
+//! `objective: Add(…)`: Adversarial Diffusion Distillation, with batches and noise drawn from the seed.
+
+use std::path::Path;
+
+use add_data::Loader;
+use add_loss::augment;
+use add_plugin::{Conditioning, Draw, Pixels, Purpose, TextNetwork, Timesteps};
+use add_train::{
+    TrainError,
+    add_step::{AddInputs, AddTrainer, StudentInput},
+    report::StepReport,
+    run::Objective,
+    sampling::normal,
+    state::State,
+};
+use burn::tensor::{Device, Tensor};
+
+use crate::{
+    preview::{self, PreviewRow},
+    recipe::{AddObjective, Guidance, Recipe},
+    sampled::Sampled,
+};
+
+/// A distillation run.
+pub(crate) struct AddRun<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) objective: &'a AddObjective,
+    pub(crate) trainer: AddTrainer<'a>,
+    pub(crate) text: Box<dyn TextNetwork>,
+    pub(crate) loader: Loader,
+    pub(crate) timesteps: Vec<usize>,
+    pub(crate) device: Device,
+}
+
+impl AddRun<'_> {
+    /// The averaged student.
+    pub(crate) fn averaged(&self) -> Sampled {
+        let mut denoiser = self.trainer.networks.student.frozen();
+        self.trainer.ema.install("", &mut *denoiser);
+        let diffusion = self.trainer.student_diffusion.clone();
+        Sampled { denoiser, text: self.text.frozen(), diffusion, student_timesteps: self.timesteps.clone() }
+    }
+
+    /// A student timestep, drawn by the recipe's weights.
+    fn student_timestep(&self, draw: &Draw) -> usize {
+        let weights = &self.objective.timestep_weights;
+        if weights.is_empty() {
+            return self.timesteps[draw.below(Purpose::StudentTimestep, self.timesteps.len())];
+        }
+        let mut left = draw.uniform(Purpose::StudentTimestep) * weights.iter().sum::<f64>();
+        for (&t, &weight) in self.timesteps.iter().zip(weights) {
+            if left < weight {
+                return t;
+            }
+            left -= weight;
+        }
+        *self.timesteps.last().expect("the recipe was checked")
+    }
+
+    /// A teacher timestep, uniform in the recipe's range.
+    fn teacher_timestep(&self, draw: &Draw) -> usize {
+        let (low, high) = self.objective.teacher.timesteps;
+        low + draw.below(Purpose::TeacherTimestep, high - low + 1)
+    }
+
+    fn guidance(&self, draw: &Draw) -> f64 {
+        match self.objective.teacher.guidance {
+            Guidance::Fixed(scale) => scale,
+            Guidance::Uniform(low, high) => low + draw.uniform(Purpose::Guidance) * (high - low),
+        }
+    }
+
+    fn encode(&self, captions: &[String]) -> Conditioning {
+        self.text.encode(captions)
+    }
+}
+
+impl Objective for AddRun<'_> {
+    fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
+        let seed = self.recipe.seed;
+        let batch = self.loader.load(step).map_err(crate::data_error)?;
+        let count = batch.captions.len();
+        let first = step * count as u64;
+        let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
+        let x_0 = batch.pixels(&self.device);
+        let [_, _, h, w] = x_0.0.dims();
+        let latents = self.recipe.codec.info();
+        let shape = [count, latents.channels, h / latents.reduction, w / latents.reduction];
+        let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
+        let s = Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect());
+        let t = Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect());
+
+        let size = self.trainer.networks.features.input_size();
+        let embedding_size = self.trainer.networks.image_encoder.as_ref().map_or(size, |e| e.input_size());
+        let augmented = |x: Tensor<4>, purpose| {
+            let x = if self.objective.adversarial.augment { augment::diff_augment(x, &draws, purpose) } else { x };
+            augment::resize(x, size)
+        };
+        let inputs = AddInputs {
+            x_0: Pixels(x_0.0),
+            conditioning: self.encode(&batch.captions),
+            null: self.encode(&[String::new()]),
+            negative: self.encode(std::slice::from_ref(&self.objective.teacher.negative)),
+            generator: StudentInput { s, eps: noise(Purpose::StudentNoise) },
+            discriminator: None,
+            t,
+            eps_t: noise(Purpose::TeacherNoise),
+            guidance: draws.iter().map(|d| self.guidance(d)).collect(),
+            real_view: &|x| augmented(x, Purpose::AugmentReal),
+            fake_view: &|x| augmented(x, Purpose::AugmentFake),
+            embedding_view: &|x| augment::resize(x, embedding_size),
+            draws: draws.clone(),
+        };
+        let steps = self.recipe.run.steps;
+        let lr_g = self.objective.generator.lr_at(step, steps);
+        let lr_d = self.objective.discriminator.lr_at(step, steps);
+        let mut report = self.trainer.step(&inputs, lr_g, lr_d);
+        report.number("lr_g", lr_g);
+        report.number("lr_d", lr_d);
+        Ok(report)
+    }
+
+    fn save(&self, state: &mut State) {
+        state.save_network("student", &*self.trainer.networks.student);
+        state.save_network("heads", &*self.trainer.networks.heads);
+        self.trainer.ema.save("ema", state);
+        self.trainer.optimizer_g.save("optimizer_g", state);
+        self.trainer.optimizer_d.save("optimizer_d", state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), TrainError> {
+        state.load_network("student", &mut *self.trainer.networks.student)?;
+        state.load_network("heads", &mut *self.trainer.networks.heads)?;
+        self.trainer.ema.load("ema", state)?;
+        self.trainer.optimizer_g.load("optimizer_g", state)?;
+        self.trainer.optimizer_d.load("optimizer_d", state)
+    }
+
+    fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
+        let student = self.averaged();
+        let codec = &*self.trainer.networks.codec;
+        let sampler = &*self.recipe.sampling.sampler;
+        let mut rows: Vec<PreviewRow> = Vec::new();
+        for &steps in &self.recipe.preview.steps {
+            let wanted = preview::request(self.recipe, sampler, steps, 1.0);
+            let label = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
+            rows.push(PreviewRow { label, pixels: student.generate(self.recipe, codec, &wanted) });
+        }
+        if let Some(one_step) = rows.first() {
+            rows.push(PreviewRow { label: "teacher's target".to_owned(), pixels: self.targets(&one_step.pixels) });
+        }
+        preview::write(path, &self.recipe.preview.prompts, rows)
+    }
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+}
+
+impl AddRun<'_> {
+    /// What the teacher would make of the student's pictures: `x_hat_psi` at the middle teacher timestep.
+    fn targets(&self, pictures: &Pixels) -> Pixels {
+        let codec = &self.trainer.networks.codec;
+        let x_hat = codec.encode(pictures.clone()).0;
+        let [batch, c, h, w] = x_hat.dims();
+        let (low, high) = self.objective.teacher.timesteps;
+        let draw = Draw { seed: self.recipe.seed, step: 0, index: 0 };
+        let eps_t = normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device);
+        let unused = |x: Tensor<4>| x;
+        let inputs = AddInputs {
+            x_0: pictures.clone(),
+            conditioning: self.encode(&self.recipe.preview.prompts),
+            null: self.encode(&[String::new()]),
+            negative: self.encode(std::slice::from_ref(&self.objective.teacher.negative)),
+            generator: StudentInput { s: Timesteps::same(0, batch), eps: eps_t.clone() },
+            discriminator: None,
+            t: Timesteps::same(usize::midpoint(low, high), batch),
+            eps_t,
+            guidance: vec![self.guidance(&draw); batch],
+            real_view: &unused,
+            fake_view: &unused,
+            embedding_view: &unused,
+            draws: vec![draw; batch],
+        };
+        let target = self.trainer.target(&inputs, x_hat, batch);
+        Pixels(codec.decode(add_plugin::Latents(target)).0.clamp(-1.0, 1.0))
+    }
+}

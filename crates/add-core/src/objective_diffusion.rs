@@ -1,0 +1,109 @@
+//! `objective: Diffusion(…)`: pretraining, with batches and noise drawn from the seed.
+
+use std::path::Path;
+
+use add_data::Loader;
+use add_plugin::{Draw, Pixels, Purpose, Timesteps};
+use add_train::{
+    TrainError,
+    diffusion_step::{DiffusionInputs, DiffusionTrainer},
+    report::StepReport,
+    run::Objective,
+    sampling::normal,
+    state::State,
+};
+use burn::tensor::Device;
+
+use crate::{
+    preview::{self, PreviewRow},
+    recipe::{DiffusionObjective, Recipe},
+    sampled::Sampled,
+};
+
+/// Pretraining of a recipe's model and text encoder.
+pub(crate) struct DiffusionRun<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) objective: &'a DiffusionObjective,
+    pub(crate) trainer: DiffusionTrainer,
+    pub(crate) loader: Loader,
+    pub(crate) device: Device,
+}
+
+impl DiffusionRun<'_> {
+    /// The averaged model.
+    pub(crate) fn averaged(&self) -> Sampled {
+        let mut denoiser = self.trainer.denoiser.frozen();
+        let mut text = self.trainer.text.frozen();
+        self.trainer.ema.install("denoiser", &mut *denoiser);
+        self.trainer.ema.install("text", &mut *text);
+        Sampled { denoiser, text, diffusion: self.trainer.diffusion.clone(), student_timesteps: Vec::new() }
+    }
+
+    fn inputs(&self, step: u64) -> Result<DiffusionInputs, TrainError> {
+        let seed = self.recipe.seed;
+        let batch = self.loader.load(step).map_err(crate::data_error)?;
+        let count = batch.captions.len();
+        let first = step * count as u64;
+        let draw = |i: usize| Draw { seed, step, index: first + i as u64 };
+        // Stratified: the batch covers the whole range of timesteps evenly, from a random offset.
+        let steps = self.trainer.diffusion.schedule.steps();
+        let offset = draw(0).uniform(Purpose::StudentTimestep);
+        let t = |i: usize| ((((i as f64 + offset) / count as f64) * steps as f64) as usize).min(steps - 1);
+        let dropped = |i: usize| draw(i).uniform(Purpose::CaptionDropout) < self.objective.caption_dropout;
+        let captions = batch.captions.iter().enumerate();
+        let captions = captions.map(|(i, c)| if dropped(i) { String::new() } else { c.clone() }).collect();
+        let x_0 = batch.pixels(&self.device);
+        let shape = self.latent_shape(&x_0);
+        let eps = normal(seed, step, first, Purpose::StudentNoise, shape, &self.device);
+        Ok(DiffusionInputs { x_0, captions, t: Timesteps((0..count).map(t).collect()), eps })
+    }
+
+    fn latent_shape(&self, x_0: &Pixels) -> [usize; 4] {
+        let [batch, _, h, w] = x_0.0.dims();
+        let latents = self.recipe.codec.info();
+        [batch, latents.channels, h / latents.reduction, w / latents.reduction]
+    }
+}
+
+impl Objective for DiffusionRun<'_> {
+    fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
+        let inputs = self.inputs(step)?;
+        let lr = self.objective.optimizer.lr_at(step, self.recipe.run.steps);
+        let mut report = self.trainer.step(&inputs, lr);
+        report.number("lr", lr);
+        Ok(report)
+    }
+
+    fn save(&self, state: &mut State) {
+        state.save_network("denoiser", &*self.trainer.denoiser);
+        state.save_network("text", &*self.trainer.text);
+        self.trainer.ema.save("ema", state);
+        self.trainer.optimizer.save("optimizer", state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), TrainError> {
+        state.load_network("denoiser", &mut *self.trainer.denoiser)?;
+        state.load_network("text", &mut *self.trainer.text)?;
+        self.trainer.ema.load("ema", state)?;
+        self.trainer.optimizer.load("optimizer", state)
+    }
+
+    fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
+        let model = self.averaged();
+        let sampling = &self.recipe.sampling;
+        let row = |guidance: f64, label: String| PreviewRow {
+            label,
+            pixels: model.generate(self.recipe, &*self.trainer.codec, &preview::request(self.recipe, &*sampling.sampler, sampling.steps, guidance)),
+        };
+        let guidance = self.recipe.preview.guidance;
+        let rows = vec![
+            row(guidance, format!("{} steps, guidance {guidance}", sampling.steps)),
+            row(1.0, format!("{} steps, no guidance", sampling.steps)),
+        ];
+        preview::write(path, &self.recipe.preview.prompts, rows)
+    }
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+}

@@ -1,0 +1,33 @@
+//! The grid that a run draws of itself: prompts side by side, one row for each way of making them.
+
+use std::path::Path;
+
+use add_data::{Grid, RgbImage, pictures, write_png};
+use add_plugin::{Pixels, Sampler};
+use add_train::TrainError;
+
+use crate::{data_error, recipe::Recipe, sampled::Wanted};
+
+/// One row of a grid.
+pub(crate) struct PreviewRow {
+    pub(crate) label: String,
+    pub(crate) pixels: Pixels,
+}
+
+/// The recipe's prompts, with noise that stays the same through the run.
+pub(crate) fn request<'a>(recipe: &'a Recipe, sampler: &'a dyn Sampler, steps: usize, guidance: f64) -> Wanted<'a> {
+    Wanted { captions: &recipe.preview.prompts, negative: "", sampler, steps, guidance, seed: recipe.seed, first: 0 }
+}
+
+/// Writes the rows as a PNG; without prompts there is nothing to draw.
+pub(crate) fn write(path: &Path, prompts: &[String], rows: Vec<PreviewRow>) -> Result<(), TrainError> {
+    if prompts.is_empty() {
+        return Ok(());
+    }
+    let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
+    let all: Vec<RgbImage> = rows.iter().flat_map(|row| pictures(&row.pixels)).collect();
+    let size = all.first().map_or(1, |picture| picture.width().max(1));
+    let grid = Grid::new(all, prompts.len()).map_err(data_error)?.scale((96 / size).max(1));
+    let picture = grid.rows(labels).columns(prompts.iter().cloned()).draw();
+    write_png(path, &picture, &[]).map_err(data_error)
+}

@@ -1,0 +1,112 @@
+//! From a recipe's text to a checked [`Recipe`], and back to text.
+
+use std::{
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use miette::NamedSource;
+use ron::{extensions::Extensions, ser::PrettyConfig};
+
+use crate::{
+    error::{CoreError, Problem},
+    overrides,
+    recipe::Recipe,
+    spans, validate,
+};
+
+/// A recipe with where it came from.
+#[derive(Debug)]
+pub struct LoadedRecipe {
+    /// What it says.
+    pub recipe: Recipe,
+    /// Its file; weights are named relative to this file's folder.
+    pub path: PathBuf,
+}
+
+impl LoadedRecipe {
+    /// A file that the recipe names: beside the recipe, or else from the current folder.
+    pub fn resolve(&self, name: &str) -> PathBuf {
+        let beside = self.path.parent().unwrap_or_else(|| Path::new("")).join(name);
+        if beside.exists() || !Path::new(name).exists() { beside } else { PathBuf::from(name) }
+    }
+}
+
+/// Reads the recipe at `path`, with `--set` assignments applied first.
+///
+/// # Errors
+/// When the file cannot be read, does not say a recipe, or says one that cannot be run.
+pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
+    let text = fs::read_to_string(path).map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
+    let text = assignments.iter().try_fold(text, |text, set| overrides::apply(&text, set))?;
+    let recipe = parse(&text, &path.display().to_string())?;
+    Ok(LoadedRecipe { recipe, path: path.to_path_buf() })
+}
+
+/// Reads a recipe from `text`; `name` stands for its file in errors.
+///
+/// # Errors
+/// When the text does not say a recipe, or says one that cannot be run.
+pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
+    let recipe: Recipe = options().from_str(text).map_err(|error| {
+        let span = offset(text, error.span.start)..offset(text, error.span.end);
+        CoreError::Syntax {
+            place: place(text, name, &span),
+            message: error.code.to_string(),
+            text: NamedSource::new(name, text.to_owned()),
+            span: span.into(),
+        }
+    })?;
+    let problems: Vec<Problem> = validate::check(&recipe)
+        .into_iter()
+        .map(|(path, message)| {
+            let span = nearest(text, &path);
+            let place = place(text, name, &span);
+            Problem { place, path, message, text: NamedSource::new(name, text.to_owned()), span: span.into() }
+        })
+        .collect();
+    if problems.is_empty() { Ok(recipe) } else { Err(CoreError::Invalid { path: name.to_owned(), problems }) }
+}
+
+/// The recipe with every default spelt out; reading it gives the same recipe again.
+pub fn show(recipe: &Recipe) -> String {
+    let pretty = PrettyConfig::new().indentor("    ").compact_arrays(true);
+    options().to_string_pretty(recipe, pretty).expect("a recipe holds nothing that RON cannot say") + "\n"
+}
+
+fn options() -> ron::Options {
+    ron::Options::default()
+        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES)
+        .with_default_extension(Extensions::IMPLICIT_SOME)
+}
+
+/// The place of the field at `path`, or of its closest parent that the text states.
+fn nearest(text: &str, path: &str) -> Range<usize> {
+    let mut path = path;
+    loop {
+        if let Some(range) = spans::find(text, path) {
+            return range;
+        }
+        match path.rsplit_once('.') {
+            Some((parent, _)) => path = parent,
+            None => return 0..text.len().min(1),
+        }
+    }
+}
+
+/// Byte offset of a 1-based line and column.
+fn offset(text: &str, position: ron::error::Position) -> usize {
+    let before: usize = text.split_inclusive('\n').take(position.line.saturating_sub(1)).map(str::len).sum();
+    let line = text[before..].split('\n').next().unwrap_or_default();
+    let column = line.char_indices().nth(position.col.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+    (before + column).min(text.len())
+}
+
+/// `file:line:column` of the start of `span`.
+fn place(text: &str, name: &str, span: &Range<usize>) -> String {
+    let before = &text[..span.start];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{name}:{line}:{column}")
+}

@@ -1,0 +1,70 @@
+//! A model with its text encoder, ready to be sampled.
+
+use add_plugin::{Autoencoder, Denoiser, Pixels, Sampler, TextNetwork};
+use add_train::{
+    model::Diffusion,
+    sampling::{SampleRequest, SampledModel},
+};
+use burn::tensor::Tensor;
+
+use crate::recipe::Recipe;
+
+/// A frozen model, on the plain device.
+#[derive(Debug)]
+pub struct Sampled {
+    /// Its network.
+    pub denoiser: Box<dyn Denoiser>,
+    /// Its text encoder.
+    pub text: Box<dyn TextNetwork>,
+    /// Its schedule and prediction type.
+    pub diffusion: Diffusion,
+    /// Timesteps of a distilled student, ascending; empty for a model that knows all.
+    pub student_timesteps: Vec<usize>,
+}
+
+/// Pictures that are wanted.
+pub struct Wanted<'a> {
+    /// One caption per picture.
+    pub captions: &'a [String],
+    /// What guidance leads away from; empty for the plain unconditional caption.
+    pub negative: &'a str,
+    /// The sampler.
+    pub sampler: &'a dyn Sampler,
+    /// Denoiser calls.
+    pub steps: usize,
+    /// Guidance scale; 1 is none.
+    pub guidance: f64,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Index of the first picture under that seed.
+    pub first: u64,
+}
+
+/// Pictures per pass; more would not be faster on a CPU and would need more memory.
+const PASS: usize = 32;
+
+impl Sampled {
+    /// Pictures `[N, 3, S, S]`, one per caption. Each depends on the seed and its own index alone.
+    pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, wanted: &Wanted<'_>) -> Pixels {
+        let model = SampledModel {
+            denoiser: &*self.denoiser,
+            diffusion: &self.diffusion,
+            codec,
+            latents: recipe.codec.info(),
+            student_timesteps: &self.student_timesteps,
+        };
+        let null = self.text.encode(&[wanted.negative.to_owned()]);
+        let parts = wanted.captions.chunks(PASS).enumerate().map(|(i, captions)| {
+            let request = SampleRequest {
+                sampler: wanted.sampler,
+                steps: wanted.steps,
+                guidance: wanted.guidance,
+                seed: wanted.seed,
+                first: wanted.first + (i * PASS) as u64,
+                size: recipe.data.size(),
+            };
+            model.sample(&request, &self.text.encode(captions), &null).0
+        });
+        Pixels(Tensor::cat(parts.collect(), 0).clamp(-1.0, 1.0))
+    }
+}

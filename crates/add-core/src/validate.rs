@@ -1,0 +1,160 @@
+//! Checks that types cannot make: ranges, and parts that must fit together. All problems are collected.
+
+use add_train::{add_step::Terminal, optimizer::AdamWConfig};
+use add_plugin::Prediction;
+
+use crate::recipe::{AddObjective, DiffusionObjective, Guidance, Objective, Recipe, TeacherModel};
+
+/// Path and message of each problem.
+pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
+    let mut problems = Problems::default();
+    let p = &mut problems;
+    let good_name = !recipe.name.is_empty() && recipe.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    p.require(good_name && !recipe.name.starts_with('.'), "name", || {
+        format!("expected letters, digits, `-`, `_` and `.`, since it names a folder; got {:?}", recipe.name)
+    });
+    p.positive("batch", recipe.batch);
+    for (field, value) in [
+        ("run.log_every", recipe.run.log_every),
+        ("run.sample_every", recipe.run.sample_every),
+        ("run.checkpoint_every", recipe.run.checkpoint_every),
+        ("run.keep", recipe.run.keep as u64),
+        ("sampling.steps", recipe.sampling.steps as u64),
+    ] {
+        p.positive(field, value as usize);
+    }
+    p.range("sampling.guidance", recipe.sampling.guidance, 0.0, 100.0);
+    fits(p, recipe);
+    match &recipe.objective {
+        Objective::Diffusion(objective) => diffusion(p, objective),
+        Objective::Add(objective) => add(p, recipe, objective),
+    }
+    for (i, row) in recipe.evaluation.rows.iter().enumerate() {
+        p.positive(&format!("evaluation.rows.{i}.steps"), row.steps);
+        p.range(&format!("evaluation.rows.{i}.guidance"), row.guidance, 0.0, 100.0);
+    }
+    problems.0
+}
+
+/// Data, codec and backbone must agree on shapes.
+fn fits(p: &mut Problems, recipe: &Recipe) {
+    let (latents, backbone, size) = (recipe.codec.info(), recipe.model.backbone.info(), recipe.data.size());
+    p.require(latents.channels == backbone.channels, "model.backbone", || {
+        format!("expected {} channels, as {} gives, got {}", latents.channels, recipe.codec.name(), backbone.channels)
+    });
+    let multiple = latents.reduction * backbone.multiple_of;
+    p.require(size > 0 && size % multiple == 0, "data.size", || {
+        format!("expected a multiple of {multiple}, as {} wants, got {size}", recipe.model.backbone.name())
+    });
+}
+
+fn diffusion(p: &mut Problems, objective: &DiffusionObjective) {
+    p.range("objective.caption_dropout", objective.caption_dropout, 0.0, 1.0);
+    p.above("objective.ema_half_life", objective.ema_half_life);
+    optimizer(p, "objective.optimizer", &objective.optimizer);
+}
+
+fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
+    let tables = recipe.model.schedule.tables();
+    let timesteps = objective.student_timesteps.resolve(tables.steps());
+    let ascending = timesteps.windows(2).all(|w| w[0] < w[1]);
+    let inside = timesteps.iter().all(|&t| t < tables.steps());
+    p.require(!timesteps.is_empty() && ascending && inside, "objective.student_timesteps", || {
+        format!("expected ascending timesteps below {}, got {timesteps:?}", tables.steps())
+    });
+    let weights = &objective.timestep_weights;
+    let usable = weights.iter().all(|w| *w >= 0.0 && w.is_finite()) && weights.iter().sum::<f64>() > 0.0;
+    p.require(weights.is_empty() || (usable && weights.len() == timesteps.len()), "objective.timestep_weights", || {
+        format!("expected {} numbers that are not negative and not all zero, got {weights:?}", timesteps.len())
+    });
+    let prediction = recipe.model.backbone.info().prediction;
+    let zero = tables.has_zero_terminal_snr();
+    p.require(!(zero && prediction == Prediction::Epsilon), "model.schedule", || {
+        "zero terminal SNR divides by zero when the model predicts noise; expected a schedule that keeps some signal, \
+         with `terminal: InputReplacement`"
+            .to_owned()
+    });
+    let pure = zero || objective.terminal == Terminal::InputReplacement;
+    let last = timesteps.last() == Some(&(tables.steps() - 1));
+    p.require(pure && last, "objective.terminal", || {
+        "sampling starts from pure noise, so training must see it: expected the last student timestep to be the \
+         schedule's last, and a ZeroTerminalSnr schedule or `terminal: InputReplacement`"
+            .to_owned()
+    });
+    teacher(p, recipe, objective, tables.steps());
+    let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
+    p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
+    p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
+    p.range("objective.distillation.lambda", distillation.lambda, 0.0, 1e9);
+    p.require(adversarial.weight > 0.0 || distillation.lambda > 0.0, "objective", || {
+        "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt".to_owned()
+    });
+    p.above("objective.ema_half_life", objective.ema_half_life);
+    optimizer(p, "objective.generator", &objective.generator);
+    optimizer(p, "objective.discriminator", &objective.discriminator);
+}
+
+fn teacher(p: &mut Problems, recipe: &Recipe, objective: &AddObjective, steps: usize) {
+    let teacher = &objective.teacher;
+    p.positive("objective.teacher.steps", teacher.steps);
+    let (low, high) = teacher.timesteps;
+    p.require(low <= high && high < steps, "objective.teacher.timesteps", || {
+        format!("expected (smallest, largest) below {steps}, got ({low}, {high})")
+    });
+    let least = objective.distillation.weighting.minimum_timestep();
+    p.require(low >= least, "objective.teacher.timesteps", || {
+        format!("expected at least {least}, as {} needs, got {low}", objective.distillation.weighting.name())
+    });
+    match teacher.guidance {
+        Guidance::Fixed(w) => p.range("objective.teacher.guidance", w, 0.0, 100.0),
+        Guidance::Uniform(low, high) => {
+            p.range("objective.teacher.guidance", low, 0.0, 100.0);
+            p.require(low <= high && high <= 100.0, "objective.teacher.guidance", || {
+                format!("expected (smallest, largest) up to 100, got ({low}, {high})")
+            });
+        }
+    }
+    if let TeacherModel::Other(model) = &teacher.model {
+        let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
+        p.require(own == other, "objective.teacher.model", || {
+            format!("student and teacher share their latents: expected {own} channels, got {other}")
+        });
+    }
+}
+
+fn optimizer(p: &mut Problems, path: &str, config: &AdamWConfig) {
+    let field = |name: &str| format!("{path}.{name}");
+    p.above(&field("lr"), config.lr);
+    p.above(&field("eps"), config.eps);
+    p.above(&field("clip_norm"), config.clip_norm);
+    p.range(&field("weight_decay"), config.weight_decay, 0.0, 10.0);
+    let (beta_1, beta_2) = config.betas;
+    let valid = |beta: f64| (0.0..1.0).contains(&beta);
+    p.require(valid(beta_1) && valid(beta_2), &field("betas"), || {
+        format!("expected two numbers in [0, 1), got ({beta_1}, {beta_2})")
+    });
+}
+
+#[derive(Default)]
+struct Problems(Vec<(String, String)>);
+
+impl Problems {
+    fn require(&mut self, holds: bool, path: &str, message: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push((path.to_owned(), message()));
+        }
+    }
+
+    fn positive(&mut self, path: &str, value: usize) {
+        self.require(value > 0, path, || format!("expected a positive number, got {value}"));
+    }
+
+    fn above(&mut self, path: &str, value: f64) {
+        self.require(value > 0.0 && value.is_finite(), path, || format!("expected a number above 0, got {value}"));
+    }
+
+    fn range(&mut self, path: &str, value: f64, low: f64, high: f64) {
+        let holds = (low..=high).contains(&value);
+        self.require(holds, path, || format!("expected a number from {low} to {high}, got {value}"));
+    }
+}

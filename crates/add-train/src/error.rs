@@ -1,0 +1,58 @@
+//! What can go wrong while training.
+
+use std::path::PathBuf;
+
+use add_plugin::PluginError;
+
+/// An error of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A plugin refused.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// A snapshot lacks something.
+    #[error("the checkpoint does not fit this recipe:\n{0}")]
+    Missing(String),
+    /// A checkpoint is damaged or foreign.
+    #[error("{path}: {problem}", path = path.display())]
+    Checkpoint {
+        /// Where.
+        path: PathBuf,
+        /// Expected and found.
+        problem: String,
+    },
+    /// A file cannot be written or read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Loss or gradient stayed non-finite.
+    #[error("step {step}: {what} was not finite {times} times in a row; nothing was applied, the last checkpoint is good")]
+    NonFinite {
+        /// 0-based step.
+        step: u64,
+        /// Which number.
+        what: &'static str,
+        /// How often.
+        times: u32,
+    },
+    /// Another process works on this run.
+    #[error("{path}: process {pid} is working on this run; stop it or choose another --out", path = path.display())]
+    Locked {
+        /// The run folder.
+        path: PathBuf,
+        /// The other process.
+        pid: u32,
+    },
+}
+
+impl TrainError {
+    /// For `map_err` on a file operation.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,203 @@
+//! The loop around an objective: steps, metrics, samples, checkpoints, resume, and a clean stop.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use tracing::{info, info_span, warn};
+
+use crate::{TrainError, checkpoint, folder::RunFolder, report::StepReport, state::State};
+
+/// What is trained. It draws its own batches, so that a step is a function of the recipe, the seed and its number.
+pub trait Objective {
+    /// Does 0-based `step`.
+    ///
+    /// # Errors
+    /// When the data fails.
+    fn step(&mut self, step: u64) -> Result<StepReport, TrainError>;
+
+    /// Everything that the next step depends on.
+    fn save(&self, state: &mut State);
+
+    /// Takes it back.
+    ///
+    /// # Errors
+    /// When something is missing.
+    fn load(&mut self, state: &State) -> Result<(), TrainError>;
+
+    /// Writes a picture of what the model can do now.
+    ///
+    /// # Errors
+    /// When the picture cannot be written.
+    fn preview(&mut self, path: &Path) -> Result<(), TrainError>;
+
+    /// Where checkpoints are loaded to.
+    fn device(&self) -> Device;
+}
+
+/// How long and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cadence {
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_every: u64,
+    /// Steps between pictures.
+    pub sample_every: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Number of checkpoints that are kept.
+    pub keep: usize,
+}
+
+impl Default for Cadence {
+    fn default() -> Self {
+        Self { steps: 1000, log_every: 10, sample_every: 200, checkpoint_every: 500, keep: 2 }
+    }
+}
+
+/// From where a run starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// From the beginning; refuses a folder that already has checkpoints.
+    Fresh,
+    /// From the newest valid checkpoint, which must exist.
+    Latest,
+    /// From the newest valid checkpoint if there is one.
+    Auto,
+    /// From this checkpoint.
+    At(PathBuf),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps are done.
+    Finished,
+    /// It was asked to stop after this many steps, and wrote a checkpoint.
+    Stopped(u64),
+}
+
+/// What the outside sees of a running loop.
+pub trait Observer {
+    /// Before the first step; `done` steps were resumed.
+    fn begin(&mut self, done: u64, steps: u64);
+
+    /// After a step; `done` counts it.
+    fn step(&mut self, done: u64, report: &StepReport);
+
+    /// After the last step.
+    fn end(&mut self);
+}
+
+/// A step that was not finite is left out; so many in a row end the run.
+const NON_FINITE_LIMIT: u32 = 3;
+
+/// Runs `objective` in `folder`. `recipe` is the hash that a checkpoint must carry to be resumed.
+///
+/// # Errors
+/// When the data, the disk or the numbers fail.
+pub fn run(
+    objective: &mut dyn Objective,
+    folder: &mut RunFolder,
+    cadence: Cadence,
+    recipe: &str,
+    start: &Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Ending, TrainError> {
+    let mut done = resume(objective, folder, recipe, start)?;
+    folder.rewind_metrics(done)?;
+    observer.begin(done, cadence.steps);
+    if done == 0 {
+        objective.preview(&folder.sample(0))?;
+    }
+    let mut non_finite = 0;
+    while done < cadence.steps {
+        let _span = info_span!("step", step = done).entered();
+        let report = objective.step(done)?;
+        non_finite = guard(done, &report, non_finite)?;
+        done += 1;
+        if done % cadence.log_every == 0 || done == 1 {
+            folder.append_metrics(&report.to_json(done))?;
+        }
+        observer.step(done, &report);
+        if done % cadence.sample_every == 0 || done == cadence.steps {
+            objective.preview(&folder.sample(done))?;
+        }
+        let stopping = stop.load(Ordering::Relaxed);
+        if done % cadence.checkpoint_every == 0 || done == cadence.steps || stopping {
+            let mut state = State::default();
+            objective.save(&mut state);
+            checkpoint::write(&folder.checkpoints(), done, recipe, &state)?;
+            checkpoint::retain(&folder.checkpoints(), cadence.keep)?;
+        }
+        if stopping && done < cadence.steps {
+            observer.end();
+            return Ok(Ending::Stopped(done));
+        }
+    }
+    observer.end();
+    Ok(Ending::Finished)
+}
+
+/// Loads what `start` asks for and returns the number of steps done.
+fn resume(
+    objective: &mut dyn Objective,
+    folder: &RunFolder,
+    recipe: &str,
+    start: &Start,
+) -> Result<u64, TrainError> {
+    let checkpoints = folder.checkpoints();
+    let committed = checkpoint::list(&checkpoints);
+    let candidates: Vec<PathBuf> = match start {
+        Start::Fresh if committed.is_empty() => return Ok(0),
+        Start::Fresh => {
+            let problem = "this run has checkpoints; continue it with --resume auto, or choose another --out".to_owned();
+            return Err(TrainError::Checkpoint { path: checkpoints, problem });
+        }
+        Start::At(path) => vec![path.clone()],
+        Start::Latest | Start::Auto => {
+            committed.iter().rev().map(|&step| checkpoint::path_of(&checkpoints, step)).collect()
+        }
+    };
+    let mut refusal = None;
+    for path in candidates {
+        match checkpoint::read(&path, &objective.device()) {
+            Ok((manifest, state)) => {
+                if manifest.recipe != recipe {
+                    let problem = "it was written under another recipe; the run folder's recipe.ron says which".to_owned();
+                    return Err(TrainError::Checkpoint { path, problem });
+                }
+                objective.load(&state)?;
+                info!(step = manifest.step, "resumed from {}", path.display());
+                return Ok(manifest.step);
+            }
+            Err(error) => {
+                warn!("{error}; trying the one before");
+                refusal = Some(error);
+            }
+        }
+    }
+    match (refusal, start) {
+        // Every checkpoint is damaged: starting over silently would lose the user's run.
+        (Some(error), _) => Err(error),
+        (None, Start::Auto) => Ok(0),
+        (None, _) => {
+            let problem = "no checkpoint to resume from; --resume auto starts afresh when there is none".to_owned();
+            Err(TrainError::Checkpoint { path: checkpoints, problem })
+        }
+    }
+}
+
+/// Counts steps in a row whose losses or gradients were not finite.
+fn guard(step: u64, report: &StepReport, before: u32) -> Result<u32, TrainError> {
+    let Some(what) = report.non_finite() else { return Ok(0) };
+    warn!(step, what, "not finite: this update was left out");
+    let times = before + 1;
+    if times == NON_FINITE_LIMIT { Err(TrainError::NonFinite { step, what, times }) } else { Ok(times) }
+}

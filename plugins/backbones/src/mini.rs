@@ -1,0 +1,177 @@
+//! `Mini`: the blocks of Stable Diffusion on a small picture, for a laptop's CPU.
+//!
+//! Convolutions at full resolution are what a small picture spends its time on, so the U-Net works on 2x2 patches
+//! (`[B, 3, 32, 32]` becomes `[B, 12, 16, 16]`). A patch's four pixels then come from four separate rows of the
+//! last layer, which leaves a 2-pixel grid; two thin convolutions at full resolution, which also see the input, mend it.
+
+use add_kernels::ConvGeometry;
+use add_nn::{
+    config::PerLevel,
+    layers::{Conv2d, Init},
+    unet::{ClassEmbedType, DownBlockType, UnetConfig, UpBlockType},
+};
+use add_plugin::{
+    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, PluginError, Prediction, TextInfo, Timesteps, inventory,
+};
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, activation},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::unet::UnetDenoiser;
+
+/// A small denoiser in pixel space.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mini {
+    /// What it predicts.
+    pub prediction: Prediction,
+    /// Channels of each level of the U-Net, finest (half the picture's side) first; multiples of 16.
+    pub channels: Vec<usize>,
+    /// Residual blocks of a level on the way down; the way up has one more.
+    pub layers: usize,
+    /// Levels, counted from the coarsest, that attend to the text.
+    pub attending_levels: usize,
+    /// Attention heads of each level.
+    pub heads: usize,
+    /// Channels of the two thin convolutions at full resolution.
+    pub detail: usize,
+}
+
+impl Default for Mini {
+    fn default() -> Self {
+        Self {
+            prediction: Prediction::V,
+            channels: vec![64, 96, 128],
+            layers: 1,
+            attending_levels: 2,
+            heads: 4,
+            detail: 16,
+        }
+    }
+}
+
+/// Pixels per patch in each direction.
+const PATCH: usize = 2;
+/// Pixel channels.
+const RGB: usize = 3;
+
+impl Mini {
+    fn config(&self, text: TextInfo) -> UnetConfig {
+        let levels = self.channels.len();
+        let attends = |level: usize| level + self.attending_levels >= levels;
+        let down = |level| if attends(level) { DownBlockType::CrossAttnDownBlock2D } else { DownBlockType::DownBlock2D };
+        let up = |level| if attends(level) { UpBlockType::CrossAttnUpBlock2D } else { UpBlockType::UpBlock2D };
+        UnetConfig {
+            in_channels: RGB * PATCH * PATCH,
+            out_channels: self.detail * PATCH * PATCH,
+            block_out_channels: self.channels.clone(),
+            down_block_types: (0..levels).map(down).collect(),
+            up_block_types: (0..levels).rev().map(up).collect(),
+            layers_per_block: PerLevel::All(self.layers),
+            norm_num_groups: 16,
+            cross_attention_dim: PerLevel::All(text.width),
+            attention_head_dim: PerLevel::All(self.heads),
+            use_linear_projection: true,
+            class_embed_type: Some(ClassEmbedType::Projection),
+            projection_class_embeddings_input_dim: Some(text.pooled),
+            ..UnetConfig::default()
+        }
+    }
+}
+
+impl Backbone for Mini {
+    fn info(&self) -> BackboneInfo {
+        BackboneInfo { channels: RGB, prediction: self.prediction, multiple_of: PATCH << (self.channels.len() - 1) }
+    }
+
+    fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {
+        if self.channels.is_empty() || self.detail == 0 {
+            let problem = "expected at least one level and one channel of detail".to_owned();
+            return Err(PluginError::Field { field: "channels", problem });
+        }
+        let init = Init::new(seed, device);
+        let same = ConvGeometry::square(1, 1);
+        Ok(Box::new(MiniDenoiser {
+            denoiser: UnetDenoiser::new(&self.config(text), seed, device)?,
+            detail_in: Conv2d::new(self.detail + RGB, self.detail, 3, same, &init.at("detail_in")),
+            detail_out: Conv2d::new(self.detail, RGB, 3, same, &init.at("detail_out")),
+        }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct MiniDenoiser {
+    denoiser: UnetDenoiser,
+    detail_in: Conv2d,
+    detail_out: Conv2d,
+}
+
+impl Denoiser for MiniDenoiser {
+    fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
+        let coarse = self.denoiser.predict(to_patches(x_t.clone()), t, conditioning);
+        let fine = activation::silu(from_patches(coarse));
+        let fine = self.detail_in.forward(Tensor::cat(vec![fine, x_t], 1));
+        self.detail_out.forward(activation::silu(fine))
+    }
+
+    fn frozen(&self) -> Box<dyn Denoiser> {
+        Box::new(self.valid())
+    }
+}
+
+/// `[B, C, 2 H, 2 W]` to `[B, 4 C, H, W]`; channel `4 c + 2 i + j` holds pixel `(i, j)` of each patch.
+fn to_patches(x: Tensor<4>) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    let [h, w] = [h / PATCH, w / PATCH];
+    x.reshape([b, c, h, PATCH, w, PATCH]).permute([0, 1, 3, 5, 2, 4]).reshape([b, c * PATCH * PATCH, h, w])
+}
+
+/// The inverse of [`to_patches`].
+fn from_patches(x: Tensor<4>) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    let c = c / (PATCH * PATCH);
+    x.reshape([b, c, PATCH, PATCH, h, w]).permute([0, 1, 4, 2, 5, 3]).reshape([b, c, h * PATCH, w * PATCH])
+}
+
+inventory::submit!(Entry::backbone::<Mini>("Mini", "the blocks of Rombach et al. 2022, small"));
+
+#[cfg(test)]
+mod tests {
+    use add_plugin::parameter_count;
+    use burn::tensor::{DType, TensorData};
+
+    use super::*;
+
+    const TEXT: TextInfo = TextInfo { tokens: 16, width: 128, pooled: 128 };
+
+    #[test]
+    fn patches_go_there_and_back() {
+        let values: Vec<f32> = (0..2 * 3 * 4 * 6).map(|i| i as f32).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(values, [2, 3, 4, 6]), &Device::flex());
+        let patches = to_patches(x.clone());
+        assert_eq!(patches.dims(), [2, 12, 2, 3]);
+        // Channel 0, patch (0, 1): its pixel (1, 0) is row 1, column 2 of the picture.
+        let value = patches.clone().slice([0..1, 2..3, 0..1, 1..2]).into_scalar::<f32>();
+        assert!((value - 8.0).abs() < 1e-6, "{value}");
+        from_patches(patches).into_data().assert_eq(&x.into_data(), true);
+    }
+
+    #[test]
+    fn the_prediction_has_the_shape_of_the_picture_and_depends_on_the_text() {
+        let device = Device::flex();
+        let mini = Mini::default();
+        let network = mini.init(TEXT, 1, &device).unwrap();
+        assert!(parameter_count(&*network) < 7_000_000, "{}", parameter_count(&*network));
+        let x = Tensor::<4>::ones([2, 3, 32, 32], (&device, DType::F32));
+        let conditioning = |value: f64| Conditioning {
+            tokens: Tensor::ones([2, 16, 128], (&device, DType::F32)) * value,
+            pooled: Tensor::ones([2, 128], (&device, DType::F32)) * value,
+        };
+        let t = Timesteps(vec![10, 999]);
+        let [a, b] = [0.1, 0.9].map(|v| network.predict(x.clone(), &t, &conditioning(v)));
+        assert_eq!(a.dims(), [2, 3, 32, 32]);
+        assert!((a - b).abs().max().into_scalar::<f32>() > 1e-5);
+    }
+}

@@ -1,0 +1,143 @@
+//! The released Stable Diffusion denoisers: Rombach et al. 2022, Podell et al. 2023.
+//!
+//! Widths, depths and heads are those of the published `unet/config.json` files.
+
+use add_nn::{
+    config::PerLevel,
+    unet::{AdditionEmbedType, DownBlockType, UnetConfig, UpBlockType},
+};
+use add_plugin::{Backbone, BackboneInfo, Denoiser, Entry, PluginError, Prediction, TextInfo, inventory};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::unet::{UnetDenoiser, check_width};
+
+/// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sd15 {
+    /// What the weights predict.
+    pub prediction: Prediction,
+}
+
+/// Stable Diffusion 2.1: 866 M parameters; the base model (512 px) predicts noise, the 768 px model `v`.
+/// SD-Turbo is a student of this shape.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sd21 {
+    /// What the weights predict.
+    pub prediction: Prediction,
+}
+
+/// Stable Diffusion XL: 2.57 G parameters, predicts noise, 128x128 latents (64x64 for SDXL-Turbo).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sdxl {
+    /// What the weights predict.
+    pub prediction: Prediction,
+}
+
+impl Default for Sd15 {
+    fn default() -> Self {
+        Self { prediction: Prediction::Epsilon }
+    }
+}
+
+impl Default for Sd21 {
+    fn default() -> Self {
+        Self { prediction: Prediction::Epsilon }
+    }
+}
+
+impl Default for Sdxl {
+    fn default() -> Self {
+        Self { prediction: Prediction::Epsilon }
+    }
+}
+
+impl Sd15 {
+    fn config() -> UnetConfig {
+        UnetConfig { cross_attention_dim: PerLevel::All(768), ..UnetConfig::default() }
+    }
+}
+
+impl Sd21 {
+    fn config() -> UnetConfig {
+        UnetConfig {
+            cross_attention_dim: PerLevel::All(1024),
+            attention_head_dim: PerLevel::Each(vec![5, 10, 20, 20]),
+            use_linear_projection: true,
+            ..UnetConfig::default()
+        }
+    }
+}
+
+impl Sdxl {
+    fn config() -> UnetConfig {
+        use DownBlockType::{CrossAttnDownBlock2D as CrossDown, DownBlock2D as Down};
+        use UpBlockType::{CrossAttnUpBlock2D as CrossUp, UpBlock2D as Up};
+        UnetConfig {
+            block_out_channels: vec![320, 640, 1280],
+            down_block_types: vec![Down, CrossDown, CrossDown],
+            up_block_types: vec![CrossUp, CrossUp, Up],
+            cross_attention_dim: PerLevel::All(2048),
+            transformer_layers_per_block: PerLevel::Each(vec![1, 2, 10]),
+            attention_head_dim: PerLevel::Each(vec![5, 10, 20]),
+            use_linear_projection: true,
+            addition_embed_type: Some(AdditionEmbedType::TextTime),
+            addition_time_embed_dim: Some(256),
+            projection_class_embeddings_input_dim: Some(2816),
+            ..UnetConfig::default()
+        }
+    }
+}
+
+/// The three differ in numbers alone.
+macro_rules! released {
+    ($plugin:ident, $width:literal) => {
+        impl Backbone for $plugin {
+            fn info(&self) -> BackboneInfo {
+                BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
+            }
+
+            fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {
+                check_width(stringify!($plugin), $width, text)?;
+                Ok(Box::new(UnetDenoiser::new(&Self::config(), seed, device)?))
+            }
+        }
+    };
+}
+
+released!(Sd15, 768);
+released!(Sd21, 1024);
+released!(Sdxl, 2048);
+
+inventory::submit!(Entry::backbone::<Sd15>("Sd15", "Rombach et al. 2022; stable-diffusion-v1-5"));
+inventory::submit!(Entry::backbone::<Sd21>("Sd21", "Rombach et al. 2022; stable-diffusion-2-1"));
+inventory::submit!(Entry::backbone::<Sdxl>("Sdxl", "Podell et al. 2023; stable-diffusion-xl-base-1.0"));
+
+#[cfg(test)]
+mod tests {
+    use add_plugin::parameter_count;
+
+    use super::*;
+
+    fn count(backbone: &dyn Backbone, width: usize) -> usize {
+        let text = TextInfo { tokens: 77, width, pooled: 1280 };
+        parameter_count(&*backbone.init(text, 0, &Device::flex()).unwrap())
+    }
+
+    #[test]
+    fn parameter_counts_are_those_of_the_released_models() {
+        assert_eq!(count(&Sd15::default(), 768), 859_520_964);
+        assert_eq!(count(&Sd21::default(), 1024), 865_910_724);
+        assert_eq!(count(&Sdxl::default(), 2048), 2_567_463_684);
+    }
+
+    #[test]
+    fn a_text_encoder_of_another_width_is_refused() {
+        let text = TextInfo { tokens: 77, width: 768, pooled: 768 };
+        let error = Sd21::default().init(text, 0, &Device::flex()).unwrap_err();
+        assert!(error.to_string().contains("1024") && error.to_string().contains("768"), "{error}");
+    }
+}
