@@ -23,7 +23,7 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     /// What the forward pass leaves for the backward pass, besides the inputs.
     type Saved: Clone + Debug + Send + 'static;
 
-    /// Brings one input into a form that the kernel can read.
+    /// Brings an input, or the gradient of the output, into a form that the kernel can read.
     fn arrange(input: FlexTensor) -> FlexTensor {
         dense(input)
     }
@@ -53,7 +53,7 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
         let gradient = grads.consume::<Flex>(&ops.node);
         let (inputs, saved) = ops.state;
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let results = self.0.backward(inputs, saved, dense(gradient), wanted);
+        let results = self.0.backward(inputs, saved, K::arrange(gradient), wanted);
         for (parent, result) in ops.parents.into_iter().zip(results) {
             if let (Some(parent), Some(result)) = (parent, result) {
                 grads.register::<Flex>(parent.id, result);

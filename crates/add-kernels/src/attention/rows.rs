@@ -1,0 +1,181 @@
+//! The forward pass: a few rows of scores at a time.
+
+use super::{Attention, HIDDEN, Heads};
+use crate::parallel::{Scratch, SharedMut, parallel_ranges};
+use crate::product::{Matrix, Reduction, STEPS, Start, multiply_panel, pack, packed_len};
+use crate::simd::{LANES, Simd, Task, dispatch, exp};
+
+/// Numbers of the block of scores, so that it stays in the second cache.
+const BLOCK: usize = 65_536;
+
+/// Runs of queries per head, so that there is work for every thread.
+pub(super) fn splits(heads: usize, blocks: usize) -> usize {
+    (2 * rayon::current_num_threads()).div_ceil(heads.max(1)).clamp(1, blocks.max(1))
+}
+
+/// Writes `y: [B, H, N, D]` and the logarithms of the normalisers `[B H N]`.
+pub(super) fn forward(sizes: &Attention, [q, k, v]: [Heads; 3], y: Heads, normalisers: SharedMut) {
+    let Attention { n, m, d, .. } = *sizes;
+    let block = (BLOCK / m.next_multiple_of(LANES) / 8 * 8).clamp(8, 64);
+    let splits = splits(sizes.heads(), n.div_ceil(block));
+    let run = n.div_ceil(splits);
+    parallel_ranges(sizes.heads() * splits, run * m * (2 * d + 32) / LANES, |range| {
+        // SAFETY: the rows of the tasks are disjoint.
+        unsafe { dispatch(Rows { sizes, q, k, v, y, normalisers, block, run, splits, range }) };
+    });
+}
+
+struct Rows<'a> {
+    sizes: &'a Attention,
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    y: Heads,
+    normalisers: SharedMut,
+    /// Rows at a time.
+    block: usize,
+    /// Rows of one item of `range`.
+    run: usize,
+    splits: usize,
+    range: std::ops::Range<usize>,
+}
+
+impl Task for Rows<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { sizes, q, k, v, y, normalisers, block, run, splits, range } = self;
+        let Attention { n, m, d, .. } = *sizes;
+        let width = S::VECS * LANES;
+        let ld = m.next_multiple_of(LANES);
+        let mut keys = Scratch::new(packed_len(d, m));
+        let mut packed_values = Scratch::new(packed_len(m, d));
+        let mut scores = Scratch::new(block * ld);
+        let (keys, packed_values, scores) = (keys.as_mut_ptr(), packed_values.as_mut_ptr(), scores.as_mut_ptr());
+        let mut packed_head = usize::MAX;
+        for item in range {
+            let (head, part) = (item / splits, item % splits);
+            if packed_head != head {
+                let transposed = Matrix { data: k.row(head, 0), row: 1, column: k.step() };
+                pack(s, transposed, d, m, keys);
+                pack(s, Matrix { data: v.row(head, 0), row: v.step(), column: 1 }, m, d, packed_values);
+                packed_head = head;
+            }
+            let mut first = part * run;
+            let end = ((part + 1) * run).min(n);
+            while first < end {
+                let rows = block.min(end - first);
+                score(s, q.row(head, first), q.step(), rows, keys, d, m, scores, ld);
+                for i in 0..rows {
+                    let row = scores.add(i * ld);
+                    // Past the last key the scores count for nothing.
+                    for j in m..ld {
+                        *row.add(j) = HIDDEN;
+                    }
+                    let hidden = sizes.hidden.as_ref().map(|h| h[(first + i) * m..][..m].as_ptr());
+                    let normaliser = softmax(s, row, ld, m, sizes.scale(), hidden);
+                    *normalisers.at(head * n + first + i) = normaliser;
+                }
+                let to = y.row(head, first);
+                let mut column = 0;
+                while column < d {
+                    let panel = packed_values.add(column * m);
+                    let mut from = 0;
+                    while from < m {
+                        let steps = STEPS.min(m - from);
+                        multiply_panel(
+                            s,
+                            Reduction { runs: &[0], length: steps, stride: 1 },
+                            scores.add(from),
+                            |i| i * ld,
+                            rows,
+                            panel.add(from * width),
+                            width,
+                            to.add(column),
+                            y.step(),
+                            width.min(d - column),
+                            if from == 0 { Start::Zero } else { Start::There },
+                        );
+                        from += steps;
+                    }
+                    column += width;
+                }
+                first += rows;
+            }
+        }
+    }
+}
+
+/// `scores[i][j] = q[i] . k[j]` for some rows and all packed keys.
+#[inline(always)]
+pub(super) unsafe fn score<S: Simd>(
+    s: S,
+    q: *const f32,
+    q_step: usize,
+    rows: usize,
+    keys: *const f32,
+    d: usize,
+    m: usize,
+    scores: *mut f32,
+    ld: usize,
+) {
+    let width = S::VECS * LANES;
+    let mut column = 0;
+    while column < m {
+        multiply_panel(
+            s,
+            Reduction { runs: &[0], length: d, stride: 1 },
+            q,
+            |i| i * q_step,
+            rows,
+            keys.add(column * d),
+            width,
+            scores.add(column),
+            ld,
+            width.min(m - column),
+            Start::Zero,
+        );
+        column += width;
+    }
+}
+
+/// Replaces a row of scores by its softmax; returns the logarithm of the normaliser.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(
+    s: S,
+    row: *mut f32,
+    ld: usize,
+    m: usize,
+    scale: f32,
+    hidden: Option<*const f32>,
+) -> f32 {
+    let scale = s.splat(scale);
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    let mut j = 0;
+    while j < ld {
+        let mut score = s.mul(s.load(row.add(j)), scale);
+        if let Some(hidden) = hidden {
+            score = s.add(score, s.load_first(hidden.add(j), LANES.min(m - j)));
+        }
+        s.store(row.add(j), score);
+        largest = s.max(largest, score);
+        j += LANES;
+    }
+    let largest = s.largest(largest);
+    let shift = s.splat(largest);
+    let mut sum = s.splat(0.0);
+    let mut j = 0;
+    while j < ld {
+        let weight = exp(s, s.sub(s.load(row.add(j)), shift));
+        s.store(row.add(j), weight);
+        sum = s.add(sum, weight);
+        j += LANES;
+    }
+    let sum = s.sum(sum);
+    let inverse = s.splat(1.0 / sum);
+    let mut j = 0;
+    while j < ld {
+        s.store(row.add(j), s.mul(s.load(row.add(j)), inverse));
+        j += LANES;
+    }
+    largest + sum.ln()
+}
