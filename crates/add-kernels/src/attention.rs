@@ -215,13 +215,28 @@ mod tests {
         #[test]
         fn value_and_gradients_equal_those_of_the_pure_operations(
             (b, h) in (1_usize..3, 1_usize..4),
-            (n, m) in (1_usize..90, 1_usize..90),
+            // With a single key the weights are ones, whatever the queries.
+            (n, m) in (1_usize..90, 2_usize..90),
             d in 1_usize..50,
             view in 0_usize..4,
             scale in 0.1_f32..4.0,
             causal: bool,
         ) {
             check([b, h, n, d], m, view, scale, causal)?;
+        }
+    }
+
+    #[test]
+    fn single_key_passes_its_value_on() {
+        let (q, k, v) = (random([1, 2, 5, 8], 1), random([1, 2, 1, 8], 2), random([1, 2, 1, 8], 3));
+        let [q, k] = [q, k].map(|t| t.autodiff().require_grad());
+        let y = attention(q.clone(), k.clone(), v.clone(), None);
+        let off = (y.clone().inner() - v).abs().max().into_scalar::<f32>();
+        assert!(off < 1e-6, "off by {off}");
+        let gradients = y.sum().backward();
+        for gradient in [q.grad(&gradients), k.grad(&gradients)].into_iter().flatten() {
+            let largest = gradient.abs().max().into_scalar::<f32>();
+            assert!(largest < 1e-5, "a gradient of {largest}");
         }
     }
 
