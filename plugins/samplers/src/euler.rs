@@ -1,0 +1,114 @@
+//! Euler's method on the probability flow, plain and ancestral, as the released turbo models are sampled.
+//!
+//! In `y = x_t / alpha_t` with `s = sigma_t / alpha_t` the flow is `dy/ds = eps`, so Euler's step is
+//! `y' = y + (s' - s) eps = x_0 + s' eps`: back in `x`, `x' = alpha' x_0 + sigma' eps`. Written so, a start without
+//! signal (`s` infinite) is an ordinary step. The ancestral step puts `s_down eps + s_up n` in place of `s' eps`, with
+//! `s_down = s' r`, `s_up = s' sqrt(1 - r^2)`, `r = s' / s`. Source: Karras et al. 2022; k-diffusion's samplers.
+
+use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, inventory};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Spacing,
+    path::{Level, denoise, levels},
+    spacing::for_model,
+};
+
+/// Euler's method; deterministic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Euler {
+    /// Which timesteps are visited.
+    pub spacing: Spacing,
+}
+
+/// Euler's method with fresh noise at every step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EulerAncestral {
+    /// Which timesteps are visited.
+    pub spacing: Spacing,
+}
+
+impl Sampler for Euler {
+    fn sample(&self, context: &mut SamplerContext<'_>, denoiser: &mut DenoiserCall<'_>) -> Tensor<4> {
+        let timesteps = self.timesteps(context);
+        let mut x = start(self.spacing, context, &timesteps);
+        for (i, &t) in timesteps.iter().enumerate() {
+            let estimate = denoise(denoiser, &x, t);
+            let (_, next) = levels(context.schedule, &timesteps, i);
+            x = next.diffuse(estimate.x0, estimate.epsilon);
+        }
+        x
+    }
+
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
+        for_model(context, |total, steps| self.spacing.timesteps(total, steps))
+    }
+}
+
+impl Sampler for EulerAncestral {
+    fn sample(&self, context: &mut SamplerContext<'_>, denoiser: &mut DenoiserCall<'_>) -> Tensor<4> {
+        let timesteps = self.timesteps(context);
+        let mut x = start(self.spacing, context, &timesteps);
+        for (i, &t) in timesteps.iter().enumerate() {
+            let estimate = denoise(denoiser, &x, t);
+            let (here, next) = levels(context.schedule, &timesteps, i);
+            if next == Level::CLEAN {
+                return estimate.x0;
+            }
+            let kept = noise_kept(here, next);
+            let noise = (context.fresh_noise)(i).mul_scalar((1.0 - kept * kept).sqrt());
+            x = next.diffuse(estimate.x0, estimate.epsilon.mul_scalar(kept) + noise);
+        }
+        x
+    }
+
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
+        for_model(context, |total, steps| self.spacing.timesteps(total, steps))
+    }
+}
+
+inventory::submit!(Entry::sampler::<Euler>("Euler", "Karras et al. 2022; SD Turbo"));
+inventory::submit!(Entry::sampler::<EulerAncestral>("EulerAncestral", "k-diffusion; SDXL Turbo"));
+
+/// The released schedulers start at `s` times the noise, that is `sigma_t` times it in `x`, where the spacing visits
+/// the last timestep, and at the noise itself under leading spacing.
+fn start(spacing: Spacing, context: &SamplerContext<'_>, timesteps: &[usize]) -> Tensor<4> {
+    match (spacing, timesteps.first()) {
+        (Spacing::Trailing | Spacing::Linspace, Some(&t)) => {
+            context.noise.clone().mul_scalar(context.schedule.sigma(t))
+        }
+        _ => context.noise.clone(),
+    }
+}
+
+/// `r = s' / s`, the part of the predicted noise that an ancestral step keeps; 0 from a start without signal.
+fn noise_kept(here: Level, next: Level) -> f64 {
+    (next.sigma * here.alpha) / (next.alpha * here.sigma)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Run, recipe};
+
+    #[test]
+    fn one_trailing_step_is_the_estimate_itself() {
+        for name in ["Euler()", "EulerAncestral()"] {
+            let mut run = Run::new(1);
+            let x = run.sample(&*recipe(name));
+            assert!((x - run.x0).abs() < 1e-12 && run.asked == [999], "{name}: {x} {:?}", run.asked);
+            assert!((run.inputs[0] - run.schedule.sigma(999) * run.noise).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn from_pure_noise_the_ancestral_step_keeps_nothing() {
+        let half = Level { alpha: 0.6, sigma: 0.8 };
+        assert_eq!(noise_kept(Level { alpha: 0.0, sigma: 1.0 }, half), 0.0);
+        let here = Level { alpha: 0.6, sigma: 0.8 };
+        assert!((noise_kept(here, Level { alpha: 0.8, sigma: 0.6 }) - 0.5625).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,132 @@
+//! A denoiser that knows the answer, and a record of what it was asked.
+
+use add_plugin::{Estimate, NoiseSchedule, Plugin, Sampler, SamplerContext, Timesteps};
+use burn::tensor::{DType, Device, Tensor};
+
+/// Reads a sampler as a recipe would.
+pub(crate) fn recipe(text: &str) -> Plugin<dyn Sampler> {
+    use ron::extensions::Extensions;
+    let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
+    options.from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// One run on a picture of one pixel.
+pub(crate) struct Run {
+    pub(crate) steps: usize,
+    pub(crate) schedule: NoiseSchedule,
+    pub(crate) student_timesteps: Vec<usize>,
+    /// The clean value that the denoiser always answers.
+    pub(crate) x0: f64,
+    /// The noise that the run starts from.
+    pub(crate) noise: f64,
+    /// The noise of every later step.
+    pub(crate) fresh: f64,
+    /// Timesteps that the denoiser was asked at.
+    pub(crate) asked: Vec<usize>,
+    /// What it was given there.
+    pub(crate) inputs: Vec<f64>,
+}
+
+impl Run {
+    /// On Stable Diffusion's schedule.
+    pub(crate) fn new(steps: usize) -> Self {
+        let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
+        let beta = |t: usize| (first + (last - first) * t as f64 / 999.0).powi(2);
+        let alphas_cumprod = (0..1000).scan(1.0, |signal, t| {
+            *signal *= 1.0 - beta(t);
+            Some(*signal)
+        });
+        Self::on(&alphas_cumprod.collect::<Vec<f64>>(), steps)
+    }
+
+    /// On a schedule of `alpha_bar`.
+    pub(crate) fn on(alphas_cumprod: &[f64], steps: usize) -> Self {
+        Self {
+            steps,
+            schedule: NoiseSchedule::from_alphas_cumprod(alphas_cumprod),
+            student_timesteps: Vec::new(),
+            x0: 0.7,
+            noise: -1.3,
+            fresh: 0.4,
+            asked: Vec::new(),
+            inputs: Vec::new(),
+        }
+    }
+
+    /// Runs `sampler` with the denoiser that knows `x0`, and returns its sample.
+    pub(crate) fn sample(&mut self, sampler: &dyn Sampler) -> f64 {
+        let pixel = |value: f64| Tensor::<4>::full([1, 1, 1, 1], value, (&Device::flex(), DType::F64));
+        let (schedule, x0, fresh) = (self.schedule.clone(), self.x0, self.fresh);
+        let mut context = SamplerContext {
+            steps: self.steps,
+            schedule: &schedule,
+            student_timesteps: &self.student_timesteps,
+            noise: pixel(self.noise),
+            fresh_noise: &mut |_| pixel(fresh),
+        };
+        let (asked, inputs) = (&mut self.asked, &mut self.inputs);
+        let mut denoiser = |x_t: Tensor<4>, t: &Timesteps| {
+            let t = t.0[0];
+            asked.push(t);
+            inputs.push(x_t.clone().into_scalar::<f64>());
+            let epsilon = x_t.sub_scalar(schedule.alpha(t) * x0).div_scalar(schedule.sigma(t));
+            Estimate { x0: pixel(x0), epsilon }
+        };
+        sampler.sample(&mut context, &mut denoiser).into_scalar()
+    }
+}
+
+/// Laws that hold for every sampler.
+mod laws {
+    use proptest::prelude::*;
+
+    use super::{Run, recipe};
+
+    const SAMPLERS: [&str; 10] = [
+        "AddRefine()",
+        "Ddim()",
+        "Ddim(eta: 1.0, spacing: Leading)",
+        "Euler()",
+        "Euler(spacing: Linspace)",
+        "EulerAncestral()",
+        "DpmSolver2M()",
+        "DpmSolver2M(spacing: Leading)",
+        "DpmSolver2M(sigmas: Karras)",
+        "Lcm(timestep_scaling: 1e9)",
+    ];
+
+    proptest! {
+        #[test]
+        fn with_the_true_denoiser_every_sampler_recovers_the_clean_sample(
+            which in 0..SAMPLERS.len(), steps in 1_usize..40, x0 in -2.0..2.0_f64, noise in -2.0..2.0_f64,
+            zero_terminal in any::<bool>(),
+        ) {
+            let mut run = Run::new(steps);
+            if zero_terminal {
+                let mut alphas: Vec<f64> = (0..1000).map(|t| run.schedule.alpha(t).powi(2)).collect();
+                alphas[999] = 0.0;
+                run = Run::on(&alphas, steps);
+            }
+            (run.x0, run.noise) = (x0, noise);
+            let sample = run.sample(&*recipe(SAMPLERS[which]));
+            prop_assert!((sample - x0).abs() < 1e-6, "{}: {sample} for {x0}", SAMPLERS[which]);
+            prop_assert_eq!(run.asked.len(), steps);
+        }
+
+        #[test]
+        fn a_student_is_asked_at_its_own_timesteps(which in 0..SAMPLERS.len(), steps in 1_usize..5) {
+            let mut run = Run::new(steps);
+            run.student_timesteps = vec![699, 799, 899, 999];
+            run.sample(&*recipe(SAMPLERS[which]));
+            prop_assert_eq!(run.asked[0], 999);
+            prop_assert!(run.asked.iter().all(|t| run.student_timesteps.contains(t)), "{:?}", run.asked);
+            prop_assert_eq!(run.asked.len(), steps);
+        }
+
+        #[test]
+        fn no_number_of_steps_panics(which in 0..SAMPLERS.len(), steps in 0_usize..30) {
+            let mut run = Run::on(&[0.9, 0.5, 0.2], steps);
+            prop_assert!(run.sample(&*recipe(SAMPLERS[which])).is_finite());
+        }
+    }
+}
