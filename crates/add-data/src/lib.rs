@@ -1,1 +1,27 @@
-//! Samples: decoding with limits, augmentation, order and cursor, caches.
+//! Samples: decoding with limits, epoch order, batches loaded in the background, picture grids.
+//!
+//! Nothing here knows a data set: the `DataSource` plugins read pictures with [`decode_rgb`] and [`square`], the
+//! trainer takes its batches from a [`Loader`], whoever shows pictures draws a [`Grid`] and writes it with
+//! [`write_png`].
+
+mod batch;
+mod decode;
+mod error;
+mod grid;
+mod label;
+mod loader;
+mod order;
+mod picture;
+mod png_file;
+mod resize;
+
+pub use batch::{Batch, Skipped};
+pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, decode_rgb};
+pub use error::DataError;
+pub use grid::Grid;
+pub use image::RgbImage;
+pub use loader::{Batches, Loader};
+pub use order::EpochOrder;
+pub use picture::{from_planes, pictures, to_planes};
+pub use png_file::{encode_png, png_text, write_png};
+pub use resize::{area_resize, enlarge, square};

@@ -1,1 +1,5 @@
 //! Plugins: codecs.
+
+mod identity;
+
+pub use identity::Identity;

@@ -1,0 +1,281 @@
+//! Batches, loaded in the background.
+//!
+//! A batch is a function of (data, seed, step) alone. Worker `w` of `n` loads the steps that are `w` modulo `n`
+//! into a channel of its own, and the reader takes from the channels in turn: the number of workers changes when
+//! a batch is ready, never what it holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use add_plugin::{Dataset, Draw, PluginError, Sample};
+
+use crate::{Batch, DataError, EpochOrder, Skipped};
+
+/// Batches that each worker prepares ahead of the reader.
+const AHEAD: usize = 2;
+/// Samples tried in place of one that cannot be used.
+const TRIES: usize = 16;
+
+/// Makes the batches of a run.
+#[derive(Clone)]
+pub struct Loader {
+    dataset: Arc<dyn Dataset>,
+    order: EpochOrder,
+    global_batch: usize,
+    part: Range<usize>,
+}
+
+impl Loader {
+    /// Batches of `batch` samples in the order of `seed`.
+    ///
+    /// # Errors
+    /// When the data has no samples.
+    ///
+    /// # Panics
+    /// When `batch` is zero.
+    pub fn new(dataset: Arc<dyn Dataset>, seed: u64, batch: usize) -> Result<Self, DataError> {
+        assert!(batch > 0, "a batch holds samples");
+        if dataset.is_empty() {
+            return Err(DataError::Empty);
+        }
+        let order = EpochOrder { seed, len: dataset.len() };
+        Ok(Self { dataset, order, global_batch: batch, part: 0..batch })
+    }
+
+    /// Only the positions `part` of each batch: one device's share of it.
+    ///
+    /// # Panics
+    /// When the part is empty or outside of the batch.
+    #[must_use]
+    pub fn part(mut self, part: Range<usize>) -> Self {
+        assert!(!part.is_empty() && part.end <= self.global_batch, "{part:?} of {}", self.global_batch);
+        self.part = part;
+        self
+    }
+
+    /// The batch of `step`, loaded on this thread. Unusable samples are replaced by the next usable ones.
+    ///
+    /// # Errors
+    /// When many neighbouring samples cannot be used, or the pictures differ in size.
+    pub fn load(&self, step: u64) -> Result<Batch, DataError> {
+        let mut batch = Batch {
+            step,
+            size: 0,
+            pixels: Vec::new(),
+            captions: Vec::with_capacity(self.part.len()),
+            indices: Vec::with_capacity(self.part.len()),
+            skipped: Vec::new(),
+        };
+        for position in self.part.clone() {
+            let global_sample = step * self.global_batch as u64 + position as u64;
+            let (index, sample) = self.usable(step, global_sample, &mut batch.skipped)?;
+            if batch.indices.is_empty() {
+                batch.size = sample.size;
+            } else if batch.size != sample.size {
+                return Err(DataError::SampleSize { index, expected: batch.size, got: sample.size });
+            }
+            batch.pixels.extend_from_slice(&sample.pixels);
+            batch.captions.push(sample.caption);
+            batch.indices.push(index);
+        }
+        Ok(batch)
+    }
+
+    fn usable(
+        &self,
+        step: u64,
+        index: u64,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<(usize, Sample), DataError> {
+        let draw = Draw { seed: self.order.seed, step, index };
+        let first = self.order.index(index);
+        let mut at = first;
+        let tries = TRIES.min(self.order.len);
+        for tried in 1..=tries {
+            match self.dataset.get(at, &draw) {
+                Ok(sample) => return Ok((at, sample)),
+                Err(problem) if tried == tries => {
+                    return Err(DataError::NoneUsable { index: first, tried: tries - 1, problem });
+                }
+                Err(problem) => skipped.push(Skipped { index: at, reason: reason(&problem) }),
+            }
+            at = (at + 1) % self.order.len;
+        }
+        unreachable!("the last try returns")
+    }
+
+    /// The batches from `first_step` on, loaded by `workers` threads (at least one).
+    pub fn stream(&self, first_step: u64, workers: usize) -> Batches {
+        let stride = workers.max(1) as u64;
+        let (channels, workers) = (0..stride)
+            .map(|worker| {
+                let (send, receive) = sync_channel(AHEAD);
+                let loader = self.clone();
+                let start = first_step + worker;
+                (receive, thread::spawn(move || loader.work(start, stride, &send)))
+            })
+            .unzip();
+        Batches { channels, workers, served: 0, len: self.order.len, bad: BTreeMap::new() }
+    }
+
+    /// Sends every `stride`-th batch until nobody wants them any more.
+    fn work(&self, start: u64, stride: u64, send: &SyncSender<Result<Batch, DataError>>) {
+        let mut step = start;
+        while send.send(self.load(step)).is_ok() {
+            step += stride;
+        }
+    }
+}
+
+fn reason(problem: &PluginError) -> String {
+    match problem {
+        PluginError::Sample { problem, .. } => problem.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The endless batches of a run; ends its threads when dropped.
+pub struct Batches {
+    channels: Vec<Receiver<Result<Batch, DataError>>>,
+    workers: Vec<JoinHandle<()>>,
+    served: usize,
+    len: usize,
+    bad: BTreeMap<String, BTreeSet<usize>>,
+}
+
+impl Batches {
+    /// How many distinct samples could not be used so far, by reason.
+    pub fn bad_samples(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.bad.iter().map(|(reason, indices)| (reason.as_str(), indices.len()))
+    }
+
+    /// Counts a batch's unusable samples; above 1% of the data the run must not go on.
+    fn count(&mut self, skipped: &[Skipped]) -> Result<(), DataError> {
+        for Skipped { index, reason } in skipped {
+            self.bad.entry(reason.clone()).or_default().insert(*index);
+        }
+        let bad: usize = self.bad.values().map(BTreeSet::len).sum();
+        if bad * 100 <= self.len {
+            return Ok(());
+        }
+        let reasons = self.bad_samples().map(|(reason, n)| format!("{reason} ({n})")).collect::<Vec<_>>();
+        Err(DataError::TooManyBad { bad, len: self.len, reasons: reasons.join(", ") })
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let channel = &self.channels[self.served % self.channels.len()];
+        self.served += 1;
+        // A worker ends before its reader only by a panic in a data set; the run then ends too.
+        let batch = channel.recv().ok()?;
+        Some(batch.and_then(|batch| self.count(&batch.skipped).map(|()| batch)))
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.channels.clear();
+        for worker in self.workers.drain(..) {
+            // Its panic was reported when it happened.
+            let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use add_plugin::Purpose;
+
+    use super::*;
+
+    /// Pictures of one pixel whose red value is their index; every `bad_every`-th cannot be read.
+    struct Numbers {
+        len: usize,
+        bad_every: usize,
+    }
+
+    impl Dataset for Numbers {
+        fn len(&self) -> usize {
+            self.len
+        }
+
+        fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
+            if index % self.bad_every == self.bad_every - 1 {
+                return Err(PluginError::Sample { index, problem: "truncated".into() });
+            }
+            let caption = format!("{index} {}", draw.below(Purpose::Sample, 1000));
+            Ok(Sample { pixels: vec![index as f32, 0.0, 0.0], size: 1, caption })
+        }
+
+        fn caption(&self, index: usize) -> String {
+            index.to_string()
+        }
+    }
+
+    fn loader(len: usize, bad_every: usize, batch: usize) -> Loader {
+        Loader::new(Arc::new(Numbers { len, bad_every }), 5, batch).expect("not empty")
+    }
+
+    #[test]
+    fn the_number_of_workers_changes_nothing() {
+        let loader = loader(1000, 500, 7);
+        let alone: Vec<_> = (30..60).map(|step| loader.load(step).expect("usable")).collect();
+        for workers in [0, 1, 2, 5] {
+            let streamed: Vec<_> = loader.stream(30, workers).take(30).map(|b| b.expect("usable")).collect();
+            assert_eq!(streamed, alone, "{workers} workers");
+        }
+    }
+
+    #[test]
+    fn an_epoch_of_batches_holds_every_sample_once() {
+        let loader = loader(30, usize::MAX, 5);
+        let mut seen: Vec<_> = (0..6).flat_map(|step| loader.load(step).expect("usable").indices).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_parts_of_a_batch_make_the_whole() {
+        let whole = loader(100, usize::MAX, 6).load(3).expect("usable");
+        let [a, b] = [0..2, 2..6].map(|part| loader(100, usize::MAX, 6).part(part).load(3).expect("usable"));
+        assert_eq!([a.captions, b.captions].concat(), whole.captions);
+        assert_eq!([a.pixels, b.pixels].concat(), whole.pixels);
+    }
+
+    #[test]
+    fn an_unusable_sample_is_replaced_and_counted() {
+        let mut batches = loader(1000, 500, 10).stream(0, 2);
+        let indices: Vec<_> = batches.by_ref().take(100).flat_map(|b| b.expect("0.2%").indices).collect();
+        assert!(!indices.contains(&499) && !indices.contains(&999));
+        assert_eq!(indices.iter().filter(|&&i| i == 500).count(), 2, "itself and in place of 499");
+        assert_eq!(batches.bad_samples().collect::<Vec<_>>(), [("truncated", 2)]);
+    }
+
+    #[test]
+    fn more_than_one_percent_unusable_ends_the_run() {
+        let error = loader(100, 20, 10).stream(0, 2).find_map(Result::err).expect("5% are bad");
+        assert_eq!(
+            error.to_string(),
+            "2 of 100 samples cannot be used, more than 1%; by reason: truncated (2)"
+        );
+    }
+
+    #[test]
+    fn data_without_usable_samples_is_an_error() {
+        assert!(matches!(loader(3, 1, 1).load(0), Err(DataError::NoneUsable { tried: 2, .. })));
+        assert!(matches!(
+            Loader::new(Arc::new(Numbers { len: 0, bad_every: 1 }), 0, 1),
+            Err(DataError::Empty)
+        ));
+    }
+}

@@ -1,0 +1,118 @@
+//! Resizing pictures on the host.
+//!
+//! Smaller: the area average, `y_i = sum_j |cell_i ∩ pixel_j| x_j / |cell_i|`, in the sRGB values themselves (not
+//! linear light), as PIL's `BOX` and PyTorch's `area` have it; for a whole factor it is the mean of a block.
+
+use image::{Rgb, RgbImage, imageops};
+
+/// The area average at another size; rounded to nearest, halves up.
+///
+/// # Panics
+/// When a side is zero.
+pub fn area_resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    assert!(width > 0 && height > 0 && picture.width() > 0 && picture.height() > 0, "a picture has pixels");
+    if picture.dimensions() == (width, height) {
+        return picture.clone();
+    }
+    let columns = coverage(picture.width(), width);
+    let rows = coverage(picture.height(), height);
+    RgbImage::from_fn(width, height, |x, y| {
+        let mut sum = [0.0; 3];
+        for &(j, weight_y) in &rows[y as usize] {
+            for &(i, weight_x) in &columns[x as usize] {
+                let pixel = picture.get_pixel(i, j).0;
+                for (s, value) in sum.iter_mut().zip(pixel) {
+                    *s += weight_y * weight_x * f64::from(value);
+                }
+            }
+        }
+        // Weights add to one within rounding: a half must not fall below itself.
+        Rgb(sum.map(|s| (s + 0.5 + 1e-9) as u8))
+    })
+}
+
+/// For each of `to` cells the pixels out of `from` that it covers, with its share of each; shares add to 1.
+fn coverage(from: u32, to: u32) -> Vec<Vec<(u32, f64)>> {
+    let scale = f64::from(from) / f64::from(to);
+    let cell = |i: u32| {
+        // Ends in units of 1 / to pixels are whole numbers, so no pixel is touched by rounding alone.
+        let (start, end) = (u64::from(i) * u64::from(from), u64::from(i + 1) * u64::from(from));
+        let to = u64::from(to);
+        (start / to..end.div_ceil(to))
+            .map(|j| {
+                let overlap = end.min((j + 1) * to) - start.max(j * to);
+                (j as u32, overlap as f64 / to as f64 / scale)
+            })
+            .collect()
+    };
+    (0..to).map(cell).collect()
+}
+
+/// The central square, by area average at `size`.
+pub fn square(picture: &RgbImage, size: u32) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let side = width.min(height);
+    let (x, y) = ((width - side) / 2, (height - side) / 2);
+    area_resize(&imageops::crop_imm(picture, x, y, side, side).to_image(), size, size)
+}
+
+/// Each pixel as a block of `factor` by `factor`.
+pub fn enlarge(picture: &RgbImage, factor: u32) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    RgbImage::from_fn(width * factor, height * factor, |x, y| *picture.get_pixel(x / factor, y / factor))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(values: &[u8]) -> RgbImage {
+        RgbImage::from_fn(values.len() as u32, 1, |x, _| Rgb([values[x as usize]; 3]))
+    }
+
+    fn red(picture: &RgbImage) -> Vec<u8> {
+        picture.pixels().map(|p| p.0[0]).collect()
+    }
+
+    #[test]
+    fn half_size_is_the_mean_of_two_by_two_blocks() {
+        let picture = RgbImage::from_fn(2, 2, |x, y| Rgb([[[0, 1], [1, 0]][y as usize][x as usize]; 3]));
+        assert_eq!(area_resize(&picture, 1, 1).get_pixel(0, 0).0, [1; 3], "0.5 rounds up");
+        assert_eq!(red(&area_resize(&row(&[10, 20, 200, 101]), 2, 1)), [15, 151]);
+    }
+
+    #[test]
+    fn cells_share_the_pixels_they_cut() {
+        // (90 + 0.5 * 30) / 1.5 = 70 and (0.5 * 30 + 60) / 1.5 = 50
+        assert_eq!(red(&area_resize(&row(&[90, 30, 60]), 2, 1)), [70, 50]);
+    }
+
+    #[test]
+    fn square_keeps_the_centre() {
+        assert_eq!(red(&square(&row(&[1, 2, 3]), 1)), [2]);
+    }
+
+    #[test]
+    fn enlarged_pictures_shrink_back_to_themselves() {
+        let picture = RgbImage::from_fn(3, 2, |x, y| Rgb([(x * 80) as u8, (y * 90) as u8, 5]));
+        assert_eq!(enlarge(&picture, 4).dimensions(), (12, 8));
+        assert_eq!(area_resize(&enlarge(&picture, 4), 3, 2), picture);
+    }
+
+    proptest! {
+        #[test]
+        fn a_flat_picture_stays_flat(value: u8, from in 1u32..40, to in 1u32..40) {
+            let picture = RgbImage::from_pixel(from, from, Rgb([value; 3]));
+            prop_assert!(red(&area_resize(&picture, to, to)).iter().all(|&v| v == value));
+        }
+
+        #[test]
+        fn shares_add_to_one(from in 1u32..300, to in 1u32..300) {
+            for cell in coverage(from, to) {
+                prop_assert!((cell.iter().map(|c| c.1).sum::<f64>() - 1.0).abs() < 1e-12);
+            }
+        }
+    }
+}
