@@ -145,7 +145,8 @@ impl ClipText {
     /// Position of the first end-of-text token of each row, `[B, 1]`; 0 where there is none.
     fn ends(&self, ids: Tensor<2, Int>) -> Tensor<2, Int> {
         let n = ids.dims()[1] as i64;
-        let marks = if self.eos_token_id == LEGACY_EOS { ids } else { ids.equal_elem(self.eos_token_id).int() };
+        let marks =
+            if self.eos_token_id == LEGACY_EOS { ids } else { ids.equal_elem(self.eos_token_id).int() };
         // Padding may repeat the end: make the first of equal marks the only largest.
         let earliness = Tensor::<1, Int>::arange(0..n, &marks.device()).mul_scalar(-1).add_scalar(n - 1);
         (marks * n + earliness.unsqueeze()).argmax(1)
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn the_end_is_the_first_end_token_or_the_largest_id() {
         let rows = ids([[1, 9, 9, 0, 0], [1, 5, 4, 7, 9]]);
-        let ends = |eos| tiny(eos).ends(rows.clone()).into_data().to_vec::<i64>().expect("i64");
+        let ends = |eos| tiny(eos).ends(rows.clone()).into_data().try_to_vec::<i64>().expect("i64");
         assert_eq!(ends(9), [1, 4]);
         assert_eq!(ends(LEGACY_EOS), [1, 4]);
         assert_eq!(ends(7), [0, 3]);

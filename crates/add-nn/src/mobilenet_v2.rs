@@ -15,8 +15,15 @@ use crate::layers::{Conv2d, Init};
 /// `PyTorch`'s default.
 const BATCH_NORM_EPS: f64 = 1e-5;
 /// Expansion, channels, repeats and first stride of each stage. Sandler et al. 2018, table 2.
-const STAGES: [(usize, usize, usize, usize); 7] =
-    [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+const STAGES: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
 const STEM: usize = 32;
 const LAST: usize = 1280;
 
@@ -208,7 +215,12 @@ impl FrozenBatchNorm {
     fn new(channels: usize, init: &Init) -> Self {
         let constant = |name, value| init.constant(name, [channels], value);
         let (weight, bias) = (constant("weight", 1.0), constant("bias", 0.0));
-        Self { weight, bias, running_mean: constant("running_mean", 0.0), running_var: constant("running_var", 1.0) }
+        Self {
+            weight,
+            bias,
+            running_mean: constant("running_mean", 0.0),
+            running_var: constant("running_var", 1.0),
+        }
     }
 
     /// Scale and shift, each `[C]`.

@@ -48,7 +48,11 @@ pub fn for_each_shape<M: Module>(module: &M, f: &mut dyn FnMut(&str, &[usize], &
             self.path.exit(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            (self.f)(&self.path.name(), param.lazy_shape().as_slice(), &param.lazy_device().without_autodiff());
+            (self.f)(
+                &self.path.name(),
+                param.lazy_shape().as_slice(),
+                &param.lazy_device().without_autodiff(),
+            );
         }
     }
     module.visit(&mut Visit { path: Path::default(), f });
@@ -172,7 +176,7 @@ mod tests {
     fn values(layer: &Linear) -> BTreeMap<String, Vec<f32>> {
         let mut all = BTreeMap::new();
         for_each_parameter(layer, &mut |name, _, value| {
-            all.insert(name.to_owned(), value.into_data().to_vec().expect("f32"));
+            all.insert(name.to_owned(), value.into_data().try_to_vec().expect("f32"));
         });
         all
     }
@@ -199,7 +203,7 @@ mod tests {
         let layer = Linear::new(3, 2, &Init::new(0, &Device::flex().autodiff()));
         let before = values(&layer);
         let layer = set_parameters(layer, &mut |name, shape| {
-            (name == "weight").then(|| Tensor::zeros([shape.iter().product()], &Device::flex()))
+            (name == "weight").then(|| Tensor::zeros([shape.iter().product::<usize>()], &Device::flex()))
         });
         assert_eq!(values(&layer)["weight"], vec![0.0; 6]);
         assert_eq!(values(&layer)["bias"], before["bias"]);
@@ -210,12 +214,12 @@ mod tests {
     fn a_frozen_parameter_has_no_gradient_but_lets_one_pass() {
         let layer = Linear::new(3, 2, &Init::new(0, &Device::flex()));
         let layer = set_parameters(layer, &mut |_, shape| {
-            Some(Tensor::ones([shape.iter().product()], &Device::flex()))
+            Some(Tensor::ones([shape.iter().product::<usize>()], &Device::flex()))
         });
         let x = Tensor::<3>::ones([1, 1, 3], &Device::flex().autodiff()).require_grad();
         let mut grads = layer.forward(x.clone()).sum().backward();
         assert!(gradients(&layer, &mut grads).is_empty());
-        let gradient: Vec<f32> = x.grad(&grads).expect("a leaf").into_data().to_vec().expect("f32");
+        let gradient: Vec<f32> = x.grad(&grads).expect("a leaf").into_data().try_to_vec().expect("f32");
         assert_eq!(gradient, [2.0; 3]);
     }
 

@@ -94,7 +94,8 @@ impl fmt::Display for Mismatch {
         };
         names(f, "missing", &self.missing)?;
         names(f, "unexpected", &self.unexpected)?;
-        let shapes = self.misshaped.iter().map(|(n, want, got)| format!("{n} expected {want:?} found {got:?}"));
+        let shapes =
+            self.misshaped.iter().map(|(n, want, got)| format!("{n} expected {want:?} found {got:?}"));
         names(f, "mis-shaped", &shapes.collect::<Vec<_>>())
     }
 }

@@ -54,7 +54,9 @@ impl WeightsFile {
         // Before mapping: a folder or an empty file is no reason for a cryptic mapping error.
         let mut prefix = [0; 8];
         file.read_exact(&mut prefix).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => malformed(&path, format!("expected at least 8 bytes, found {length}")),
+            io::ErrorKind::UnexpectedEof => {
+                malformed(&path, format!("expected at least 8 bytes, found {length}"))
+            }
             _ => io_error(source),
         })?;
         #[expect(unsafe_code, reason = "a map of a file that others may change is unsafe by nature")]
@@ -68,7 +70,10 @@ impl WeightsFile {
     ///
     /// # Errors
     /// When the bytes are damaged or beyond the limits.
-    pub fn from_bytes(name: &str, bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self, WeightsError> {
+    pub fn from_bytes(
+        name: &str,
+        bytes: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self, WeightsError> {
         Self::parse(PathBuf::from(name), Box::new(bytes))
     }
 
@@ -76,7 +81,8 @@ impl WeightsFile {
         let all = (*bytes).as_ref();
         let header = header(all).map_err(|reason| malformed(&path, reason))?;
         check_names(header).map_err(|reason| malformed(&path, format!("header: {reason}")))?;
-        let (_, parsed) = SafeTensors::read_metadata(all).map_err(|error| malformed(&path, error.to_string()))?;
+        let (_, parsed) =
+            SafeTensors::read_metadata(all).map_err(|error| malformed(&path, error.to_string()))?;
         let start = 8 + header.len();
         let mut tensors = BTreeMap::new();
         for (name, info) in parsed.tensors() {
@@ -130,13 +136,15 @@ fn malformed(path: &Path, reason: impl Into<String>) -> WeightsError {
 
 /// The header's JSON text.
 fn header(all: &[u8]) -> Result<&[u8], String> {
-    let prefix = all.first_chunk().ok_or_else(|| format!("expected at least 8 bytes, found {}", all.len()))?;
+    let prefix =
+        all.first_chunk().ok_or_else(|| format!("expected at least 8 bytes, found {}", all.len()))?;
     let length = u64::from_le_bytes(*prefix);
     if length > MAX_HEADER_BYTES {
         return Err(format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}"));
     }
     let rest = &all[8..];
-    rest.get(..length as usize).ok_or_else(|| format!("expected {length} bytes of header, found {}", rest.len()))
+    rest.get(..length as usize)
+        .ok_or_else(|| format!("expected {length} bytes of header, found {}", rest.len()))
 }
 
 /// Reads the names alone, so that a hostile header is refused before anything of its size is built.
@@ -148,11 +156,14 @@ fn check_names(header: &[u8]) -> Result<(), serde_json::Error> {
             f.write_str("a map of tensor names")
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            let mut seen = HashSet::new();
+            let (mut seen, mut tensors) = (HashSet::new(), 0);
             while let Some(name) = map.next_key::<String>()? {
                 map.next_value::<IgnoredAny>()?;
-                if seen.len() > MAX_TENSORS {
-                    return Err(A::Error::custom(format!("expected at most {MAX_TENSORS} tensors, found more")));
+                tensors += usize::from(name != "__metadata__");
+                if tensors > MAX_TENSORS {
+                    return Err(A::Error::custom(format!(
+                        "expected at most {MAX_TENSORS} tensors, found more"
+                    )));
                 }
                 if let Some(name) = seen.replace(name) {
                     return Err(A::Error::custom(format!("expected unique names, found `{name}` twice")));
@@ -202,7 +213,8 @@ mod tests {
         assert!(refusal(file("{\"a\":", 0)).contains("EOF"));
         let twice = format!("{{{},{}}}", entry("x", "[1]", 0, 4), entry("x", "[1]", 0, 4));
         assert!(refusal(file(&twice, 4)).contains("`x` twice"));
-        let many = (0..=MAX_TENSORS).map(|i| entry(&i.to_string(), "[0]", 0, 0)).collect::<Vec<_>>().join(",");
+        let many =
+            (0..=MAX_TENSORS).map(|i| entry(&i.to_string(), "[0]", 0, 0)).collect::<Vec<_>>().join(",");
         assert!(refusal(file(&format!("{{{many}}}"), 0)).contains("at most 20000 tensors"));
         assert!(refusal(file(&format!("{}{}", "[".repeat(9000), "]".repeat(9000)), 0)).contains("map"));
     }

@@ -133,7 +133,11 @@ fn write_values(out: &mut impl Write, tensor: &NamedTensor, precision: Precision
     };
     let wrong = |error| io::Error::other(format!("values that are no floats: {error:?}"));
     if precision == Precision::F64 {
-        return data.as_slice::<f64>().map_err(wrong)?.iter().try_for_each(|v| out.write_all(&v.to_le_bytes()));
+        return data
+            .as_slice::<f64>()
+            .map_err(wrong)?
+            .iter()
+            .try_for_each(|v| out.write_all(&v.to_le_bytes()));
     }
     let values = data.as_slice::<f32>().map_err(wrong)?;
     match precision {
@@ -171,13 +175,14 @@ mod tests {
     fn single_precision_comes_back_bit_for_bit() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.safetensors");
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned()), ("z".to_owned(), "1".to_owned())]);
+        let metadata =
+            BTreeMap::from([("format".to_owned(), "pt".to_owned()), ("z".to_owned(), "1".to_owned())]);
         save(&path, &tensors(&awkward()), Precision::F32, &metadata).expect("written");
         let file = WeightsFile::open(&path).expect("sound");
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&file.floats::<f32>("a.b").expect("floats")), bits(&awkward()));
         let tensor = file.tensor("a.b", DType::F32, &Device::flex()).expect("floats");
-        assert_eq!(bits(&tensor.into_data().to_vec::<f32>().expect("f32")), bits(&awkward()));
+        assert_eq!(bits(&tensor.into_data().try_to_vec::<f32>().expect("f32")), bits(&awkward()));
         assert_eq!(file.info("a.b").expect("there").shape, [2, 4]);
         assert_eq!(file.metadata(), &metadata);
         assert!(matches!(file.check_finite(), Err(WeightsError::NonFinite { index: 6, .. })));
@@ -196,7 +201,10 @@ mod tests {
             save(&path, &tensors(&values), precision, &BTreeMap::new()).expect("written");
             let file = WeightsFile::open(&path).expect("sound");
             for (read, value) in file.floats::<f32>("a.b").expect("floats").into_iter().zip(values) {
-                assert!((read - value).abs() <= relative * value.abs(), "{precision:?}: {value} became {read}");
+                assert!(
+                    (read - value).abs() <= relative * value.abs(),
+                    "{precision:?}: {value} became {read}"
+                );
             }
             file.check_finite().expect("finite");
         }
@@ -205,7 +213,8 @@ mod tests {
     #[test]
     fn a_full_or_missing_folder_is_an_error_that_names_the_path() {
         let path = Path::new("/nonexistent-folder/x.safetensors");
-        let error = save(path, &tensors(&awkward()), Precision::F32, &BTreeMap::new()).expect_err("no folder");
+        let error =
+            save(path, &tensors(&awkward()), Precision::F32, &BTreeMap::new()).expect_err("no folder");
         assert!(error.to_string().contains("/nonexistent-folder/x.safetensors"), "{error}");
     }
 }

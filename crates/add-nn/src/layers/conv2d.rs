@@ -33,7 +33,13 @@ impl Conv2d {
     }
 
     /// A square kernel without a bias.
-    pub fn without_bias(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, init: &Init) -> Self {
+    pub fn without_bias(
+        c_in: usize,
+        c_out: usize,
+        kernel: usize,
+        geometry: ConvGeometry,
+        init: &Init,
+    ) -> Self {
         let bound = Self::bound(c_in, kernel, geometry);
         let weight = init.uniform("weight", [c_out, c_in / geometry.groups, kernel, kernel], bound);
         Self { weight, bias: None, geometry }

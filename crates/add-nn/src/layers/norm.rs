@@ -57,7 +57,11 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// The identity scale and shift.
     pub fn new(channels: usize, eps: f64, init: &Init) -> Self {
-        Self { weight: init.constant("weight", [channels], 1.0), bias: init.constant("bias", [channels], 0.0), eps }
+        Self {
+            weight: init.constant("weight", [channels], 1.0),
+            bias: init.constant("bias", [channels], 0.0),
+            eps,
+        }
     }
 
     /// `[B, N, C]` to the same shape.

@@ -59,7 +59,8 @@ impl DownBlock {
         let layers = config.layers_per_block.at(i);
         let attending = if config.attends(i).0 { layers } else { 0 };
         let down = usize::from(i + 1 < config.levels());
-        let resnet = |j| level.resnet(if j == 0 { c_in } else { level.channels() }, &init.at("resnets").at(j));
+        let resnet =
+            |j| level.resnet(if j == 0 { c_in } else { level.channels() }, &init.at("resnets").at(j));
         let downsample =
             |j| Downsample::new(level.channels(), config.downsample_padding, &init.at("downsamplers").at(j));
         Self {
@@ -135,7 +136,9 @@ impl UpBlock {
         Self {
             resnets: (0..layers).map(resnet).collect(),
             attentions: (0..attending).map(|j| level.transformer(&init.at("attentions").at(j))).collect(),
-            upsamplers: (0..up).map(|j| Upsample::new(level.channels(), &init.at("upsamplers").at(j))).collect(),
+            upsamplers: (0..up)
+                .map(|j| Upsample::new(level.channels(), &init.at("upsamplers").at(j)))
+                .collect(),
         }
     }
 

@@ -191,7 +191,12 @@ impl UnetConfig {
             values.check(field, levels)?;
         }
         for channels in [self.in_channels, self.out_channels, self.norm_num_groups] {
-            require(channels > 0, "in_channels, out_channels, norm_num_groups", "positive numbers", channels)?;
+            require(
+                channels > 0,
+                "in_channels, out_channels, norm_num_groups",
+                "positive numbers",
+                channels,
+            )?;
         }
         let even = self.block_out_channels[0].is_multiple_of(2);
         require(even, "block_out_channels", "an even first entry", self.block_out_channels[0])?;
@@ -203,7 +208,12 @@ impl UnetConfig {
             let heads = self.attention_head_dim.at(i);
             if down || up || i + 1 == levels {
                 let divides = channels.is_multiple_of(heads);
-                require(divides, "attention_head_dim", format!("heads that divide {channels} channels"), heads)?;
+                require(
+                    divides,
+                    "attention_head_dim",
+                    format!("heads that divide {channels} channels"),
+                    heads,
+                )?;
             }
         }
         self.check_conditions()

@@ -31,7 +31,10 @@ impl Sinusoids {
         let half = self.channels / 2;
         let (wide, frequencies) = if dtype == DType::F64 {
             let step = -(10_000_f64.ln()) / (half as f64 - self.freq_shift);
-            (DType::F64, TensorData::from((0..half).map(|i| (i as f64 * step).exp()).collect::<Vec<_>>().as_slice()))
+            (
+                DType::F64,
+                TensorData::from((0..half).map(|i| (i as f64 * step).exp()).collect::<Vec<_>>().as_slice()),
+            )
         } else {
             // The order of the f32 roundings is diffusers': product, quotient, exponential.
             let log = -(10_000_f64.ln()) as f32;
@@ -84,14 +87,14 @@ mod tests {
     fn embedding_holds_cosine_and_sine_of_falling_frequencies() {
         let t = Tensor::<1>::from_data([2.0_f32], &Device::flex());
         let sinusoids = Sinusoids { channels: 4, flip_sin_to_cos: true, freq_shift: 0.0 };
-        let flipped: Vec<f32> = sinusoids.embed(t.clone()).into_data().to_vec().expect("f32");
+        let flipped: Vec<f32> = sinusoids.embed(t.clone()).into_data().try_to_vec().expect("f32");
         // Frequencies 1 and 1/100.
         let expected = [2.0_f32.cos(), 0.02_f32.cos(), 2.0_f32.sin(), 0.02_f32.sin()];
         for (got, want) in flipped.iter().zip(expected) {
             assert!((got - want).abs() < 1e-6, "{flipped:?}");
         }
         let plain = Sinusoids { flip_sin_to_cos: false, ..sinusoids }.embed(t);
-        let plain: Vec<f32> = plain.into_data().to_vec().expect("f32");
+        let plain: Vec<f32> = plain.into_data().try_to_vec().expect("f32");
         assert_eq!(plain[..2], flipped[2..]);
     }
 }

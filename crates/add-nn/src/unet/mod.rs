@@ -72,16 +72,23 @@ impl UNet2dCondition {
         Ok(Self {
             conv_in: Conv2d::same3(config.in_channels, finest, &init.at("conv_in")),
             time_embedding: embedding(finest, "time_embedding"),
-            class_embedding: config.class_embed_type.map(|ClassEmbedType::Projection| {
-                embedding(projected, "class_embedding")
-            }),
-            add_embedding: config.addition_embed_type.map(|AdditionEmbedType::TextTime| {
-                embedding(projected, "add_embedding")
-            }),
-            down_blocks: (0..levels).map(|i| DownBlock::new(config, i, &init.at("down_blocks").at(i))).collect(),
+            class_embedding: config
+                .class_embed_type
+                .map(|ClassEmbedType::Projection| embedding(projected, "class_embedding")),
+            add_embedding: config
+                .addition_embed_type
+                .map(|AdditionEmbedType::TextTime| embedding(projected, "add_embedding")),
+            down_blocks: (0..levels)
+                .map(|i| DownBlock::new(config, i, &init.at("down_blocks").at(i)))
+                .collect(),
             mid_block: MidBlock::new(config, &init.at("mid_block")),
             up_blocks: (0..levels).map(up).collect(),
-            conv_norm_out: GroupNorm::new(config.norm_num_groups, finest, config.norm_eps, &init.at("conv_norm_out")),
+            conv_norm_out: GroupNorm::new(
+                config.norm_num_groups,
+                finest,
+                config.norm_eps,
+                &init.at("conv_norm_out"),
+            ),
             conv_out: Conv2d::same3(finest, config.out_channels, &init.at("conv_out")),
             time_proj: sinusoids(finest),
             add_time_proj: sinusoids(config.addition_time_embed_dim.unwrap_or(0)),
@@ -222,7 +229,11 @@ mod tests {
         let net = UNet2dCondition::new(&config, &Init::new(0, &device)).expect("valid");
         let predict = |pooled: f32| {
             let pooled = Tensor::full([2, 5], pooled, &device);
-            let [x, t, text] = [Tensor::ones([2, 4, 6, 4], &device), Tensor::ones([2, 1, 1, 1], &device), Tensor::ones([2, 3, 6, 1], &device)];
+            let [x, t, text] = [
+                Tensor::ones([2, 4, 6, 4], &device),
+                Tensor::ones([2, 1, 1, 1], &device),
+                Tensor::ones([2, 3, 6, 1], &device),
+            ];
             let added = Some(AddedConditions::Pooled(pooled));
             net.forward(x, t.reshape([2]), text.reshape([2, 3, 6]), added)
         };

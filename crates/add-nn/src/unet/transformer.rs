@@ -50,7 +50,8 @@ impl SpatialTransformer {
         let [b, c, h, w] = x.dims();
         let tokens = self.norm.forward(x.clone()).reshape([b, c, h * w]).swap_dims(1, 2);
         let tokens = self.proj_in.forward(tokens);
-        let tokens = self.transformer_blocks.iter().fold(tokens, |tokens, block| block.forward(tokens, context));
+        let tokens =
+            self.transformer_blocks.iter().fold(tokens, |tokens, block| block.forward(tokens, context));
         self.proj_out.forward(tokens).swap_dims(1, 2).reshape([b, c, h, w]) + x
     }
 }

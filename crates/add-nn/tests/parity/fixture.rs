@@ -32,16 +32,28 @@ struct Row {
 
 /// All fixtures of a family whose name starts with `prefix`; the family must not be empty.
 pub(crate) fn fixtures(family: &str, prefix: &str) -> Vec<Fixture> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
-    let folder = env::var_os("ADD_FIXTURES").map_or(default, PathBuf::from).join(family);
+    match env::var_os("ADD_FIXTURES") {
+        Some(folder) => read_all(&PathBuf::from(folder).join(family), prefix),
+        None => small_fixtures(family, prefix),
+    }
+}
+
+/// The same, always from `tests/fixtures`: for a family that exists nowhere else.
+pub(crate) fn small_fixtures(family: &str, prefix: &str) -> Vec<Fixture> {
+    read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(family), prefix)
+}
+
+fn read_all(folder: &Path, prefix: &str) -> Vec<Fixture> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let file = entry.expect("an entry").file_name().into_string().expect("UTF-8");
-        names.extend(file.strip_suffix(".io.safetensors").filter(|n| n.starts_with(prefix)).map(str::to_owned));
+        names.extend(
+            file.strip_suffix(".io.safetensors").filter(|n| n.starts_with(prefix)).map(str::to_owned),
+        );
     }
     names.sort();
     assert!(!names.is_empty(), "no fixture {prefix}* in {}", folder.display());
-    names.iter().map(|name| Fixture::read(&folder, name)).collect()
+    names.iter().map(|name| Fixture::read(folder, name)).collect()
 }
 
 impl Fixture {
@@ -49,7 +61,8 @@ impl Fixture {
         let path = |suffix: &str| folder.join(format!("{name}.{suffix}"));
         let facts = fs::read_to_string(path("json")).expect("the facts");
         let facts: serde_json::Value = serde_json::from_str(&facts).expect("JSON");
-        let pair = |value: &serde_json::Value| (value[0].as_f64().expect("f64"), value[1].as_f64().expect("f64"));
+        let pair =
+            |value: &serde_json::Value| (value[0].as_f64().expect("f64"), value[1].as_f64().expect("f64"));
         let all = facts["f32_vs_f64"].as_object().expect("an object");
         Self {
             name: name.to_owned(),
@@ -78,7 +91,8 @@ impl Fixture {
 
     /// A float or integer tensor of the file as floats.
     pub(crate) fn input<const D: usize>(&self, key: &str, dtype: DType, device: &Device) -> Tensor<D> {
-        let shape: [usize; D] = self.io.info(key).expect("an input").shape.as_slice().try_into().expect("rank");
+        let shape: [usize; D] =
+            self.io.info(key).expect("an input").shape.as_slice().try_into().expect("rank");
         let flat = match self.io.integers(key) {
             Ok(values) => {
                 let values = values.into_iter().map(|v| v as f64).collect::<Vec<_>>();
@@ -102,7 +116,7 @@ impl Fixture {
         let count: usize = got.dims().iter().product();
         assert_eq!(count, expected.len(), "{}: {key}: {:?} for {shape:?}", self.name, got.dims());
         assert!(D == 1 || got.dims().as_slice() == shape.as_slice(), "{key}: {:?} for {shape:?}", got.dims());
-        let got = got.into_data().convert::<f64>().to_vec::<f64>().expect("f64");
+        let got = got.into_data().try_into_vec_as::<f64>().expect("f64");
         let largest = expected.iter().fold(0.0_f64, |a, v| a.max(v.abs()));
         // NaN compares false with everything, so it must not be lost in a maximum.
         let difference = got.iter().zip(&expected).map(|(g, e)| (g - e).abs());
@@ -114,12 +128,31 @@ impl Fixture {
 
     /// Fails with a table of all rows beyond their tolerance; `at_least` guards against a test that compares nothing.
     pub(crate) fn finish(self, at_least: usize) {
-        assert!(self.rows.len() >= at_least, "{}: {} rows of at least {at_least}", self.name, self.rows.len());
+        assert!(
+            self.rows.len() >= at_least,
+            "{}: {} rows of at least {at_least}",
+            self.name,
+            self.rows.len()
+        );
         let failed = self.rows.iter().filter(|row| !(row.difference <= row.tolerance)).collect::<Vec<_>>();
         let worst = self.rows.iter().max_by(|a, b| a.share().total_cmp(&b.share())).expect("rows");
-        let table = failed.iter().map(|r| format!("\n  {} {:.2e} > {:.2e}", r.key, r.difference, r.tolerance));
-        assert!(failed.is_empty(), "{}: {} of {} beyond{}", self.name, failed.len(), self.rows.len(), table.collect::<String>());
-        let note = format!("{}: {} rows, worst {} at {:.2} of its tolerance\n", self.name, self.rows.len(), worst.key, worst.share());
+        let table =
+            failed.iter().map(|r| format!("\n  {} {:.2e} > {:.2e}", r.key, r.difference, r.tolerance));
+        assert!(
+            failed.is_empty(),
+            "{}: {} of {} beyond{}",
+            self.name,
+            failed.len(),
+            self.rows.len(),
+            table.collect::<String>()
+        );
+        let note = format!(
+            "{}: {} rows, worst {} at {:.2} of its tolerance\n",
+            self.name,
+            self.rows.len(),
+            worst.key,
+            worst.share()
+        );
         std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes()).expect("stderr");
     }
 }
