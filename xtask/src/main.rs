@@ -1,2 +1,93 @@
-//! cargo xtask: the door to everything.
-fn main() {}
+//! `cargo xtask`: the door to everything.
+//!
+//! `train`, `sample`, `eval`, `plugins` and `config` are handed to the release build of `add`; the others are the
+//! house's own chores.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
+
+mod direction;
+mod new;
+mod tidy;
+
+use std::process::{Command, ExitCode, ExitStatus};
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the workspace, and the way into `add`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Format, clippy, tidy and the tests: what CI runs.
+    Check,
+    /// Rules that no compiler checks: file sizes, dependency directions, PAPER.md.
+    Tidy,
+    /// Build the documentation; a broken link is an error.
+    Docs,
+    /// Write the skeleton of a plugin, such as `new weighting min-snr`.
+    New(new::New),
+    /// Time the kernels against pure operations.
+    Bench,
+    /// Everything else goes to `add`: train, sample, eval, plugins, config.
+    #[command(external_subcommand)]
+    Add(Vec<String>),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Check => check(),
+        Chore::Tidy => tidy::run(),
+        Chore::Docs => cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")]),
+        Chore::New(new) => new.run(),
+        Chore::Bench => cargo(&["run", "--release", "-p", "add-kernels", "--example", "ops"], &[]),
+        Chore::Add(arguments) => return add(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check() -> Result<(), String> {
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    tidy::run()?;
+    cargo(&["test", "--release", "--workspace"], &[])
+}
+
+/// Builds `add` and hands over to it, exit code included.
+fn add(arguments: &[String]) -> ExitCode {
+    let command = ["run", "--quiet", "--release", "-p", "add-cli", "--bin", "add", "--"];
+    let status = Command::new(env!("CARGO")).args(command).args(arguments).status();
+    match status {
+        Ok(status) => ExitCode::from(code(status)),
+        Err(error) => {
+            eprintln!("cargo cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The code of a finished process; one that a signal ended counts as 128 + its number, as in a shell.
+fn code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
+    println!("cargo {}", arguments.join(" "));
+    let status = Command::new(env!("CARGO")).args(arguments).envs(environment.iter().copied()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("cargo {} failed", arguments.join(" "))),
+        Err(error) => Err(format!("cargo cannot be started: {error}")),
+    }
+}

@@ -61,6 +61,36 @@ impl Observer for Progress {
     }
 }
 
+/// Shows a count: a bar on a terminal, a line when a count is full.
+pub(crate) struct Counter {
+    bar: Option<ProgressBar>,
+    what: String,
+}
+
+impl Counter {
+    pub(crate) fn new() -> Self {
+        Self { bar: None, what: String::new() }
+    }
+
+    /// `done` of `total` of `what`.
+    pub(crate) fn show(&mut self, what: &str, done: u64, total: u64) {
+        if std::io::stderr().is_terminal() {
+            if self.what != what {
+                let style = ProgressStyle::with_template("{bar:32.cyan/blue} {pos}/{len}, {eta} left  {msg}");
+                let bar = ProgressBar::new(total).with_style(style.expect("the template is valid"));
+                bar.set_message(what.to_owned());
+                self.bar = Some(bar);
+            }
+            if let Some(bar) = &self.bar {
+                bar.set_position(done);
+            }
+        } else if done >= total {
+            say(&format!("{what}: {total}"));
+        }
+        what.clone_into(&mut self.what);
+    }
+}
+
 /// The losses of a step, short.
 fn losses(report: &StepReport) -> String {
     let shown = report.figures().iter().filter(|(name, _)| name.starts_with("loss") || *name == "r1");

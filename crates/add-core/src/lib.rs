@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod error;
+pub mod evaluate;
 pub mod model_file;
 mod objective_add;
 mod objective_diffusion;

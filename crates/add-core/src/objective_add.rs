@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use add_data::Loader;
-use add_loss::augment;
+use add_loss::{augmented_view, resize};
 use add_plugin::{Conditioning, Draw, Pixels, Purpose, TextNetwork, Timesteps};
 use add_train::{
     TrainError,
@@ -93,8 +93,9 @@ impl Objective for AddRun<'_> {
         let size = self.trainer.networks.features.input_size();
         let embedding_size = self.trainer.networks.image_encoder.as_ref().map_or(size, |e| e.input_size());
         let augmented = |x: Tensor<4>, purpose| {
-            let x = if self.objective.adversarial.augment { augment::diff_augment(x, &draws, purpose) } else { x };
-            augment::resize(x, size)
+            let augment = &self.objective.adversarial.augment;
+            let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
+            augmented_view(x, &each, [size; 2])
         };
         let inputs = AddInputs {
             x_0: Pixels(x_0.0),
@@ -108,7 +109,7 @@ impl Objective for AddRun<'_> {
             guidance: draws.iter().map(|d| self.guidance(d)).collect(),
             real_view: &|x| augmented(x, Purpose::AugmentReal),
             fake_view: &|x| augmented(x, Purpose::AugmentFake),
-            embedding_view: &|x| augment::resize(x, embedding_size),
+            embedding_view: &|x| resize(x, [embedding_size; 2]),
             draws: draws.clone(),
         };
         let steps = self.recipe.run.steps;

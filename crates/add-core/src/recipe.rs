@@ -1,7 +1,7 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
-use add_loss::{PixelReduction, R1Route, Reduction};
-use add_plugin::{Backbone, Codec, DataSource, FeatureNetwork, Head, Plugin, Sampler, Schedule, TextEncoder, Weighting};
+use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
+use add_plugin::{Backbone, Codec, DataSource, FeatureNetwork, Head, Metric, Plugin, Sampler, Schedule, TextEncoder, Weighting};
 use add_train::{
     add_step::{ImageCondition, Space, Terminal},
     optimizer::AdamWConfig,
@@ -257,9 +257,9 @@ pub struct Adversarial {
     /// What gives `c_img`.
     #[serde(default)]
     pub image_encoder: ImageEncoder,
-    /// Whether pictures are augmented before `F` (`DiffAugment`, Zhao et al. 2020).
-    #[serde(default = "yes")]
-    pub augment: bool,
+    /// How pictures are augmented before `F`.
+    #[serde(default)]
+    pub augment: DiffAugment,
 }
 
 fn one() -> f64 {
@@ -353,8 +353,8 @@ pub struct Sampling {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
-    /// Networks whose features are compared; each hook is a measure of its own.
-    pub features: Vec<Plugin<dyn FeatureNetwork>>,
+    /// What is measured.
+    pub metrics: Vec<Plugin<dyn Metric>>,
     /// Models, samplers and step counts; one row of the table each.
     pub rows: Vec<EvaluationRow>,
     /// Pictures per row.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Draw, PluginError, registry::Family};
+use crate::{Draw, Labels, PluginError, registry::Family};
 
 /// A source of captioned pictures, as the recipe states it.
 pub trait DataSource: Family {
@@ -48,7 +48,7 @@ pub trait Dataset: Send + Sync {
     fn caption(&self, index: usize) -> String;
 
     /// Class labels of the picture at `index` by name of the labelling, where the data has any.
-    fn labels(&self, _index: usize) -> Vec<(&'static str, String)> {
+    fn labels(&self, _index: usize) -> Labels {
         Vec::new()
     }
 }

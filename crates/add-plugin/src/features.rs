@@ -18,6 +18,11 @@ pub trait FeatureExtractor: Network {
     /// Name and channels of each hooked layer, in the order of [`features`](Self::features).
     fn hooks(&self) -> Vec<(String, usize)>;
 
+    /// For a classifier: the labelling that each hook decides and the classes of its channels, in order.
+    fn classes(&self) -> Vec<(&'static str, Vec<String>)> {
+        Vec::new()
+    }
+
     /// Side of the square input that it wants, in pixels.
     fn input_size(&self) -> usize;
 

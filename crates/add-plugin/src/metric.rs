@@ -1,31 +1,34 @@
 //! Family `Metric`: what an evaluation measures on samples.
 
-use crate::registry::Family;
+use burn::tensor::Device;
+
+use crate::{Pixels, PluginError, registry::Family};
 
 /// A metric, as the recipe states it.
 pub trait Metric: Family {
-    /// Computes its values.
-    fn evaluate(&self, inputs: &MetricInputs<'_>) -> Vec<MetricValue>;
+    /// The metric on `device`, with the networks that it looks through.
+    ///
+    /// # Errors
+    /// When their weights cannot be had.
+    fn init(&self, device: &Device) -> Result<Box<dyn Measurement>, PluginError>;
 }
 
-/// One network's features of the samples and of the reference pictures, and a judge's verdicts.
-#[derive(Debug, Clone, Copy)]
-pub struct MetricInputs<'a> {
-    /// Name of each feature layer with `(width, generated rows, reference rows)`, rows flattened.
-    pub layers: &'a [FeatureRows],
-}
+/// What the data knows about one picture: `(labelling, label)`, such as `("style", "noto")`.
+pub type Labels = Vec<(&'static str, String)>;
 
-/// Rows of one feature layer.
-#[derive(Debug, Clone)]
-pub struct FeatureRows {
-    /// Name of the network and layer, such as `mobilenet-17`.
-    pub name: String,
-    /// Width of a row.
-    pub width: usize,
-    /// Rows of the generated pictures, flattened.
-    pub generated: Vec<f32>,
-    /// Rows of the reference pictures, flattened.
-    pub reference: Vec<f32>,
+/// A metric that collects pictures and then gives its figures.
+pub trait Measurement {
+    /// Adds real pictures `[B, 3, S, S]`; they stay for every later [`finish`](Self::finish).
+    fn add_reference(&mut self, pictures: &Pixels);
+
+    /// Adds generated pictures `[B, 3, S, S]` and what their captions stand for, one entry each.
+    fn add_generated(&mut self, pictures: &Pixels, labels: &[Labels]);
+
+    /// The figures of the generated pictures, which are then forgotten.
+    ///
+    /// # Errors
+    /// When too few pictures were added.
+    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError>;
 }
 
 /// One figure with its name.

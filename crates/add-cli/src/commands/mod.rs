@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod config;
+mod eval;
 mod plugins;
 mod sample;
 mod train;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use add_core::{
     error::CoreError,
     read::{self, LoadedRecipe},
+    train::model_path,
 };
 use clap::{Args, Subcommand};
 
@@ -22,6 +24,8 @@ pub(crate) enum Command {
     Train(train::Train),
     /// Make pictures with a trained model.
     Sample(sample::Sample),
+    /// Measure a trained model and what it is compared with.
+    Eval(eval::Eval),
     /// List the linked plugins.
     Plugins(plugins::Plugins),
     /// Show or check a recipe.
@@ -49,6 +53,26 @@ fn run_folder(out: Option<&PathBuf>, loaded: &LoadedRecipe) -> PathBuf {
     out.cloned().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.recipe.name))
 }
 
+/// The model to work with: the one named, that of the run, or the one shipped with the recipe.
+fn student_file(
+    named: Option<&PathBuf>,
+    out: Option<&PathBuf>,
+    loaded: &LoadedRecipe,
+) -> Result<PathBuf, CoreError> {
+    if let Some(path) = named {
+        return Ok(path.clone());
+    }
+    let run = model_path(&run_folder(out, loaded));
+    if run.exists() {
+        return Ok(run);
+    }
+    let shipped = loaded.recipe.sampling.weights.as_ref().map(|name| loaded.resolve(name));
+    shipped.filter(|path| path.exists()).ok_or_else(|| CoreError::Weights {
+        path: run,
+        problem: "no model yet: train the recipe first, or name a model with --weights FILE".to_owned(),
+    })
+}
+
 /// Prints a result to standard output.
 #[expect(clippy::print_stdout, reason = "results go to standard output")]
 fn print(text: &str) {
@@ -60,6 +84,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Plugins(plugins) => plugins.run(),
         Command::Config(config) => config.run(),
     }

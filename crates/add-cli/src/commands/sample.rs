@@ -2,17 +2,11 @@
 
 use std::{fs, path::PathBuf};
 
-use add_core::{
-    assemble,
-    error::CoreError,
-    read::LoadedRecipe,
-    sampled::Wanted,
-    train::model_path,
-};
+use add_core::{assemble, error::CoreError, sampled::Wanted};
 use add_data::{Grid, pictures, write_png};
 use clap::Args;
 
-use super::{RecipeArgs, run_folder};
+use super::{RecipeArgs, student_file};
 use crate::{Outcome, progress::say};
 
 /// Arguments of `sample`.
@@ -59,7 +53,7 @@ impl Sample {
         if steps == 0 || count == 0 {
             return Err(CoreError::Request("--steps and --count: expected positive numbers".to_owned()));
         }
-        let model = assemble::sampled(&loaded, &self.weights(&loaded)?)?;
+        let model = assemble::sampled(&loaded, &student_file(self.weights.as_ref(), None, &loaded)?)?;
         let codec = loaded.recipe.codec.init(&assemble::device(loaded.recipe.device)?)?;
         let captions: Vec<String> = self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
         let wanted = Wanted {
@@ -91,21 +85,5 @@ impl Sample {
             say(&format!("{}", path.display()));
         }
         Ok(0)
-    }
-
-    /// The model to sample: the one named, that of the recipe's run, or the one shipped with the recipe.
-    fn weights(&self, loaded: &LoadedRecipe) -> Result<PathBuf, CoreError> {
-        if let Some(path) = &self.weights {
-            return Ok(path.clone());
-        }
-        let run = model_path(&run_folder(None, loaded));
-        if run.exists() {
-            return Ok(run);
-        }
-        let shipped = loaded.recipe.sampling.weights.as_ref().map(|name| loaded.resolve(name));
-        shipped.filter(|path| path.exists()).ok_or_else(|| CoreError::Weights {
-            path: run,
-            problem: "no model yet: train the recipe first, or name a model with --weights FILE".to_owned(),
-        })
     }
 }

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use add_core::{
+    error::CoreError,
+    evaluate::Extent,
     read::show,
     train::{self, model_path, parameter_counts},
 };
+use add_eval::report::write_report;
 use add_train::run::{Ending, Start};
 use clap::Args;
 
@@ -57,7 +60,12 @@ impl Train {
         let signals = Signals::listen()?;
         match train::train(&loaded, &out, &start, &mut Progress::new(), signals.stop())? {
             Ending::Finished => {
-                say(&format!("finished: {}", model_path(&out).display()));
+                say(&format!("trained: {}", model_path(&out).display()));
+                if loaded.recipe.evaluation.samples_after_training > 0 {
+                    super::eval::measure(&loaded, &model_path(&out), &out, Extent::AfterTraining)?;
+                }
+                let report = write_report(&out).map_err(|e| CoreError::Request(e.to_string()))?;
+                say(&format!("report: {}", report.display()));
                 Ok(0)
             }
             Ending::Stopped(step) => {

@@ -1,0 +1,56 @@
+//! The direction of the arrows between the workspace's crates, read off `cargo metadata`.
+
+use std::collections::BTreeMap;
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// What each crate may depend on, among the workspace's own; every crate may depend on `build-features`.
+const ALLOWED: [(&str, &[&str]); 11] = [
+    ("add-kernels", &[]),
+    ("add-plugin", &[]),
+    ("add-eval", &[]),
+    ("add-nn", &["add-kernels"]),
+    ("add-weights", &["add-nn"]),
+    ("add-loss", &["add-plugin"]),
+    ("add-data", &["add-plugin"]),
+    ("add-train", &["add-kernels", "add-loss", "add-plugin", "add-weights"]),
+    ("add-core", &["add-data", "add-eval", "add-loss", "add-plugin", "add-train", "add-weights"]),
+    ("add-cli", &["add-core", "add-data", "add-eval", "add-plugin", "add-train", "plugins"]),
+    ("xtask", &[]),
+];
+
+/// What every plugin crate may depend on: never another plugin crate, never add-train or add-core.
+const PLUGIN: &[&str] = &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-weights"];
+
+/// The arrows that point the wrong way.
+pub(crate) fn wrong_arrows() -> Result<Vec<String>, String> {
+    let metadata = MetadataCommand::new().no_deps().exec().map_err(|e| e.to_string())?;
+    let members: Vec<_> = metadata.workspace_packages();
+    let own: Vec<&str> = members.iter().map(|p| p.name.as_str()).collect();
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into();
+    let mut wrong = Vec::new();
+    for package in &members {
+        let plugin = package.manifest_path.as_str().contains("/plugins/");
+        let name = package.name.as_str();
+        let may: &[&str] = match (name, plugin) {
+            ("plugins" | "add-tests", _) => continue,
+            (_, true) => PLUGIN,
+            (name, false) => allowed.get(name).copied().unwrap_or(&[]),
+        };
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            let to = dependency.name.as_str();
+            if own.contains(&to) && to != "build-features" && !may.contains(&to) {
+                wrong.push(format!("{name} depends on {to}"));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_arrow_points_the_right_way() {
+        assert_eq!(super::wrong_arrows().unwrap(), Vec::<String>::new());
+    }
+}
