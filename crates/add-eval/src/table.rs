@@ -72,7 +72,7 @@ pub fn read_json(text: &str) -> Result<Vec<Row>, TableError> {
 pub fn to_markdown(rows: &[Row]) -> String {
     let pivot = Pivot::of(rows);
     let mut table = vec![pivot.header()];
-    table.extend(pivot.lines.iter().map(|line| line.cells(&pivot.metrics)));
+    table.extend(pivot.lines.iter().map(|line| pivot.cells(line)));
     let columns = table[0].len();
     let widths: Vec<usize> = (0..columns)
         .map(|column| table.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0).max(3))
@@ -94,6 +94,8 @@ pub fn to_markdown(rows: &[Row]) -> String {
     text
 }
 
+/// What a cell without a value shows.
+const ABSENT: &str = "–";
 /// Columns of words, aligned left; the others are numbers.
 const LEFT: [usize; 3] = [0, 2, 4];
 
@@ -137,22 +139,37 @@ impl<'a> Pivot<'a> {
         let metrics = self.metrics.iter().map(|metric| escape(metric));
         fixed.into_iter().map(str::to_owned).chain(metrics).chain(["s/image".to_owned()]).collect()
     }
+
+    fn cells(&self, line: &Line<'_>) -> Vec<String> {
+        let Row { model, steps, sampler, guidance, split, n, seconds_per_image, .. } = line.setting;
+        let mut cells = vec![escape(model), steps.to_string(), escape(sampler), format_number(*guidance)];
+        cells.extend([escape(split), n.to_string()]);
+        cells.extend(self.metrics.iter().map(|metric| self.text(metric, line.value(metric))));
+        cells.push(seconds_per_image.map_or_else(|| ABSENT.to_owned(), format_number));
+        cells
+    }
+
+    /// A value of a metric's column, with as many decimals as the others of the column.
+    pub(crate) fn text(&self, metric: &str, value: Option<f64>) -> String {
+        let Some(value) = value else { return ABSENT.to_owned() };
+        let column = self.lines.iter().filter_map(|line| line.value(metric)).map(f64::abs);
+        let (low, high) = column
+            .filter(|magnitude| *magnitude > 0.0)
+            .fold((f64::INFINITY, 0.0), |(low, high), magnitude| (magnitude.min(low), magnitude.max(high)));
+        if high == 0.0 || high >= 1e7 || low < 1e-4 {
+            return format_number(value);
+        }
+        let digits = |magnitude: f64, significant: i32| significant - 1 - magnitude.log10().floor() as i32;
+        // Four digits of the largest (three where all are fractions), and never fewer than two of the smallest.
+        let decimals = digits(high, if high < 1.0 { 3 } else { 4 }).max(digits(low, 2)).clamp(0, 6) as usize;
+        format!("{value:.decimals$}")
+    }
 }
 
 impl Line<'_> {
     /// The metric's value in this setting.
     pub(crate) fn value(&self, metric: &str) -> Option<f64> {
         self.rows.iter().find(|row| row.metric == metric).map(|row| row.value)
-    }
-
-    fn cells(&self, metrics: &[&str]) -> Vec<String> {
-        let Row { model, steps, sampler, guidance, split, n, seconds_per_image, .. } = self.setting;
-        let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), format_number);
-        let mut cells = vec![escape(model), steps.to_string(), escape(sampler), format_number(*guidance)];
-        cells.extend([escape(split), n.to_string()]);
-        cells.extend(metrics.iter().map(|metric| number(self.value(metric))));
-        cells.push(number(*seconds_per_image));
-        cells
     }
 }
 
@@ -204,13 +221,13 @@ mod tests {
         let rows = [
             row("student", 1, "fd-mobilenet", 19.734_21),
             row("student", 1, "top5", 0.352),
-            row("a|b", 4, "fd-mobilenet", 123.45),
+            row("a|b", 4, "fd-mobilenet", 123.46),
         ];
         let want = "\
-| model   | steps | sampler | guidance | split |   n | fd-mobilenet |   top5 | s/image |
-| ------- | -----:| ------- | --------:| ----- | ---:| ------------:| ------:| -------:|
-| student |     1 | add     |      1.0 | val   | 500 |        19.73 | 0.3520 | 0.01250 |
-| a\\|b    |     4 | add     |      1.0 | val   | 500 |        123.5 |      – | 0.01250 |
+| model   | steps | sampler | guidance | split |   n | fd-mobilenet |  top5 | s/image |
+| ------- | -----:| ------- | --------:| ----- | ---:| ------------:| -----:| -------:|
+| student |     1 | add     |      1.0 | val   | 500 |         19.7 | 0.352 | 0.01250 |
+| a\\|b    |     4 | add     |      1.0 | val   | 500 |        123.5 |     – | 0.01250 |
 ";
         assert_eq!(to_markdown(&rows), want);
     }
@@ -219,6 +236,20 @@ mod tests {
     fn a_metric_measured_twice_is_shown_twice() {
         let rows = [row("s", 1, "kid", 0.5), row("s", 1, "kid", 0.25)];
         assert_eq!(to_markdown(&rows).lines().count(), 4);
+    }
+
+    #[test]
+    fn a_column_shares_its_decimals_and_loses_no_small_value() {
+        let texts = |values: &[f64]| {
+            let rows: Vec<Row> =
+                values.iter().enumerate().map(|(at, value)| row("m", at as u32, "x", *value)).collect();
+            let pivot = Pivot::of(&rows);
+            values.iter().map(|value| pivot.text("x", Some(*value))).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(&[4.83, 11.66]), ["4.83", "11.66"]);
+        assert_eq!(texts(&[0.08, 0.092]), ["0.0800", "0.0920"]);
+        assert_eq!(texts(&[982.917, -0.2249, 0.0]), ["982.92", "-0.22", "0.00"]);
+        assert_eq!(texts(&[1e-9, 3.0]), ["1.00e-9", "3.0"]);
     }
 
     #[test]

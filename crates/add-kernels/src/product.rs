@@ -403,7 +403,7 @@ struct Stripe<'a> {
 }
 
 /// Steps of the sum between two visits to the output, so that the panel stays in the nearest cache.
-pub(crate) const STEPS: usize = 384;
+pub(crate) const STEPS: usize = 256;
 
 impl Task for Stripe<'_> {
     #[inline(always)]

@@ -95,8 +95,8 @@ impl DiffAugment {
     }
 
     fn shift(&self, n: usize, rng: &mut impl Rng) -> isize {
-        let largest = ((n as f64 * self.translation + 0.5) as usize).min(n) as isize;
-        rng.random_range(-largest..=largest)
+        let largest = ((n as f64 * self.translation + 0.5) as usize).min(n) as i64;
+        rng.random_range(-largest..=largest) as isize
     }
 
     /// The centre is uniform over the side, so at the border the rectangle is cut.
@@ -134,7 +134,8 @@ fn colour(x: Tensor<4>, augmentations: &[Augmentation]) -> Tensor<4> {
     if augmentations.iter().all(|a| (a.brightness, a.saturation, a.contrast) == (0.0, 1.0, 1.0)) {
         return x;
     }
-    let factor = |f: fn(&Augmentation) -> f64| per_sample(&augmentations.iter().map(f).collect::<Vec<_>>(), &x);
+    let factor =
+        |f: fn(&Augmentation) -> f64| per_sample(&augmentations.iter().map(f).collect::<Vec<_>>(), &x);
     let own = factor(|a| a.contrast * a.saturation);
     let of_grey = factor(|a| a.contrast * (1.0 - a.saturation));
     let of_mean = factor(|a| 1.0 - a.contrast);
@@ -173,7 +174,11 @@ fn cut_out(x: Tensor<4>, augmentations: &[Augmentation]) -> Tensor<4> {
     let mut keep = vec![1.0_f64; batch * height * width];
     for (picture, a) in keep.chunks_exact_mut(height * width).zip(augmentations) {
         let [rows, columns] = &a.cutout;
-        picture.chunks_exact_mut(width).skip(rows.start).take(rows.len()).for_each(|row| row[columns.clone()].fill(0.0));
+        picture
+            .chunks_exact_mut(width)
+            .skip(rows.start)
+            .take(rows.len())
+            .for_each(|row| row[columns.clone()].fill(0.0));
     }
     let keep = TensorData::new(keep, [batch, 1, height, width]);
     let keep = Tensor::from_data(keep, (&x.device(), x.dtype()));
@@ -192,7 +197,7 @@ mod tests {
     }
 
     fn values(x: Tensor<4>) -> Vec<f64> {
-        x.into_data().to_vec().unwrap()
+        x.into_data().try_to_vec().unwrap()
     }
 
     fn nothing(size: [usize; 2]) -> Augmentation {
@@ -235,8 +240,8 @@ mod tests {
     #[test]
     fn real_and_fake_have_own_numbers() {
         let draw = Draw { seed: 3, step: 5, index: 7 };
-        let [real, fake] =
-            [Purpose::AugmentReal, Purpose::AugmentFake].map(|p| DiffAugment::default().draw([64, 64], &draw, p));
+        let [real, fake] = [Purpose::AugmentReal, Purpose::AugmentFake]
+            .map(|p| DiffAugment::default().draw([64, 64], &draw, p));
         assert_ne!(real, fake);
         assert_eq!(real, DiffAugment::default().draw([64, 64], &draw, Purpose::AugmentReal));
     }

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn only_the_named_samples_become_noise() {
         let x_s = pure_noise_where(&[false, true], many(&[1.0, 2.0]), many(&[-3.0, -4.0]));
-        assert_eq!(x_s.into_data().to_vec::<f64>().unwrap(), [1.0, -4.0]);
+        assert_eq!(x_s.into_data().try_to_vec::<f64>().unwrap(), [1.0, -4.0]);
     }
 
     proptest! {

@@ -62,7 +62,7 @@ mod tests {
     fn the_gradient_is_twice_the_weighted_difference() {
         let x = pair([1.0, 2.0, 3.0, 0.0]).autodiff().require_grad();
         let gradients = distillation(x.clone(), pair([0.0; 4]), &[1.0, 0.5], PixelReduction::Sum).backward();
-        let gradient: Vec<f64> = x.grad(&gradients).unwrap().into_data().to_vec().unwrap();
+        let gradient: Vec<f64> = x.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
         assert_eq!(gradient, [1.0, 2.0, 1.5, 0.0]);
     }
 

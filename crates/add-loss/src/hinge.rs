@@ -82,9 +82,9 @@ mod tests {
         let (real, fake) =
             hinge_discriminator(&[Logits(logits.clone())], &[Logits(logits.clone())], Reduction::Mean);
         let third = 1.0 / 3.0_f32;
-        let on_real: Vec<f32> = logits.grad(&real.backward()).unwrap().into_data().to_vec().unwrap();
+        let on_real: Vec<f32> = logits.grad(&real.backward()).unwrap().into_data().try_to_vec().unwrap();
         assert_eq!(on_real, [-third, -third, 0.0]);
-        let on_fake: Vec<f32> = logits.grad(&fake.backward()).unwrap().into_data().to_vec().unwrap();
+        let on_fake: Vec<f32> = logits.grad(&fake.backward()).unwrap().into_data().try_to_vec().unwrap();
         assert_eq!(on_fake, [0.0, third, third]);
     }
 

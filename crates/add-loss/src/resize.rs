@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn values(x: Tensor<4>) -> Vec<f64> {
-        x.into_data().to_vec().unwrap()
+        x.into_data().try_to_vec().unwrap()
     }
 
     #[test]

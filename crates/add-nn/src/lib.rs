@@ -5,10 +5,14 @@
 //! ([`layers::Init`]). A network on a plain device is frozen: its weights are constants, and gradients flow
 //! through it to its input.
 
+pub mod autoencoder_kl;
+pub mod autoencoder_tiny;
 pub mod clip_text;
 pub mod config;
 pub mod layers;
 pub mod mobilenet_v2;
+pub mod open_clip;
 pub mod probe;
 pub mod state;
 pub mod unet;
+pub mod vit;

@@ -38,7 +38,7 @@ impl Diffusion {
             Prediction::X0 => x_0,
             Prediction::V => {
                 let (alpha, sigma) = self.schedule.coefficients(t, &x_0);
-                add_loss::v(x_0, eps, alpha, sigma)
+                eps * alpha - x_0 * sigma
             }
         }
     }

@@ -3,6 +3,7 @@
 mod error;
 mod file;
 mod load;
+pub mod names;
 mod read;
 mod write;
 

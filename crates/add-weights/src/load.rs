@@ -16,7 +16,7 @@ use crate::{
 /// Where a parameter's values are in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A tensor of the parameter's shape. Trailing ones are the same shape: a 1x1 convolution is a matrix.
+    /// A tensor of the parameter's shape. Dimensions of one do not count: a 1x1 convolution is a matrix.
     Whole(String),
     /// The `part`-th of `of` equal runs of rows: queries, keys and values that are stored as one matrix.
     Rows {
@@ -151,9 +151,8 @@ impl Loading<'_> {
     }
 }
 
-fn trimmed(shape: &[usize]) -> &[usize] {
-    let kept = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
-    &shape[..kept]
+fn trimmed(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&n| n != 1).collect()
 }
 
 #[cfg(test)]

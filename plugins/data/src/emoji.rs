@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 use add_data::{RgbImage, area_resize, decode_rgb, to_planes};
-use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Purpose, Sample, Split, inventory};
+use add_plugin::{DataSource, Dataset, Draw, Entry, Labels, PluginError, Purpose, Sample, Split, inventory};
 use serde::{Deserialize, Serialize};
 
 /// The embedded emoji pictures.
@@ -262,14 +262,15 @@ impl Dataset for EmojiSplit {
         concept.captions(*style).swap_remove(0)
     }
 
-    /// `category`, `subcategory`, `style` and `concept`.
-    fn labels(&self, index: usize) -> Vec<(&'static str, String)> {
+    /// `category`, `subcategory`, `style`, `concept`, and `category-style`, which joins two by a space.
+    fn labels(&self, index: usize) -> Labels {
         let Picture { concept, style, .. } = &self.pictures[index];
         vec![
             ("category", concept.category.clone()),
             ("subcategory", concept.subcategory.clone()),
             ("style", style.name().to_owned()),
             ("concept", concept.name.clone()),
+            ("category-style", format!("{} {}", concept.category, style.name())),
         ]
     }
 }

@@ -239,7 +239,7 @@ mod tests {
             let heads = ProjectedHead::default().build(&[4], 2, seed, &Device::flex()).unwrap();
             let mut values = Vec::new();
             heads.for_each_parameter(&mut |_, _, value| {
-                values.push(value.into_data().to_vec::<f32>().unwrap())
+                values.push(value.into_data().try_to_vec::<f32>().unwrap())
             });
             values
         };

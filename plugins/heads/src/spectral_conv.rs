@@ -157,13 +157,13 @@ mod tests {
     #[test]
     fn padding_goes_round() {
         let padded = wrap(row(&[1.0, 2.0, 3.0]), 2);
-        assert_eq!(padded.into_data().to_vec::<f64>().unwrap(), [2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0]);
+        assert_eq!(padded.into_data().try_to_vec::<f64>().unwrap(), [2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0]);
     }
 
     #[test]
     fn a_short_sequence_goes_round_more_than_once() {
         let padded = wrap(row(&[1.0, 2.0]), 4);
-        assert_eq!(padded.into_data().to_vec::<f64>().unwrap(), [1.0, 2.0].repeat(5));
+        assert_eq!(padded.into_data().try_to_vec::<f64>().unwrap(), [1.0, 2.0].repeat(5));
     }
 
     #[test]
@@ -186,8 +186,8 @@ mod tests {
         let conv = SpectralConv::new([2, 2, 1], false, DRAW, &Device::flex());
         let used = conv.kernel().weight.into_data();
         assert_eq!(
-            used.to_vec::<f32>().unwrap(),
-            conv.weight_orig.val().into_data().to_vec::<f32>().unwrap()
+            used.try_to_vec::<f32>().unwrap(),
+            conv.weight_orig.val().into_data().try_to_vec::<f32>().unwrap()
         );
     }
 

@@ -1,1 +1,8 @@
-//! Plugins: text-encoders.
+//! Plugins: text encoders.
+
+mod clean;
+mod clip_bpe;
+mod mini;
+
+pub use clip_bpe::{ClipBpe, END, START};
+pub use mini::Mini;

@@ -94,7 +94,7 @@ mod tests {
         let sample = Tensor::ones([3, 1, 1, 1], (&Device::flex(), DType::F64));
         let student =
             StudentSample { x_hat_theta: sample.clone(), x_hat_theta_t: sample, t: Timesteps(t.to_vec()) };
-        plugin.target(&student, &Constant(three_steps())).into_data().to_vec().unwrap()
+        plugin.target(&student, &Constant(three_steps())).into_data().try_to_vec().unwrap()
     }
 
     #[test]

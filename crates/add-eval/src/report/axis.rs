@@ -54,7 +54,7 @@ impl Axis {
             (low, high) = (if grounded { low } else { low - 0.06 * span }, high + 0.08 * span);
         }
         let ticks = match scale {
-            Scale::Linear => linear_ticks(low, high, 4).map(|tick| (tick, short(tick))).collect(),
+            Scale::Linear => linear_ticks(low, high, 5).map(|tick| (tick, short(tick))).collect(),
             Scale::Log => log_ticks(low, high),
         };
         Self { scale, low, high, ticks }
@@ -74,11 +74,11 @@ pub(super) fn step_ticks(first: f64, last: f64) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten, about `count` of them.
+/// Multiples of 1, 2, 2.5 or 5 times a power of ten, at most about `count` of them.
 fn linear_ticks(low: f64, high: f64, count: u32) -> impl Iterator<Item = f64> {
     let rough = (high - low) / f64::from(count);
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough * 0.999);
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough * 0.999);
     let step = step.unwrap_or(rough);
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
     // Counting from the first tick by index cannot stall where a sum of tiny steps would.
@@ -99,8 +99,8 @@ fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// A tick's number without trailing zeros.
-fn short(value: f64) -> String {
+/// A number of four digits without trailing zeros.
+pub(super) fn short(value: f64) -> String {
     if value.abs() < 1e-300 {
         return "0".to_owned();
     }

@@ -17,7 +17,7 @@ const GRID: RGBColor = RGBColor(0, 0, 2);
 /// Curves of one chart; more are split over several charts.
 pub(super) const COLOURS: usize = 8;
 /// Points of a raw curve after thinning.
-const RAW_POINTS: usize = 800;
+const RAW_POINTS: usize = 600;
 /// Below this many points a curve is drawn as it is.
 const SMOOTH_FROM: usize = 24;
 
@@ -56,10 +56,15 @@ pub(super) fn draw(title: &str, curves: &[Curve]) -> Result<Drawing, ReportError
     Ok(Drawing { svg, scale: axis.scale, legend })
 }
 
-/// A window of a fortieth of the curve, or nothing where it has few points.
+/// A window of a fortieth of the curve, or nothing where it has few points or no noise: a schedule or a clock would
+/// come out with round corners it never had.
 fn smoothed(curve: &Curve) -> Option<Vec<f64>> {
     let values: Vec<f64> = curve.points.iter().map(|point| point.1).collect();
-    (values.len() >= SMOOTH_FROM).then(|| smooth(&values, values.len() as f64 / 40.0 + 1.0))
+    let travelled: f64 = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum();
+    let (low, high) =
+        values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+    let noisy = travelled > 6.0 * (high - low);
+    (values.len() >= SMOOTH_FROM && noisy).then(|| smooth(&values, values.len() as f64 / 40.0 + 1.0))
 }
 
 type Failure = DrawingAreaErrorKind<std::io::Error>;
@@ -101,11 +106,13 @@ fn plot(
         chart.draw_series([EmptyElement::at((step, axis.low)) + Text::new(label, (0, 14), below.clone())])?;
     }
 
+    // Many curves in one chart: their noise must not drown the means.
+    let faint = if curves.len() > 3 { 0.12 } else { 0.26 };
     // All raw values first, so that no noise lies over another curve's mean.
     for (index, (curve, smoothed)) in curves.iter().zip(smoothed).enumerate() {
         if smoothed.is_some() {
             let thin = thinned(&curve.points).into_iter().map(|(step, value)| (step, axis.place(value)));
-            chart.draw_series(LineSeries::new(thin, colour(index).mix(0.28).stroke_width(2)))?;
+            chart.draw_series(LineSeries::new(thin, colour(index).mix(faint).stroke_width(2)))?;
         }
     }
     for (index, (curve, smoothed)) in curves.iter().zip(smoothed).enumerate() {
@@ -119,7 +126,7 @@ fn plot(
             let ends = points.clone().next_back();
             chart.draw_series(LineSeries::new(points.step_by(every).chain(ends), style))?;
         } else {
-            chart.draw_series(LineSeries::new(curve.points.iter().copied().map(place), style))?;
+            chart.draw_series(LineSeries::new(thinned(&curve.points).into_iter().map(place), style))?;
         }
     }
     root.present()
@@ -162,6 +169,13 @@ mod tests {
         assert!(drawing.svg.len() < 40_000, "{} bytes", drawing.svg.len());
         assert!((drawing.legend[0].1 - 3.0).abs() < 0.3 && drawing.legend[1] == ("short".to_owned(), 5.0));
         assert!(!drawing.svg.contains("xmlns") && drawing.svg.trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn a_schedule_keeps_its_corners() {
+        let ramp = (0..3000).map(|at| (f64::from(at), f64::from(at.min(300)))).collect();
+        let drawing = draw("t", &[curve("lr", ramp)]).unwrap();
+        assert_eq!(drawing.svg.matches("#000010").count(), 1);
     }
 
     #[test]

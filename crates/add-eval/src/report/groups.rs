@@ -17,25 +17,30 @@ pub(super) struct Group {
 type Rule = (&'static str, &'static str, &'static [&'static str]);
 
 /// In the order of the page; the first rule that names a key takes it.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     (
         "Student loss",
-        "What the generator minimises: adversarial term and distillation term, as weighted.",
+        "What the generator minimises, and its adversarial and distillation terms.",
         &["loss_g", "loss_adv", "loss_distill"],
     ),
-    ("Discriminator loss", "Hinge: 2 a head when blind, 0 when certain.", &["loss_d", "loss_d_*"]),
+    (
+        "Discriminator loss",
+        "Hinge on real and on generated pictures; the total adds the weighted R1 penalty.",
+        &["loss_d", "loss_d_*"],
+    ),
     ("Loss", "", &["loss", "loss_*"]),
-    ("R1 penalty", "Squared gradient of the heads at real features, before its weight.", &["r1", "r1_*"]),
+    ("R1 penalty", "Squared gradient of the heads at real features.", &["r1", "r1_*"]),
     (
         MEAN_LOGITS,
         "Real should stay above generated, but not run away from it.",
         &["logits_real", "logits_fake"],
     ),
     (
-        "Gradient norms",
-        "At the student's picture; the two terms should stay within a factor of 30.",
-        &["grad_norm*"],
+        "Gradient norms at the picture",
+        "Of the two terms of the student's loss; they should stay within a factor of 30.",
+        &["grad_norm_adv", "grad_norm_distill"],
     ),
+    ("Gradient norms of the weights", "", &["grad_norm*"]),
     ("Learning rate", "", &["lr", "lr_*"]),
     ("Time", "Seconds.", &["seconds", "seconds_*"]),
 ];
@@ -70,7 +75,14 @@ pub(super) fn group(log: &MetricsLog) -> Vec<Group> {
             charts.entry((rule, MEAN_LOGITS.to_owned())).or_default().push(mean);
         }
     }
-    charts.into_iter().flat_map(|((place, title), curves)| split(place, &title, curves)).collect()
+    let mut groups = Vec::new();
+    for ((place, title), curves) in charts {
+        match &curves[..] {
+            [only] if place > RULES.len() => groups.extend(split(place, &only.label.clone(), curves)),
+            _ => groups.extend(split(place, &title, curves)),
+        }
+    }
+    groups
 }
 
 /// Charts of at most [`COLOURS`] curves.
@@ -135,13 +147,14 @@ mod tests {
     #[test]
     fn a_distillation_run_is_grouped_in_the_order_of_the_page() {
         check(
-            r#"{"step":1,"lr_g":1,"r1":2,"loss_g":1,"loss_adv":1,"loss_d":3,"grad_norm_adv":1,"logits_real":[1,2],"logits_fake":[3,4]}"#,
+            r#"{"step":1,"lr_g":1,"r1":2,"loss_g":1,"loss_adv":1,"loss_d":3,"grad_norm_g":1,"grad_norm_adv":1,"logits_real":[1,2],"logits_fake":[3,4]}"#,
             &[
                 ("Student loss", &["loss_adv", "loss_g"]),
                 ("Discriminator loss", &["loss_d"]),
                 ("R1 penalty", &["r1"]),
                 ("Logits, mean over heads", &["logits_fake", "logits_real"]),
-                ("Gradient norms", &["grad_norm_adv"]),
+                ("Gradient norms at the picture", &["grad_norm_adv"]),
+                ("Gradient norms of the weights", &["grad_norm_g"]),
                 ("Learning rate", &["lr_g"]),
                 ("logits_fake, by head", &["head 0", "head 1"]),
                 ("logits_real, by head", &["head 0", "head 1"]),
@@ -152,7 +165,7 @@ mod tests {
     #[test]
     fn unknown_keys_join_their_relatives_and_long_arrays_are_split() {
         check(
-            r#"{"step":1,"loss":1,"ema_norm":1,"ema_gap":2,"odd":3,"v":[1,2,3,4,5,6,7,8,9]}"#,
+            r#"{"step":1,"loss":1,"ema_norm":1,"ema_gap":2,"odd_one":3,"v":[1,2,3,4,5,6,7,8,9]}"#,
             &[
                 ("Loss", &["loss"]),
                 (
@@ -161,7 +174,7 @@ mod tests {
                 ),
                 ("v, by item (2 of 2)", &["item 8"]),
                 ("ema", &["ema_gap", "ema_norm"]),
-                ("odd", &["odd"]),
+                ("odd_one", &["odd_one"]),
             ],
         );
     }

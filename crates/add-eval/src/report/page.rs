@@ -4,7 +4,7 @@ use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
 use super::ReportError;
-use super::axis::Scale;
+use super::axis::{Scale, short};
 use super::chart::draw;
 use super::groups::group;
 use super::log::MetricsLog;
@@ -157,7 +157,7 @@ fn facts(log: &MetricsLog, samples: &Samples) -> Vec<Fact> {
     if let Some((label, value)) = log.scalar("seconds").and_then(pace) {
         add(label, value);
     }
-    for key in ["loss", "loss_g", "loss_d"] {
+    for key in ["loss", "loss_g", "loss_adv", "loss_distill", "loss_d"] {
         // Last tenth of the curve: one step's loss says little.
         if let Some(points) = log.scalar(key).filter(|points| !points.is_empty()) {
             let tail = &points[points.len() - points.len().div_ceil(10)..];
@@ -258,7 +258,7 @@ fn charts(log: &MetricsLog) -> Result<Vec<Chart>, ReportError> {
                 note: group.note,
                 log: drawing.scale == Scale::Log,
                 svg: drawing.svg,
-                legend: legend.map(|(label, last)| Fact { label, value: format_number(last) }).collect(),
+                legend: legend.map(|(label, last)| Fact { label, value: short(last) }).collect(),
             })
         })
         .collect()
@@ -279,7 +279,7 @@ fn table(rows: &[Row]) -> Option<Table> {
         let values = pivot.metrics.iter().map(|metric| {
             let value = line.value(metric);
             let best = value.is_some_and(|value| is_best(&pivot, metric, &line.setting.split, value));
-            Cell { text: value.map_or_else(|| "–".to_owned(), format_number), best }
+            Cell { text: pivot.text(metric, value), best }
         });
         let Row { model, steps, sampler, guidance, split, n, seconds_per_image, .. } = line.setting;
         TableLine {

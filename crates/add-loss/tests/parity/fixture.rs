@@ -82,5 +82,5 @@ pub(crate) fn tensor<const D: usize>(values: &[f64], shape: [usize; D]) -> Tenso
 }
 
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    tensor.into_data().to_vec().expect("float64")
+    tensor.into_data().try_to_vec().expect("float64")
 }
