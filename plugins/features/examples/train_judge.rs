@@ -1,0 +1,200 @@
+//! Trains the judge on the split `train` of the embedded emoji pictures and writes `assets/judge.safetensors`.
+//!
+//! `cargo run --release -p features --example train_judge [steps]`: the same numbers each time, a few minutes.
+#![expect(clippy::print_stdout, reason = "a tool for the terminal")]
+
+use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Instant};
+
+use add_data::Loader;
+use add_kernels::{AdamWStep, adamw_step};
+use add_nn::layers::Init;
+use add_plugin::{DataSource, Dataset, Draw, Network, Purpose, Split, frozen};
+use add_weights::{Precision, named_tensors, save};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use data::Emoji;
+use features::judge::{Classes, JudgeNet, LABELLINGS, SIDE};
+use rand::{Rng, RngExt};
+
+const SEED: u64 = 2;
+const STEPS: u64 = 1_600;
+const BATCH: usize = 64;
+const PEAK_LR: f64 = 2.5e-3;
+const WARM_UP: u64 = 60;
+const WEIGHT_DECAY: f64 = 0.1;
+const DROPOUT: f64 = 0.3;
+/// Share of the target that is spread over all classes.
+const SMOOTHING: f64 = 0.1;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let steps = std::env::args().nth(1).map_or(Ok(STEPS), |arg| arg.parse())?;
+    let train: Arc<dyn Dataset> = Emoji::new(SIDE)?.open(Split::Train)?.into();
+    let classes =
+        Classes::new(LABELLINGS.map(|name| (0..train.len()).map(|i| label(&*train, i, name)).collect()));
+    let device = Device::flex();
+    let mut network = JudgeNet::new(classes.counts(), &Init::new(SEED, &device.clone().autodiff()));
+    let mut moments: BTreeMap<String, [Tensor<1>; 2]> = BTreeMap::new();
+    let started = Instant::now();
+    let batches = Loader::new(train.clone(), SEED, BATCH)?.stream(0, 1);
+    for (step, batch) in (0..steps).zip(batches) {
+        let mut batch = batch?;
+        for (position, picture) in batch.pixels.chunks_mut(3 * SIDE * SIDE).enumerate() {
+            let draw = Draw { seed: SEED, step, index: step * BATCH as u64 + position as u64 };
+            augment(picture, &mut draw.rng(Purpose::AugmentReal));
+        }
+        let features = network.features(batch.pixels(&device).0.autodiff());
+        let features = dropout(features, &Draw { seed: SEED, step, index: 0 });
+        let losses: Vec<Tensor<1>> = network
+            .answers(features)
+            .into_iter()
+            .enumerate()
+            .map(|(l, logits)| {
+                let class = |&i: &usize| classes.index(l, &label(&*train, i, LABELLINGS[l]));
+                cross_entropy(logits, batch.indices.iter().filter_map(class).collect())
+            })
+            .collect();
+        let loss = losses.iter().cloned().reduce(|a, b| a + b).ok_or("no answers")?;
+        let mut taken = network.take_gradients(&mut loss.backward());
+        let optimiser = AdamWStep {
+            lr: learning_rate(step, steps),
+            beta_1: 0.9,
+            beta_2: 0.99,
+            eps: 1e-8,
+            weight_decay: WEIGHT_DECAY,
+            time: step + 1,
+            grad_scale: 1.0,
+        };
+        network.map_parameters(&mut |name, _, p| {
+            let Some(g) = taken.remove(name) else { return p };
+            let [m, v] = moments.remove(name).unwrap_or_else(|| [p.zeros_like(), p.zeros_like()]);
+            let [p, m, v] = adamw_step(p, g, m, v, optimiser);
+            moments.insert(name.to_owned(), [m, v]);
+            p
+        });
+        if step % 100 == 99 {
+            let losses: Vec<f32> = losses.iter().map(|l| l.clone().into_scalar::<f32>()).collect();
+            println!("step {} {losses:.3?} {:.0} s", step + 1, started.elapsed().as_secs_f64());
+        }
+    }
+    let network = frozen(&network);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/judge.safetensors");
+    save(&path, &named_tensors(&network), Precision::F16, &classes.to_metadata())?;
+    for split in [Split::Train, Split::TestPair, Split::TestConcept] {
+        report(&network, &classes, split)?;
+    }
+    Ok(())
+}
+
+fn label(data: &dyn Dataset, index: usize, labelling: &str) -> String {
+    let labels = data.labels(index);
+    labels.into_iter().find(|(name, _)| *name == labelling).map(|(_, label)| label).unwrap_or_default()
+}
+
+/// Linear warm-up, then half a cosine down to nothing.
+fn learning_rate(step: u64, steps: u64) -> f64 {
+    let warm = (step + 1) as f64 / WARM_UP as f64;
+    let cosine = 0.5 + 0.5 * (std::f64::consts::PI * step as f64 / steps as f64).cos();
+    PEAK_LR * warm.min(1.0) * cosine
+}
+
+/// Mean over the batch of `-(1 - s) log p(target) - s mean log p`, `logits: [B, C]`.
+fn cross_entropy(logits: Tensor<2>, targets: Vec<usize>) -> Tensor<1> {
+    let batch = targets.len();
+    let targets: Vec<i64> = targets.into_iter().map(|t| t as i64).collect();
+    let targets = Tensor::<2, Int>::from_data(
+        TensorData::new(targets, [batch, 1]),
+        &logits.device().without_autodiff(),
+    );
+    let log_p = activation::log_softmax(logits, 1);
+    let of_target = log_p.clone().gather(1, targets.autodiff()).mean();
+    (of_target * (1.0 - SMOOTHING) + log_p.mean() * SMOOTHING).neg()
+}
+
+/// Sets a share of the features to zero and scales the rest up.
+fn dropout(features: Tensor<2>, draw: &Draw) -> Tensor<2> {
+    let mut rng = draw.rng(Purpose::Test);
+    let keep = 1.0 / (1.0 - DROPOUT) as f32;
+    let [b, c] = features.dims();
+    let mask: Vec<f32> = (0..b * c).map(|_| if rng.random::<f64>() < DROPOUT { 0.0 } else { keep }).collect();
+    let mask = Tensor::<2>::from_data(TensorData::new(mask, [b, c]), &features.device().without_autodiff());
+    features * mask
+}
+
+/// Moves and scales the picture on white, changes its contrast and colours, softens it and adds noise.
+fn augment(picture: &mut [f32], rng: &mut impl Rng) {
+    let side = SIDE as f32;
+    let mut between = |low: f32, high: f32| low + (high - low) * rng.random::<f32>();
+    let scale = [between(0.87, 1.15), between(0.87, 1.15)];
+    let shift = [between(-3.0, 3.0), between(-3.0, 3.0)];
+    let (contrast, blur, noise) =
+        (between(0.8, 1.15), between(-0.5, 1.0).max(0.0), between(-0.05, 0.12).max(0.0));
+    for plane in picture.chunks_mut(SIDE * SIDE) {
+        let (gain, bias) = (contrast * between(0.92, 1.08), between(-0.1, 0.1));
+        let old = plane.to_vec();
+        let at = |x: f32, y: f32| {
+            let inside = x >= 0.0 && y >= 0.0 && x < side && y < side;
+            if inside { old[y as usize * SIDE + x as usize] } else { 1.0 }
+        };
+        let mut moved = vec![0.0; old.len()];
+        for (i, value) in moved.iter_mut().enumerate() {
+            let place =
+                |at: usize, axis: usize| (at as f32 - side / 2.0) / scale[axis] + side / 2.0 + shift[axis];
+            let (x, y) = (place(i % SIDE, 0), place(i / SIDE, 1));
+            let (x0, y0) = (x.floor(), y.floor());
+            let (fx, fy) = (x - x0, y - y0);
+            let above = at(x0, y0) * (1.0 - fx) + at(x0 + 1.0, y0) * fx;
+            let below = at(x0, y0 + 1.0) * (1.0 - fx) + at(x0 + 1.0, y0 + 1.0) * fx;
+            *value = above * (1.0 - fy) + below * fy;
+        }
+        for (i, value) in plane.iter_mut().enumerate() {
+            let near = |dx: isize, dy: isize| {
+                let (x, y) = ((i % SIDE) as isize + dx, (i / SIDE) as isize + dy);
+                let last = SIDE as isize - 1;
+                moved[y.clamp(0, last) as usize * SIDE + x.clamp(0, last) as usize]
+            };
+            let soft = (near(-1, 0) + near(1, 0) + near(0, -1) + near(0, 1)) / 4.0;
+            // Three uniform numbers are near enough to a normal one.
+            let grain = between(-1.0, 1.0) + between(-1.0, 1.0) + between(-1.0, 1.0);
+            let value_soft = moved[i] + (soft - moved[i]) * blur * 0.7;
+            *value = (value_soft * gain + bias + grain * noise).clamp(-1.0, 1.0);
+        }
+    }
+}
+
+/// Prints the accuracy on real pictures.
+fn report(network: &JudgeNet, classes: &Classes, split: Split) -> Result<(), Box<dyn Error>> {
+    let data: Arc<dyn Dataset> = Emoji::new(SIDE)?.open(split)?.into();
+    let mut right = [0usize; 5];
+    // 43 divides none of the sizes: the last batch begins the next epoch, and what is seen twice is left out.
+    for batch in (0..).map(|step| Loader::new(data.clone(), 0, 43)?.load(step)).take(data.len().div_ceil(43))
+    {
+        let batch = batch?;
+        let left = data.len() - (batch.step as usize * 43).min(data.len());
+        let answers = network.answers(network.features(batch.pixels(&Device::flex()).0)).map(|logits| {
+            let width = logits.dims()[1];
+            let values: Vec<f32> = logits.to_data().iter::<f32>().collect();
+            values.chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
+        });
+        for (row, &index) in batch.indices.iter().enumerate().take(left) {
+            let rank = |l: usize| {
+                let class = classes.index(l, &label(&*data, index, LABELLINGS[l]))?;
+                let logits = &answers[l][row];
+                Some(logits.iter().filter(|&&other| other > logits[class]).count())
+            };
+            let [category, style, concept] = [0, 1, 2].map(rank);
+            let first = |rank| rank == Some(0);
+            let all = [
+                first(category),
+                first(style),
+                first(category) && first(style),
+                first(concept),
+                concept.is_some_and(|rank| rank < 5),
+            ];
+            for (count, is) in right.iter_mut().zip(all) {
+                *count += usize::from(is);
+            }
+        }
+    }
+    let share = right.map(|n| n as f64 / data.len() as f64);
+    println!("{split:?}: category, style, both, concept, concept in 5: {share:.3?}");
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! CLIP's byte-pair encoding: text to token ids.
+//!
+//! Lower-cased words are split into bytes, the last of a word marked with `</w>`, and merged pair by pair in the
+//! order of `assets/clip_merges.txt` (by the `tokenizers` crate). Ids: 256 bytes, the same 256 as ends of words,
+//! the 48,894 merged tokens, [`START`], [`END`].
+
+use std::{error::Error, sync::OnceLock};
+
+use tokenizers::{
+    AddedToken, SplitDelimiterBehavior, Tokenizer,
+    models::bpe::BPE,
+    normalizers::{self, Lowercase, NFC, Replace, replace::ReplacePattern},
+    pre_tokenizers::{
+        byte_level::ByteLevel,
+        sequence::Sequence,
+        split::{Split, SplitPattern},
+    },
+};
+
+use crate::clean::clean;
+
+/// Id in front of every text.
+pub const START: u32 = 49_406;
+/// Id at the end of every text; the largest one.
+pub const END: u32 = 49_407;
+
+/// What counts as a word: CLIP's pattern.
+const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// The tokenizer of CLIP and of all that took over its vocabulary.
+pub struct ClipBpe(Tokenizer);
+
+impl ClipBpe {
+    /// The one instance of this process.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<ClipBpe> = OnceLock::new();
+        SHARED.get_or_init(|| Self::new().expect("the embedded merges are whole"))
+    }
+
+    fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        // The first line is the version.
+        let merges: Vec<(String, String)> = include_str!("../assets/clip_merges.txt")
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(' '))
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .collect();
+        let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+        bytes.sort_unstable();
+        let tokens = bytes
+            .iter()
+            .map(char::to_string)
+            .chain(bytes.iter().map(|byte| format!("{byte}</w>")))
+            .chain(merges.iter().map(|(a, b)| format!("{a}{b}")))
+            .chain(["<|startoftext|>", "<|endoftext|>"].map(str::to_owned));
+        let vocabulary = tokens.zip(0..).collect();
+        let mut bpe = BPE::new(vocabulary, merges);
+        bpe.end_of_word_suffix = Some("</w>".to_owned());
+        bpe.unk_token = Some("<|endoftext|>".to_owned());
+
+        let mut tokenizer = Tokenizer::new(bpe);
+        let spaces = Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?;
+        let normalizer = normalizers::Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()]);
+        let words = Split::new(SplitPattern::Regex(WORD.to_owned()), SplitDelimiterBehavior::Removed, true)?;
+        let bytes = ByteLevel::new(false, true, false);
+        tokenizer
+            .with_normalizer(Some(normalizer))
+            .with_pre_tokenizer(Some(Sequence::new(vec![words.into(), bytes.into()])));
+        tokenizer.add_special_tokens(&[
+            AddedToken::from("<|startoftext|>", true),
+            AddedToken::from("<|endoftext|>", true),
+        ]);
+        Ok(Self(tokenizer))
+    }
+
+    /// The ids of a text, without start and end.
+    pub fn ids(&self, text: &str) -> Vec<u32> {
+        let encoding = self.0.encode_fast(clean(text), false);
+        // The model knows every byte, so there is no text that it cannot encode.
+        encoding.expect("bytes are tokens").get_ids().to_vec()
+    }
+
+    /// `length` ids: start, as much of the text as fits, end, then `pad` (SD1.5 pads with [`END`], SD2.1 with 0).
+    pub fn padded(&self, text: &str, length: usize, pad: u32) -> Vec<u32> {
+        let mut ids = vec![START];
+        ids.extend(self.ids(text).into_iter().take(length.saturating_sub(2)));
+        ids.push(END);
+        ids.resize(length, pad);
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Row {
+        prompt: String,
+        /// Transformers' slow `CLIPTokenizer` with ftfy: start, at most 75 ids, end.
+        hf_slow: Vec<u32>,
+    }
+
+    #[test]
+    fn ids_are_those_of_transformers() {
+        let rows = include_str!("../tests/fixtures/tokens/tokens_rows.json");
+        let rows: Vec<Row> = serde_json::from_str(rows).expect("valid");
+        assert_eq!(rows.len(), 62);
+        let tokenizer = ClipBpe::shared();
+        let different: Vec<_> = rows
+            .iter()
+            .filter(|row| tokenizer.padded(&row.prompt, 77, END)[..row.hf_slow.len()] != row.hf_slow)
+            .map(|row| (&row.prompt, tokenizer.ids(&row.prompt)))
+            .collect();
+        // ftfy also repairs text that was decoded with the wrong character set; that is left out here.
+        assert_eq!(different.len(), 1, "{different:?}");
+        assert!(different[0].0.contains("mojibake"), "{different:?}");
+    }
+
+    #[test]
+    fn padding_fills_and_cutting_keeps_the_end() {
+        let tokenizer = ClipBpe::shared();
+        assert_eq!(tokenizer.padded("a photo of a cat", 8, 0), [START, 320, 1125, 539, 320, 2368, END, 0]);
+        assert_eq!(tokenizer.padded("a photo of a cat", 4, 0), [START, 320, 1125, END]);
+        assert_eq!(tokenizer.padded("", 4, END), [START, END, END, END]);
+    }
+}
