@@ -20,7 +20,8 @@ const ALLOWED: [(&str, &[&str]); 11] = [
 ];
 
 /// What every plugin crate may depend on: never another plugin crate, never add-train or add-core.
-const PLUGIN: &[&str] = &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-weights"];
+const PLUGIN: &[&str] =
+    &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-weights"];
 
 /// The arrows that point the wrong way.
 pub(crate) fn wrong_arrows() -> Result<Vec<String>, String> {

@@ -41,7 +41,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Check => check(),
         Chore::Tidy => tidy::run(),
-        Chore::Docs => cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")]),
+        Chore::Docs => {
+            cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+        }
         Chore::New(new) => new.run(),
         Chore::Bench => cargo(&["run", "--release", "-p", "add-kernels", "--example", "ops"], &[]),
         Chore::Add(arguments) => return add(&arguments),

@@ -40,9 +40,9 @@ impl New {
 
 /// `lib.rs` with one more `mod` line, after the others.
 fn with_module(text: &str, module: &str) -> Result<String, String> {
-    let last = text.lines().rposition(|l| l.starts_with("mod ")).ok_or("lib.rs has no `mod` line to stand beside")?;
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    lines.insert(last + 1, format!("mod {module};"));
+    let last = lines.iter().rposition(|line| line.starts_with("mod "));
+    lines.insert(last.ok_or("lib.rs has no `mod` line to stand beside")? + 1, format!("mod {module};"));
     Ok(lines.join("\n") + "\n")
 }
 
@@ -58,7 +58,9 @@ fn template(family: &str) -> Result<(&'static str, &'static str), String> {
         "schedule" => Ok(("schedules", SCHEDULE)),
         "sampler" => Ok(("samplers", SAMPLER)),
         "metric" => Ok(("metrics", METRIC)),
-        other => Err(format!("no skeleton for the family `{other}`; there are weighting, schedule, sampler and metric")),
+        other => Err(format!(
+            "no skeleton for the family `{other}`; there are weighting, schedule, sampler and metric"
+        )),
     }
 }
 

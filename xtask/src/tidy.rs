@@ -39,7 +39,8 @@ fn paper(root: &Path) -> Result<Vec<String>, String> {
     let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let sources: String = sources(root).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     // Names stand in backticks; those with a `::` or `_` are functions, types or tests.
-    let names = text.split('`').skip(1).step_by(2).filter(|n| n.contains('_') && !n.contains(char::is_whitespace));
+    let names =
+        text.split('`').skip(1).step_by(2).filter(|n| n.contains('_') && !n.contains(char::is_whitespace));
     let plain = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
     let missing = names.filter(plain).filter(|name| {
         let last = name.rsplit("::").next().unwrap_or(name);
@@ -51,7 +52,8 @@ fn paper(root: &Path) -> Result<Vec<String>, String> {
 /// All Rust files of the workspace.
 fn sources(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["crates", "plugins", "xtask", "tests"].iter().map(|d| root.join(d)).collect();
+    let mut folders: Vec<PathBuf> =
+        ["crates", "plugins", "xtask", "tests"].iter().map(|d| root.join(d)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();

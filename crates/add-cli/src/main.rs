@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
     let duplicates = add_plugin::duplicates();
     if let Some(twice) = duplicates.first() {
-        return fail(&miette::miette!("two plugins of {} are named `{}`; rename one", twice.family, twice.name), 1);
+        return fail(
+            &miette::miette!("two plugins of {} are named `{}`; rename one", twice.family, twice.name),
+            1,
+        );
     }
     match commands::run(arguments.command) {
         Ok(code) => ExitCode::from(code),
@@ -44,7 +47,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where a failure is told to the person at the terminal")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where a failure is told to the person at the terminal"
+)]
 fn fail(report: &miette::Report, code: u8) -> ExitCode {
     eprintln!("{report:?}");
     ExitCode::from(code)

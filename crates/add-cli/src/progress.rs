@@ -36,7 +36,8 @@ impl Observer for Progress {
             let style = ProgressStyle::with_template(
                 "{elapsed_precise} {bar:32.cyan/blue} {pos}/{len} steps, {eta} left  {msg}",
             );
-            self.bar = ProgressBar::new(steps).with_style(style.expect("the template is valid")).with_position(done);
+            self.bar =
+                ProgressBar::new(steps).with_style(style.expect("the template is valid")).with_position(done);
             self.bar.reset_eta();
         }
     }
@@ -52,7 +53,12 @@ impl Observer for Progress {
             self.spoke = Some(Instant::now());
             let each = self.began.elapsed().as_secs_f64() / (done - self.resumed).max(1) as f64;
             let left = Duration::from_secs_f64(each * (self.steps - done) as f64);
-            say(&format!("step {done}/{}  {each:.3} s/step, {} left  {}", self.steps, HumanDuration(left), losses(report)));
+            say(&format!(
+                "step {done}/{}  {each:.3} s/step, {} left  {}",
+                self.steps,
+                HumanDuration(left),
+                losses(report)
+            ));
         }
     }
 
@@ -99,7 +105,10 @@ fn losses(report: &StepReport) -> String {
 }
 
 /// A line for the person at the terminal.
-#[expect(clippy::print_stderr, reason = "progress is for the person at the terminal, results go to standard output")]
+#[expect(
+    clippy::print_stderr,
+    reason = "progress is for the person at the terminal, results go to standard output"
+)]
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }

@@ -19,9 +19,12 @@ impl Signals {
     pub(crate) fn listen() -> Result<Self, CoreError> {
         let (stop, which) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         for signal in [SIGINT, SIGTERM] {
-            let register = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register_usize(signal, Arc::clone(&which), signal as usize))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+            let register =
+                signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
+                    .and_then(|_| {
+                        signal_hook::flag::register_usize(signal, Arc::clone(&which), signal as usize)
+                    })
+                    .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
             register.map_err(CoreError::io("signals"))?;
         }
         Ok(Self { stop, which })

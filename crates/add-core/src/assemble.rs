@@ -41,18 +41,18 @@ pub(crate) fn diffusion(model: &Model) -> Diffusion {
     Diffusion { schedule: model.schedule.tables(), prediction: model.backbone.info().prediction }
 }
 
+/// A denoiser with its text encoder.
+type Networks = (Box<dyn Denoiser>, Box<dyn TextNetwork>);
+
 /// A model with its text encoder on `device`, filled as the recipe says.
-pub(crate) fn model(
-    loaded: &LoadedRecipe,
-    model: &Model,
-    device: &Device,
-) -> Result<(Box<dyn Denoiser>, Box<dyn TextNetwork>), CoreError> {
+pub(crate) fn model(loaded: &LoadedRecipe, model: &Model, device: &Device) -> Result<Networks, CoreError> {
     let recipe = &loaded.recipe;
     let backbone: &Plugin<dyn Backbone> = &model.backbone;
     let mut denoiser = backbone.init(recipe.text.info(), recipe.seed, device)?;
     let mut text = recipe.text.init(recipe.seed, device)?;
     if let Weights::File(name) = &model.weights {
-        let networks: &mut [(&str, &mut dyn Network)] = &mut [("denoiser", &mut *denoiser), ("text", &mut *text)];
+        let networks: &mut [(&str, &mut dyn Network)] =
+            &mut [("denoiser", &mut *denoiser), ("text", &mut *text)];
         model_file::read(&loaded.resolve(name), recipe, model, networks)?;
     }
     Ok((denoiser, text))
@@ -69,7 +69,12 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<Sampled, CoreError>
     let mut text = recipe.text.init(recipe.seed, &device)?;
     let networks: &mut [(&str, &mut dyn Network)] = &mut [("denoiser", &mut *denoiser), ("text", &mut *text)];
     let card = model_file::read(path, recipe, &recipe.model, networks)?;
-    Ok(Sampled { denoiser, text, diffusion: diffusion(&recipe.model), student_timesteps: card.student_timesteps() })
+    Ok(Sampled {
+        denoiser,
+        text,
+        diffusion: diffusion(&recipe.model),
+        student_timesteps: card.student_timesteps(),
+    })
 }
 
 fn loader(loaded: &LoadedRecipe) -> Result<Loader, CoreError> {
@@ -99,7 +104,10 @@ pub(crate) fn diffusion_run<'a>(
 }
 
 /// Adversarial Diffusion Distillation.
-pub(crate) fn add_run<'a>(loaded: &'a LoadedRecipe, objective: &'a AddObjective) -> Result<AddRun<'a>, CoreError> {
+pub(crate) fn add_run<'a>(
+    loaded: &'a LoadedRecipe,
+    objective: &'a AddObjective,
+) -> Result<AddRun<'a>, CoreError> {
     let recipe = &loaded.recipe;
     let plain = device(recipe.device)?;
     let trainable = plain.clone().autodiff();
@@ -126,7 +134,14 @@ pub(crate) fn add_run<'a>(loaded: &'a LoadedRecipe, objective: &'a AddObjective)
     let schedule = recipe.model.schedule.tables();
     let trainer = AddTrainer {
         ema: Ema::new(objective.ema_half_life, &[("", &*student)]),
-        networks: AddNetworks { student, heads, teacher, features, image_encoder, codec: recipe.codec.init(&plain)? },
+        networks: AddNetworks {
+            student,
+            heads,
+            teacher,
+            features,
+            image_encoder,
+            codec: recipe.codec.init(&plain)?,
+        },
         student_diffusion: diffusion(&recipe.model),
         teacher_diffusion,
         weighting: &*objective.distillation.weighting,
@@ -135,7 +150,15 @@ pub(crate) fn add_run<'a>(loaded: &'a LoadedRecipe, objective: &'a AddObjective)
         optimizer_d: AdamW::new(objective.discriminator),
     };
     let timesteps = objective.student_timesteps.resolve(schedule.steps());
-    Ok(AddRun { recipe, objective, trainer, text: text.frozen(), loader: loader(loaded)?, timesteps, device: plain })
+    Ok(AddRun {
+        recipe,
+        objective,
+        trainer,
+        text: text.frozen(),
+        loader: loader(loaded)?,
+        timesteps,
+        device: plain,
+    })
 }
 
 fn options(objective: &AddObjective) -> AddOptions {

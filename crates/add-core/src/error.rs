@@ -21,19 +21,9 @@ pub enum CoreError {
         source: std::io::Error,
     },
     /// The recipe's text does not say a recipe.
-    #[error("{place}: {message}")]
-    Syntax {
-        /// `file:line:column`.
-        place: String,
-        /// Expected and found.
-        message: String,
-        /// The recipe.
-        #[source_code]
-        text: NamedSource<String>,
-        /// Where in it.
-        #[label("here")]
-        span: SourceSpan,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Syntax(Box<Problem>),
     /// The recipe's values do not make sense; all problems at once.
     #[error("{path}: {} of its values cannot be used", problems.len())]
     Invalid {
@@ -76,8 +66,14 @@ pub enum CoreError {
 impl CoreError {
     /// Whether the user's input is at fault: exit code 2 rather than 1.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Unreadable { .. } | Self::Syntax { .. } | Self::Invalid { .. } | Self::Override(_) | Self::Request(_))
-            || matches!(self, Self::Plugin(PluginError::Field { .. } | PluginError::Mismatch(_)))
+        matches!(
+            self,
+            Self::Unreadable { .. }
+                | Self::Syntax(_)
+                | Self::Invalid { .. }
+                | Self::Override(_)
+                | Self::Request(_)
+        ) || matches!(self, Self::Plugin(PluginError::Field { .. } | PluginError::Mismatch(_)))
     }
 
     /// For `map_err` on a file operation.
@@ -87,14 +83,12 @@ impl CoreError {
     }
 }
 
-/// One value of a recipe that cannot be used.
+/// A place in a recipe that cannot be used.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("{place}: {path}: {message}")]
+#[error("{place}: {message}")]
 pub struct Problem {
     /// `file:line:column`.
     pub place: String,
-    /// The field.
-    pub path: String,
     /// Expected and found.
     pub message: String,
     /// The recipe.

@@ -39,7 +39,7 @@ pub enum Extent {
 /// Captions of one split, with what they stand for.
 struct Captions {
     split: &'static str,
-    captions: Vec<String>,
+    texts: Vec<String>,
     labels: Vec<Labels>,
 }
 
@@ -65,7 +65,8 @@ pub fn evaluate(
         Extent::Full => (recipe.evaluation.samples, vec![("train", train), ("held-out", held_out(loaded)?)]),
         Extent::AfterTraining => (recipe.evaluation.samples_after_training, vec![("train", train)]),
     };
-    let captions: Vec<Captions> = splits.iter().map(|(name, data)| captions(name, &**data, samples)).collect();
+    let captions: Vec<Captions> =
+        splits.iter().map(|(name, data)| captions(name, &**data, samples)).collect();
     let mut rows = Vec::new();
     for row in &recipe.evaluation.rows {
         if extent == Extent::AfterTraining && !row.after_training {
@@ -93,7 +94,8 @@ fn reference(
         let samples: Vec<Sample> = part.iter().map(|&i| train.get(i, &draw)).collect::<Result<_, _>>()?;
         let size = samples[0].size;
         let values: Vec<f32> = samples.into_iter().flat_map(|s| s.pixels).collect();
-        let pictures = Pixels(Tensor::from_data(TensorData::new(values, [part.len(), 3, size, size]), device));
+        let pictures =
+            Pixels(Tensor::from_data(TensorData::new(values, [part.len(), 3, size, size]), device));
         for measurement in measurements.iter_mut() {
             measurement.add_reference(&pictures);
         }
@@ -144,7 +146,7 @@ fn captions(split: &'static str, data: &dyn Dataset, n: usize) -> Captions {
     let index = |i: usize| if n <= len { i * len / n } else { i % len };
     Captions {
         split,
-        captions: (0..n).map(|i| data.caption(index(i))).collect(),
+        texts: (0..n).map(|i| data.caption(index(i))).collect(),
         labels: (0..n).map(|i| data.labels(index(i))).collect(),
     }
 }
@@ -158,7 +160,12 @@ fn model(
     let initial = |timesteps: Vec<usize>| -> Result<Sampled, CoreError> {
         let device = assemble::device(recipe.device)?;
         let (denoiser, text) = assemble::model(loaded, &recipe.model, &device)?;
-        Ok(Sampled { denoiser, text, diffusion: assemble::diffusion(&recipe.model), student_timesteps: timesteps })
+        Ok(Sampled {
+            denoiser,
+            text,
+            diffusion: assemble::diffusion(&recipe.model),
+            student_timesteps: timesteps,
+        })
     };
     match (which, &recipe.objective) {
         (EvaluatedModel::Student, _) => Ok(("student", assemble::sampled(loaded, student)?)),
@@ -194,9 +201,9 @@ fn measure(
 ) -> Result<Vec<Row>, CoreError> {
     let recipe = &loaded.recipe;
     let codec = recipe.codec.init(device)?;
-    let total = captions.captions.len();
+    let total = captions.texts.len();
     let mut seconds = 0.0;
-    for (i, part) in captions.captions.chunks(PASS).enumerate() {
+    for (i, part) in captions.texts.chunks(PASS).enumerate() {
         let began = Instant::now();
         let first = i * PASS;
         let wanted = Wanted {
@@ -246,10 +253,10 @@ fn diversity(
     let recipe = &loaded.recipe;
     let codec = recipe.codec.init(&assemble::device(recipe.device)?)?;
     let (prompts, pictures) = DIVERSITY;
-    let spread = captions.captions.len() / prompts;
+    let spread = captions.texts.len() / prompts;
     let mut sum = 0.0;
     for prompt in 0..prompts {
-        let caption = vec![captions.captions[prompt * spread].clone(); pictures];
+        let caption = vec![captions.texts[prompt * spread].clone(); pictures];
         let wanted = Wanted {
             captions: &caption,
             negative: "",

@@ -23,7 +23,6 @@ const FORMAT: &str = "1";
 impl ModelCard {
     /// Of `model`, trained for `step` steps by `recipe`; `student_timesteps` is empty for a model that knows all.
     pub fn new(recipe: &Recipe, model: &Model, student_timesteps: &[usize], step: u64) -> Self {
-        
         let timesteps: Vec<String> = student_timesteps.iter().map(ToString::to_string).collect();
         let fields = [
             ("add.format", FORMAT.to_owned()),
@@ -53,7 +52,8 @@ impl ModelCard {
 }
 
 fn compact<T: serde::Serialize>(value: &T) -> String {
-    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
     options.to_string(value).expect("a plugin holds nothing that RON cannot say")
 }
 
@@ -100,7 +100,8 @@ pub fn read(
     let card = ModelCard { fields: file.metadata().clone() };
     let expected = ModelCard::new(recipe, model, &[], 0);
     for key in ["add.format", "add.backbone", "add.schedule", "add.prediction", "add.text", "add.codec"] {
-        let (expected, found) = (&expected.fields[key], card.fields.get(key).map_or("nothing", String::as_str));
+        let (expected, found) =
+            (&expected.fields[key], card.fields.get(key).map_or("nothing", String::as_str));
         if found != expected {
             return Err(failed(format!("it holds another model: {key}: expected {expected}, found {found}")));
         }

@@ -138,6 +138,9 @@ impl Objective for AddRun<'_> {
     }
 
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
+        if self.recipe.preview.prompts.is_empty() {
+            return Ok(());
+        }
         let student = self.averaged();
         let codec = &*self.trainer.networks.codec;
         let sampler = &*self.recipe.sampling.sampler;
@@ -148,7 +151,10 @@ impl Objective for AddRun<'_> {
             rows.push(PreviewRow { label, pixels: student.generate(self.recipe, codec, &wanted) });
         }
         if let Some(one_step) = rows.first() {
-            rows.push(PreviewRow { label: "teacher's target".to_owned(), pixels: self.targets(&one_step.pixels) });
+            rows.push(PreviewRow {
+                label: "teacher's target".to_owned(),
+                pixels: self.targets(&one_step.pixels),
+            });
         }
         preview::write(path, &self.recipe.preview.prompts, rows)
     }

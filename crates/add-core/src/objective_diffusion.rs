@@ -89,11 +89,18 @@ impl Objective for DiffusionRun<'_> {
     }
 
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
+        if self.recipe.preview.prompts.is_empty() {
+            return Ok(());
+        }
         let model = self.averaged();
         let sampling = &self.recipe.sampling;
         let row = |guidance: f64, label: String| PreviewRow {
             label,
-            pixels: model.generate(self.recipe, &*self.trainer.codec, &preview::request(self.recipe, &*sampling.sampler, sampling.steps, guidance)),
+            pixels: model.generate(
+                self.recipe,
+                &*self.trainer.codec,
+                &preview::request(self.recipe, &*sampling.sampler, sampling.steps, guidance),
+            ),
         };
         let guidance = self.recipe.preview.guidance;
         let rows = vec![

@@ -26,8 +26,9 @@ pub enum OverrideError {
 ///
 /// # Errors
 /// When the assignment has no `=`, or the parent of its path is not in the recipe.
-pub fn apply(text: &str, assignment: &str) -> Result<String, OverrideError> {
-    let (path, value) = assignment.split_once('=').ok_or_else(|| OverrideError::NoEquals(assignment.to_owned()))?;
+pub(crate) fn apply(text: &str, assignment: &str) -> Result<String, OverrideError> {
+    let (path, value) =
+        assignment.split_once('=').ok_or_else(|| OverrideError::NoEquals(assignment.to_owned()))?;
     let (path, value) = (path.trim(), value.trim());
     if let Some(place) = spans::find(text, path) {
         return Ok(splice(text, place, value));
@@ -35,13 +36,11 @@ pub fn apply(text: &str, assignment: &str) -> Result<String, OverrideError> {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
     let place = if parent.is_empty() { whole(text) } else { spans::find(text, parent) };
     let open = place.and_then(|place| spans::inside(text, &place));
-    match open {
-        Some(at) => Ok(splice(text, at..at, &format!("{name}: {value}, "))),
-        None => {
-            let (path, parent, name) = (path.to_owned(), parent.to_owned(), name.to_owned());
-            Err(OverrideError::NoParent { path, parent, name })
-        }
-    }
+    let Some(at) = open else {
+        let (path, parent, name) = (path.to_owned(), parent.to_owned(), name.to_owned());
+        return Err(OverrideError::NoParent { path, parent, name });
+    };
+    Ok(splice(text, at..at, &format!("{name}: {value}, ")))
 }
 
 fn whole(text: &str) -> Option<Range<usize>> {

@@ -15,15 +15,25 @@ pub(crate) struct PreviewRow {
 }
 
 /// The recipe's prompts, with noise that stays the same through the run.
-pub(crate) fn request<'a>(recipe: &'a Recipe, sampler: &'a dyn Sampler, steps: usize, guidance: f64) -> Wanted<'a> {
-    Wanted { captions: &recipe.preview.prompts, negative: "", sampler, steps, guidance, seed: recipe.seed, first: 0 }
+pub(crate) fn request<'a>(
+    recipe: &'a Recipe,
+    sampler: &'a dyn Sampler,
+    steps: usize,
+    guidance: f64,
+) -> Wanted<'a> {
+    Wanted {
+        captions: &recipe.preview.prompts,
+        negative: "",
+        sampler,
+        steps,
+        guidance,
+        seed: recipe.seed,
+        first: 0,
+    }
 }
 
-/// Writes the rows as a PNG; without prompts there is nothing to draw.
+/// Writes the rows as a PNG.
 pub(crate) fn write(path: &Path, prompts: &[String], rows: Vec<PreviewRow>) -> Result<(), TrainError> {
-    if prompts.is_empty() {
-        return Ok(());
-    }
     let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
     let all: Vec<RgbImage> = rows.iter().flat_map(|row| pictures(&row.pixels)).collect();
     let size = all.first().map_or(1, |picture| picture.width().max(1));

@@ -38,7 +38,8 @@ impl LoadedRecipe {
 /// # Errors
 /// When the file cannot be read, does not say a recipe, or says one that cannot be run.
 pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
-    let text = fs::read_to_string(path).map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
+    let text = fs::read_to_string(path)
+        .map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
     let text = assignments.iter().try_fold(text, |text, set| overrides::apply(&text, set))?;
     let recipe = parse(&text, &path.display().to_string())?;
     Ok(LoadedRecipe { recipe, path: path.to_path_buf() })
@@ -49,23 +50,17 @@ pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreErr
 /// # Errors
 /// When the text does not say a recipe, or says one that cannot be run.
 pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
+    let problem = |span: Range<usize>, message: String| {
+        let place = place(text, name, &span);
+        Problem { place, message, text: NamedSource::new(name, text.to_owned()), span: span.into() }
+    };
     let recipe: Recipe = options().from_str(text).map_err(|error| {
         let span = offset(text, error.span.start)..offset(text, error.span.end);
-        CoreError::Syntax {
-            place: place(text, name, &span),
-            message: error.code.to_string(),
-            text: NamedSource::new(name, text.to_owned()),
-            span: span.into(),
-        }
+        CoreError::Syntax(Box::new(problem(span, error.code.to_string())))
     })?;
-    let problems: Vec<Problem> = validate::check(&recipe)
-        .into_iter()
-        .map(|(path, message)| {
-            let span = nearest(text, &path);
-            let place = place(text, name, &span);
-            Problem { place, path, message, text: NamedSource::new(name, text.to_owned()), span: span.into() }
-        })
-        .collect();
+    let found = validate::check(&recipe).into_iter();
+    let problems: Vec<Problem> =
+        found.map(|(path, message)| problem(nearest(text, &path), format!("{path}: {message}"))).collect();
     if problems.is_empty() { Ok(recipe) } else { Err(CoreError::Invalid { path: name.to_owned(), problems }) }
 }
 

@@ -1,7 +1,10 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
 use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
-use add_plugin::{Backbone, Codec, DataSource, FeatureNetwork, Head, Metric, Plugin, Sampler, Schedule, TextEncoder, Weighting};
+use add_plugin::{
+    Backbone, Codec, DataSource, FeatureNetwork, Head, Metric, Plugin, Sampler, Schedule, TextEncoder,
+    Weighting,
+};
 use add_train::{
     add_step::{ImageCondition, Space, Terminal},
     optimizer::AdamWConfig,

@@ -53,6 +53,7 @@ impl Sampled {
             latents: recipe.codec.info(),
             student_timesteps: &self.student_timesteps,
         };
+        assert!(!wanted.captions.is_empty(), "at least one picture is wanted");
         let null = self.text.encode(&[wanted.negative.to_owned()]);
         let parts = wanted.captions.chunks(PASS).enumerate().map(|(i, captions)| {
             let request = SampleRequest {

@@ -10,7 +10,7 @@ use std::ops::Range;
 ///
 /// Parentheses of plugins and enum variants count as structs: in `weighting: Sds(w: One)` the path of `One` is
 /// `weighting.w`. List entries are numbered: `prompts.0`.
-pub fn find(text: &str, path: &str) -> Option<Range<usize>> {
+pub(crate) fn find(text: &str, path: &str) -> Option<Range<usize>> {
     let mut scanner = Scanner { text, position: 0 };
     scanner.skip_attributes();
     let mut here = scanner.value()?;
@@ -21,7 +21,7 @@ pub fn find(text: &str, path: &str) -> Option<Range<usize>> {
 }
 
 /// Just behind the opening bracket of the value at `range`, when it has one.
-pub fn inside(text: &str, range: &Range<usize>) -> Option<usize> {
+pub(crate) fn inside(text: &str, range: &Range<usize>) -> Option<usize> {
     let mut scanner = Scanner { text, position: range.start };
     scanner.identifier();
     scanner.skip_space();
@@ -113,8 +113,7 @@ impl<'a> Scanner<'a> {
         let mut end = start;
         while let Some(c) = self.peek() {
             match c {
-                ',' if depth == 0 => break,
-                ')' | ']' | '}' if depth == 0 => break,
+                ',' | ')' | ']' | '}' if depth == 0 => break,
                 '(' | '[' | '{' => {
                     depth += 1;
                     self.position += 1;

@@ -7,6 +7,7 @@ use std::{
 
 use add_plugin::{Network, parameter_count};
 use add_train::{
+    checkpoint::hex,
     folder::RunFolder,
     run::{self, Ending, Observer, Start},
 };
@@ -81,7 +82,7 @@ pub fn hash(recipe: &Recipe) -> String {
     let text = ["name=\"\"", "run=()"].iter().fold(show(recipe), |text, set| {
         overrides::apply(&text, set).expect("a resolved recipe states every field")
     });
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// Names of a recipe's networks with their parameter counts; no value is made for it.
@@ -93,12 +94,15 @@ pub fn parameter_counts(loaded: &LoadedRecipe) -> Result<Vec<(&'static str, usiz
     let device = assemble::device(recipe.device)?;
     let denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
     let text = recipe.text.init(recipe.seed, &device)?;
-    let mut counts = vec![("denoiser", parameter_count(&*denoiser)), ("text encoder", parameter_count(&*text))];
+    let mut counts =
+        vec![("denoiser", parameter_count(&*denoiser)), ("text encoder", parameter_count(&*text))];
     if let Objective::Add(objective) = &recipe.objective {
         let features = objective.adversarial.features.init(&device)?;
         let channels: Vec<usize> = features.hooks().iter().map(|(_, channels)| *channels).collect();
-        let heads = objective.adversarial.heads.init(&channels, recipe.text.info().pooled, recipe.seed, &device)?;
-        counts.extend([("feature network", parameter_count(&*features)), ("heads", parameter_count(&*heads))]);
+        let heads =
+            objective.adversarial.heads.init(&channels, recipe.text.info().pooled, recipe.seed, &device)?;
+        counts
+            .extend([("feature network", parameter_count(&*features)), ("heads", parameter_count(&*heads))]);
     }
     Ok(counts)
 }

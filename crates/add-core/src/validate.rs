@@ -1,7 +1,7 @@
 //! Checks that types cannot make: ranges, and parts that must fit together. All problems are collected.
 
-use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 use add_plugin::Prediction;
+use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 
 use crate::recipe::{AddObjective, DiffusionObjective, Guidance, Objective, Recipe, TeacherModel};
 
@@ -9,7 +9,8 @@ use crate::recipe::{AddObjective, DiffusionObjective, Guidance, Objective, Recip
 pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     let mut problems = Problems::default();
     let p = &mut problems;
-    let good_name = !recipe.name.is_empty() && recipe.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let good_name = !recipe.name.is_empty()
+        && recipe.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     p.require(good_name && !recipe.name.starts_with('.'), "name", || {
         format!("expected letters, digits, `-`, `_` and `.`, since it names a folder; got {:?}", recipe.name)
     });
@@ -40,7 +41,12 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
 fn fits(p: &mut Problems, recipe: &Recipe) {
     let (latents, backbone, size) = (recipe.codec.info(), recipe.model.backbone.info(), recipe.data.size());
     p.require(latents.channels == backbone.channels, "model.backbone", || {
-        format!("expected {} channels, as {} gives, got {}", latents.channels, recipe.codec.name(), backbone.channels)
+        format!(
+            "expected {} channels, as {} gives, got {}",
+            latents.channels,
+            recipe.codec.name(),
+            backbone.channels
+        )
     });
     let multiple = latents.reduction * backbone.multiple_of;
     p.require(size > 0 && size % multiple == 0, "data.size", || {
@@ -64,9 +70,16 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     });
     let weights = &objective.timestep_weights;
     let usable = weights.iter().all(|w| *w >= 0.0 && w.is_finite()) && weights.iter().sum::<f64>() > 0.0;
-    p.require(weights.is_empty() || (usable && weights.len() == timesteps.len()), "objective.timestep_weights", || {
-        format!("expected {} numbers that are not negative and not all zero, got {weights:?}", timesteps.len())
-    });
+    p.require(
+        weights.is_empty() || (usable && weights.len() == timesteps.len()),
+        "objective.timestep_weights",
+        || {
+            format!(
+                "expected {} numbers that are not negative and not all zero, got {weights:?}",
+                timesteps.len()
+            )
+        },
+    );
     let prediction = recipe.model.backbone.info().prediction;
     let zero = tables.has_zero_terminal_snr();
     p.require(!(zero && prediction == Prediction::Epsilon), "model.schedule", || {
@@ -87,7 +100,8 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
     p.range("objective.distillation.lambda", distillation.lambda, 0.0, 1e9);
     p.require(adversarial.weight > 0.0 || distillation.lambda > 0.0, "objective", || {
-        "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt".to_owned()
+        "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"
+            .to_owned()
     });
     p.above("objective.ema_half_life", objective.ema_half_life);
     optimizer(p, "objective.generator", &objective.generator);
@@ -150,7 +164,9 @@ impl Problems {
     }
 
     fn above(&mut self, path: &str, value: f64) {
-        self.require(value > 0.0 && value.is_finite(), path, || format!("expected a number above 0, got {value}"));
+        self.require(value > 0.0 && value.is_finite(), path, || {
+            format!("expected a number above 0, got {value}")
+        });
     }
 
     fn range(&mut self, path: &str, value: f64, low: f64, high: f64) {

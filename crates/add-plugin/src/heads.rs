@@ -28,7 +28,12 @@ pub trait Discriminator: Network {
     fn logits(&self, features: &[Tensor<3>], condition: Option<Tensor<2>>) -> Vec<Logits>;
 
     /// Logits and their directional derivatives along `tangents`, when the heads can state them.
-    fn tangent(&self, features: &[Tensor<3>], tangents: &[Tensor<3>], condition: Option<Tensor<2>>) -> Option<Vec<Tangent>>;
+    fn tangent(
+        &self,
+        features: &[Tensor<3>],
+        tangents: &[Tensor<3>],
+        condition: Option<Tensor<2>>,
+    ) -> Option<Vec<Tangent>>;
 
     /// Whether a batch of this size can be normalised.
     ///

@@ -169,7 +169,8 @@ where
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Plugin<T>, A::Error> {
         let (Identifier(name), body) = data.variant()?;
-        let entry = entries::<T>().find(|e| e.name == name).ok_or_else(|| de::Error::custom(unknown::<T>(&name)))?;
+        let entry =
+            entries::<T>().find(|e| e.name == name).ok_or_else(|| de::Error::custom(unknown::<T>(&name)))?;
         let plugin = body.newtype_variant_seed(Read(entry))?;
         Ok(Plugin { name: entry.name, plugin })
     }
@@ -230,6 +231,7 @@ impl<'de, T: ?Sized> DeserializeSeed<'de> for Read<T> {
     type Value = Box<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Box<T>, D::Error> {
-        (self.0.read)(&mut <dyn erased_serde::Deserializer<'_>>::erase(deserializer)).map_err(de::Error::custom)
+        (self.0.read)(&mut <dyn erased_serde::Deserializer<'_>>::erase(deserializer))
+            .map_err(de::Error::custom)
     }
 }

@@ -58,7 +58,10 @@ impl Conditioning {
     /// A batch of one, `batch` times.
     #[must_use]
     pub fn repeat(&self, batch: usize) -> Self {
-        Self { tokens: self.tokens.clone().repeat_dim(0, batch), pooled: self.pooled.clone().repeat_dim(0, batch) }
+        Self {
+            tokens: self.tokens.clone().repeat_dim(0, batch),
+            pooled: self.pooled.clone().repeat_dim(0, batch),
+        }
     }
 
     /// Cut off from the tape that made it.

@@ -5,7 +5,8 @@
 //! terms is visible at every step, and the tapes of the feature network and of the student never live together.
 
 use add_loss::{
-    PixelReduction, R1, R1Route, Reduction, distillation, hinge_discriminator, hinge_generator, pure_noise_where, r1,
+    PixelReduction, R1, R1Route, Reduction, distillation, hinge_discriminator, hinge_generator,
+    pure_noise_where, r1,
 };
 use add_plugin::{
     Autoencoder, Conditioning, Denoiser, Discriminator, Draw, FeatureExtractor, Latents, Logits, Pixels,
@@ -197,7 +198,13 @@ impl AddTrainer<'_> {
     }
 
     /// `x_hat_theta(x_s, s)` with `x_s = alpha_s x_0 + sigma_s eps`.
-    fn student(&self, x_0: &Tensor<4>, input: &StudentInput, inputs: &AddInputs<'_>, network: &dyn Denoiser) -> Tensor<4> {
+    fn student(
+        &self,
+        x_0: &Tensor<4>,
+        input: &StudentInput,
+        inputs: &AddInputs<'_>,
+        network: &dyn Denoiser,
+    ) -> Tensor<4> {
         let x_s = self.student_diffusion.diffuse(x_0.clone(), input.eps.clone(), &input.s);
         let x_s = match self.options.terminal {
             Terminal::Schedule => x_s,
@@ -266,7 +273,8 @@ impl AddTrainer<'_> {
         let R1 { value, surrogate, logits: logits_real } =
             r1(&**heads, &reals, condition.as_ref(), route, &inputs.draws, reduction);
         let (loss_real, loss_fake) = hinge_discriminator(&logits_real, &logits_fake, reduction);
-        let [d_real, d_fake, penalty] = [loss_real.clone().inner(), loss_fake.clone().inner(), value].map(scalar);
+        let [d_real, d_fake, penalty] =
+            [loss_real.clone().inner(), loss_fake.clone().inner(), value].map(scalar);
         report.number("loss_d", d_real + d_fake + gamma * penalty);
         report.number("loss_d_real", d_real);
         report.number("loss_d_fake", d_fake);
@@ -335,7 +343,8 @@ impl AddTrainer<'_> {
 
     /// `x_hat_psi` for `x_hat_theta` on the plain device; what the sample grids show beside the student.
     pub fn target(&self, inputs: &AddInputs<'_>, x_hat_theta: Tensor<4>, batch: usize) -> Tensor<4> {
-        let x_hat_theta_t = self.teacher_diffusion.diffuse(x_hat_theta.clone(), inputs.eps_t.clone(), &inputs.t);
+        let x_hat_theta_t =
+            self.teacher_diffusion.diffuse(x_hat_theta.clone(), inputs.eps_t.clone(), &inputs.t);
         let teacher = BoundTeacher {
             denoiser: &*self.networks.teacher,
             diffusion: &self.teacher_diffusion,

@@ -93,7 +93,9 @@ pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainErro
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(|e| damaged(&manifest_path, e))?;
     let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if schema != u64::from(SCHEMA) {
-        let problem = format!("expected schema {SCHEMA}, found {schema}: it was written by another version of the program");
+        let problem = format!(
+            "expected schema {SCHEMA}, found {schema}: it was written by another version of the program"
+        );
         return Err(damaged(&manifest_path, problem));
     }
     let manifest: Manifest = serde_json::from_value(value).map_err(|e| damaged(&manifest_path, e))?;
@@ -159,7 +161,14 @@ fn sha256(path: &Path) -> Result<String, TrainError> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).map_err(TrainError::io(path))?;
     std::io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 fn sync(folder: &Path) -> Result<(), TrainError> {
@@ -186,7 +195,7 @@ mod tests {
         let path = write(folder.path(), 12, "recipe", &state()).unwrap();
         let (manifest, back) = read(&path, &Device::flex()).unwrap();
         assert_eq!((manifest.step, back.number("optimizer_g.time").unwrap()), (12, 12));
-        let values: Vec<f32> = back.get("student", "w").unwrap().into_data().to_vec().unwrap();
+        let values: Vec<f32> = back.get("student", "w").unwrap().into_data().iter().collect();
         assert_eq!(values.map_bits(), [1.0_f32, -0.1, 3.5e-30].to_vec().map_bits());
     }
 

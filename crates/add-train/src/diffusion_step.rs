@@ -55,12 +55,15 @@ impl DiffusionTrainer {
         let mut tape = loss.backward();
         let mut gradients = self.denoiser.take_gradients(&mut tape);
         gradients = gradients.into_iter().map(|(name, g)| (format!("denoiser.{name}"), g)).collect();
-        gradients.extend(self.text.take_gradients(&mut tape).into_iter().map(|(name, g)| (format!("text.{name}"), g)));
+        gradients.extend(
+            self.text.take_gradients(&mut tape).into_iter().map(|(name, g)| (format!("text.{name}"), g)),
+        );
         let norm = global_norm(&gradients);
         report.number("grad_norm", norm);
         if norm.is_finite() {
             let scale = clip_factor(norm, self.optimizer.config().clip_norm);
-            let (denoiser, text): (&mut dyn Denoiser, &mut dyn TextNetwork) = (&mut *self.denoiser, &mut *self.text);
+            let (denoiser, text): (&mut dyn Denoiser, &mut dyn TextNetwork) =
+                (&mut *self.denoiser, &mut *self.text);
             self.optimizer.step(&mut [("denoiser", denoiser), ("text", text)], gradients, lr, scale);
             self.ema.update(&[("denoiser", &*self.denoiser), ("text", &*self.text)], batch);
         }

@@ -45,7 +45,9 @@ impl Ema {
 
     /// Replaces the parameters of `network` by their averages.
     pub fn install(&self, prefix: &str, network: &mut dyn Network) {
-        network.map_parameters(&mut |path, _, value| self.values.get(&join(prefix, path)).cloned().unwrap_or(value));
+        network.map_parameters(&mut |path, _, value| {
+            self.values.get(&join(prefix, path)).cloned().unwrap_or(value)
+        });
     }
 
     /// Puts the averages into `state`.

@@ -30,7 +30,9 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// Loss or gradient stayed non-finite.
-    #[error("step {step}: {what} was not finite {times} times in a row; nothing was applied, the last checkpoint is good")]
+    #[error(
+        "step {step}: {what} was not finite {times} times in a row; nothing was applied, the last checkpoint is good"
+    )]
     NonFinite {
         /// 0-based step.
         step: u64,

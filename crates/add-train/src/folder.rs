@@ -38,7 +38,11 @@ impl RunFolder {
             .map_err(TrainError::io(&lock_path))?;
         let metrics_path = path.join("metrics.jsonl");
         let metrics = OpenOptions::new().create(true).append(true).open(&metrics_path);
-        Ok(Self { path: path.to_path_buf(), _lock: lock, metrics: metrics.map_err(TrainError::io(metrics_path))? })
+        Ok(Self {
+            path: path.to_path_buf(),
+            _lock: lock,
+            metrics: metrics.map_err(TrainError::io(metrics_path))?,
+        })
     }
 
     /// Where it is.
@@ -86,7 +90,9 @@ impl RunFolder {
         });
         let text: String = kept.map(|line| line + "\n").collect();
         let partial = path.with_extension("jsonl.tmp");
-        fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path)).map_err(TrainError::io(&path))?;
+        fs::write(&partial, text)
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(TrainError::io(&path))?;
         self.metrics = OpenOptions::new().append(true).open(&path).map_err(TrainError::io(&path))?;
         Ok(())
     }

@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn one_nan_makes_the_norm_not_finite() {
-        let map = GradientMap::from([("a".to_owned(), Tensor::from_floats([1.0, f32::NAN], &Device::flex()))]);
+        let map =
+            GradientMap::from([("a".to_owned(), Tensor::from_floats([1.0, f32::NAN], &Device::flex()))]);
         assert!(!global_norm(&map).is_finite());
     }
 

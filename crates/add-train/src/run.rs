@@ -157,7 +157,8 @@ fn resume(
     let candidates: Vec<PathBuf> = match start {
         Start::Fresh if committed.is_empty() => return Ok(0),
         Start::Fresh => {
-            let problem = "this run has checkpoints; continue it with --resume auto, or choose another --out".to_owned();
+            let problem = "this run has checkpoints; continue it with --resume auto, or choose another --out"
+                .to_owned();
             return Err(TrainError::Checkpoint { path: checkpoints, problem });
         }
         Start::At(path) => vec![path.clone()],
@@ -170,7 +171,9 @@ fn resume(
         match checkpoint::read(&path, &objective.device()) {
             Ok((manifest, state)) => {
                 if manifest.recipe != recipe {
-                    let problem = "it was written under another recipe; the run folder's recipe.ron says which".to_owned();
+                    let problem =
+                        "it was written under another recipe; the run folder's recipe.ron says which"
+                            .to_owned();
                     return Err(TrainError::Checkpoint { path, problem });
                 }
                 objective.load(&state)?;
@@ -188,7 +191,8 @@ fn resume(
         (Some(error), _) => Err(error),
         (None, Start::Auto) => Ok(0),
         (None, _) => {
-            let problem = "no checkpoint to resume from; --resume auto starts afresh when there is none".to_owned();
+            let problem =
+                "no checkpoint to resume from; --resume auto starts afresh when there is none".to_owned();
             Err(TrainError::Checkpoint { path: checkpoints, problem })
         }
     }

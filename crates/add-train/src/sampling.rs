@@ -1,7 +1,8 @@
 //! From captions to pictures, with any sampler, with or without guidance.
 
 use add_plugin::{
-    Autoencoder, Conditioning, Denoiser, Draw, Latents, LatentInfo, Pixels, Purpose, Sampler, SamplerContext, Timesteps,
+    Autoencoder, Conditioning, Denoiser, Draw, LatentInfo, Latents, Pixels, Purpose, Sampler, SamplerContext,
+    Timesteps,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -39,7 +40,12 @@ pub struct SampleRequest<'a> {
 
 impl SampledModel<'_> {
     /// One picture for each row of `conditioning`; `null` is the empty or negative caption, a batch of one.
-    pub fn sample(&self, request: &SampleRequest<'_>, conditioning: &Conditioning, null: &Conditioning) -> Pixels {
+    pub fn sample(
+        &self,
+        request: &SampleRequest<'_>,
+        conditioning: &Conditioning,
+        null: &Conditioning,
+    ) -> Pixels {
         let batch = conditioning.batch();
         let device = conditioning.tokens.device();
         let side = request.size / self.latents.reduction;
@@ -65,8 +71,16 @@ impl SampledModel<'_> {
 }
 
 /// Standard normal noise; row `b` depends on its global index `first + b` alone, not on the batch around it.
-pub fn normal(seed: u64, step: u64, first: u64, purpose: Purpose, shape: [usize; 4], device: &Device) -> Tensor<4> {
+pub fn normal(
+    seed: u64,
+    step: u64,
+    first: u64,
+    purpose: Purpose,
+    shape: [usize; 4],
+    device: &Device,
+) -> Tensor<4> {
     let [batch, c, h, w] = shape;
-    let rows = (0..batch as u64).flat_map(|b| Draw { seed, step, index: first + b }.normal(purpose, c * h * w));
+    let rows =
+        (0..batch as u64).flat_map(|b| Draw { seed, step, index: first + b }.normal(purpose, c * h * w));
     Tensor::from_data(TensorData::new(rows.collect::<Vec<f32>>(), shape), device)
 }

@@ -82,7 +82,8 @@ impl State {
         network.map_parameters(&mut |path, shape, value| match self.get(group, path) {
             Ok(saved) if saved.dims() == value.dims() => saved.to_device(&value.device()),
             Ok(saved) => {
-                problems.push(format!("{group}: {path}: expected {shape:?}, found {} values", saved.dims()[0]));
+                problems
+                    .push(format!("{group}: {path}: expected {shape:?}, found {} values", saved.dims()[0]));
                 value
             }
             Err(_) => {

@@ -11,7 +11,8 @@ use add_nn::{
     unet::{ClassEmbedType, DownBlockType, UnetConfig, UpBlockType},
 };
 use add_plugin::{
-    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, PluginError, Prediction, TextInfo, Timesteps, inventory,
+    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, PluginError, Prediction, TextInfo, Timesteps,
+    inventory,
 };
 use burn::{
     module::Module,
@@ -24,19 +25,19 @@ use crate::unet::UnetDenoiser;
 /// A small denoiser in pixel space.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Mini {
+pub(crate) struct Mini {
     /// What it predicts.
-    pub prediction: Prediction,
+    pub(crate) prediction: Prediction,
     /// Channels of each level of the U-Net, finest (half the picture's side) first; multiples of 16.
-    pub channels: Vec<usize>,
+    pub(crate) channels: Vec<usize>,
     /// Residual blocks of a level on the way down; the way up has one more.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// Levels, counted from the coarsest, that attend to the text.
-    pub attending_levels: usize,
+    pub(crate) attending_levels: usize,
     /// Attention heads of each level.
-    pub heads: usize,
+    pub(crate) heads: usize,
     /// Channels of the two thin convolutions at full resolution.
-    pub detail: usize,
+    pub(crate) detail: usize,
 }
 
 impl Default for Mini {
@@ -61,8 +62,11 @@ impl Mini {
     fn config(&self, text: TextInfo) -> UnetConfig {
         let levels = self.channels.len();
         let attends = |level: usize| level + self.attending_levels >= levels;
-        let down = |level| if attends(level) { DownBlockType::CrossAttnDownBlock2D } else { DownBlockType::DownBlock2D };
-        let up = |level| if attends(level) { UpBlockType::CrossAttnUpBlock2D } else { UpBlockType::UpBlock2D };
+        let down = |level| {
+            if attends(level) { DownBlockType::CrossAttnDownBlock2D } else { DownBlockType::DownBlock2D }
+        };
+        let up =
+            |level| if attends(level) { UpBlockType::CrossAttnUpBlock2D } else { UpBlockType::UpBlock2D };
         UnetConfig {
             in_channels: RGB * PATCH * PATCH,
             out_channels: self.detail * PATCH * PATCH,
@@ -83,7 +87,11 @@ impl Mini {
 
 impl Backbone for Mini {
     fn info(&self) -> BackboneInfo {
-        BackboneInfo { channels: RGB, prediction: self.prediction, multiple_of: PATCH << (self.channels.len() - 1) }
+        BackboneInfo {
+            channels: RGB,
+            prediction: self.prediction,
+            multiple_of: PATCH << (self.channels.len() - 1),
+        }
     }
 
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {

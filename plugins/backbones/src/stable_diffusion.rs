@@ -15,26 +15,26 @@ use crate::unet::{UnetDenoiser, check_width};
 /// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Sd15 {
+pub(crate) struct Sd15 {
     /// What the weights predict.
-    pub prediction: Prediction,
+    pub(crate) prediction: Prediction,
 }
 
 /// Stable Diffusion 2.1: 866 M parameters; the base model (512 px) predicts noise, the 768 px model `v`.
 /// SD-Turbo is a student of this shape.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Sd21 {
+pub(crate) struct Sd21 {
     /// What the weights predict.
-    pub prediction: Prediction,
+    pub(crate) prediction: Prediction,
 }
 
 /// Stable Diffusion XL: 2.57 G parameters, predicts noise, 128x128 latents (64x64 for SDXL-Turbo).
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Sdxl {
+pub(crate) struct Sdxl {
     /// What the weights predict.
-    pub prediction: Prediction,
+    pub(crate) prediction: Prediction,
 }
 
 impl Default for Sd15 {
@@ -100,7 +100,12 @@ macro_rules! released {
                 BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
             }
 
-            fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {
+            fn init(
+                &self,
+                text: TextInfo,
+                seed: u64,
+                device: &Device,
+            ) -> Result<Box<dyn Denoiser>, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
                 Ok(Box::new(UnetDenoiser::new(&Self::config(), seed, device)?))
             }

@@ -46,7 +46,9 @@ impl Denoiser for UnetDenoiser {
         let added = match self.added {
             Added::Nothing => None,
             Added::Pooled => Some(AddedConditions::Pooled(pooled())),
-            Added::TextTime => Some(AddedConditions::TextTime { text_embeds: pooled(), time_ids: time_ids(&x_t) }),
+            Added::TextTime => {
+                Some(AddedConditions::TextTime { text_embeds: pooled(), time_ids: time_ids(&x_t) })
+            }
         };
         self.unet.forward(x_t, time, conditioning.tokens.clone(), added)
     }

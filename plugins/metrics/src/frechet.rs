@@ -12,9 +12,9 @@ use crate::rows::Rows;
 /// `fd-<hook>` for each hook of the network; smaller is better.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Frechet {
+pub(crate) struct Frechet {
     /// The network whose spatially averaged features are compared.
-    pub features: Plugin<dyn FeatureNetwork>,
+    pub(crate) features: Plugin<dyn FeatureNetwork>,
 }
 
 impl Metric for Frechet {

@@ -10,9 +10,9 @@ use crate::rows::Rows;
 /// `kd-<hook>` for each hook of the network; smaller is better. It is KID on Inception's features alone.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// The network whose spatially averaged features are compared.
-    pub features: Plugin<dyn FeatureNetwork>,
+    pub(crate) features: Plugin<dyn FeatureNetwork>,
 }
 
 impl Metric for Kernel {

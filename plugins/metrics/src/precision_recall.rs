@@ -10,12 +10,12 @@ use crate::rows::Rows;
 /// `precision-<hook>` and `recall-<hook>` for each hook of the network; larger is better.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PrecisionRecall {
+pub(crate) struct PrecisionRecall {
     /// The network whose spatially averaged features are compared.
-    pub features: Plugin<dyn FeatureNetwork>,
+    pub(crate) features: Plugin<dyn FeatureNetwork>,
     /// A picture's neighbourhood reaches to its `neighbours`-th nearest.
     #[serde(default = "three")]
-    pub neighbours: usize,
+    pub(crate) neighbours: usize,
 }
 
 fn three() -> usize {
@@ -33,4 +33,7 @@ impl Metric for PrecisionRecall {
     }
 }
 
-inventory::submit!(Entry::metric::<PrecisionRecall>("PrecisionRecall", "Kynkaanniemi et al. 2019, on any network"));
+inventory::submit!(Entry::metric::<PrecisionRecall>(
+    "PrecisionRecall",
+    "Kynkaanniemi et al. 2019, on any network"
+));

@@ -47,7 +47,12 @@ impl Eval {
 }
 
 /// Measures, prints the table and writes `evaluation.json` into `out`.
-pub(crate) fn measure(loaded: &LoadedRecipe, student: &Path, out: &Path, extent: Extent) -> Result<(), CoreError> {
+pub(crate) fn measure(
+    loaded: &LoadedRecipe,
+    student: &Path,
+    out: &Path,
+    extent: Extent,
+) -> Result<(), CoreError> {
     let rows = evaluate(loaded, student, extent, &mut Counter::new())?;
     fs::create_dir_all(out).map_err(CoreError::io(out))?;
     let path = out.join("evaluation.json");

@@ -85,7 +85,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
         Command::Eval(eval) => eval.run(),
-        Command::Plugins(plugins) => plugins.run(),
+        Command::Plugins(plugins) => Ok(plugins.run()),
         Command::Config(config) => config.run(),
     }
 }

@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::print;
-use crate::Outcome;
 
 /// Arguments of `plugins`.
 #[derive(Debug, Args)]
@@ -14,7 +13,7 @@ pub(crate) struct Plugins {
 }
 
 impl Plugins {
-    pub(crate) fn run(&self) -> Outcome {
+    pub(crate) fn run(&self) -> u8 {
         let listings = add_plugin::listings();
         if self.json {
             print(&serde_json::to_string_pretty(&listings).unwrap_or_default());
@@ -23,6 +22,6 @@ impl Plugins {
                 print(&format!("{:<16} {:<18} {}", row.family, row.name, row.source));
             }
         }
-        Ok(0)
+        0
     }
 }

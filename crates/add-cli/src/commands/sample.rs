@@ -47,7 +47,9 @@ impl Sample {
     pub(crate) fn run(&self) -> Outcome {
         let loaded = self.recipe.read(&[])?;
         if self.grid.is_none() && self.out.is_none() {
-            return Err(CoreError::Request("nowhere to write to: give --grid FILE.png or --out FOLDER".to_owned()));
+            return Err(CoreError::Request(
+                "nowhere to write to: give --grid FILE.png or --out FOLDER".to_owned(),
+            ));
         }
         let (steps, count) = (self.steps.unwrap_or(loaded.recipe.sampling.steps), self.count);
         if steps == 0 || count == 0 {
@@ -55,7 +57,8 @@ impl Sample {
         }
         let model = assemble::sampled(&loaded, &student_file(self.weights.as_ref(), None, &loaded)?)?;
         let codec = loaded.recipe.codec.init(&assemble::device(loaded.recipe.device)?)?;
-        let captions: Vec<String> = self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
+        let captions: Vec<String> =
+            self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
         let wanted = Wanted {
             captions: &captions,
             negative: &self.negative,
@@ -71,7 +74,12 @@ impl Sample {
         if let Some(folder) = &self.out {
             fs::create_dir_all(folder).map_err(CoreError::io(folder))?;
             for (i, (picture, prompt)) in made.iter().zip(&captions).enumerate() {
-                let text = [("prompt", prompt.as_str()), ("seed", &seed), ("steps", &steps), ("recipe", &loaded.recipe.name)];
+                let text = [
+                    ("prompt", prompt.as_str()),
+                    ("seed", &seed),
+                    ("steps", &steps),
+                    ("recipe", &loaded.recipe.name),
+                ];
                 write_png(&folder.join(format!("{i:04}.png")), picture, &text).map_err(data)?;
             }
             say(&format!("{} pictures in {}", made.len(), folder.display()));
@@ -80,7 +88,12 @@ impl Sample {
             let scale = (96 / made.first().map_or(96, |p| p.width().max(1))).max(1);
             let grid = Grid::new(made, count).map_err(data)?.scale(scale).rows(self.prompt.iter().cloned());
             let prompts = self.prompt.join("; ");
-            let text = [("prompt", prompts.as_str()), ("seed", &seed), ("steps", &steps), ("recipe", &loaded.recipe.name)];
+            let text = [
+                ("prompt", prompts.as_str()),
+                ("seed", &seed),
+                ("steps", &steps),
+                ("recipe", &loaded.recipe.name),
+            ];
             write_png(path, &grid.draw(), &text).map_err(data)?;
             say(&format!("{}", path.display()));
         }

@@ -1,0 +1,103 @@
+//! `add` as a person calls it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use crate::root;
+
+/// The release binary, built if need be.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
+        let built = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let messages = String::from_utf8(built.stdout).unwrap();
+        let parsed = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let executable = parsed.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).next_back();
+        executable.expect("cargo names the binary that it built")
+    })
+}
+
+fn add(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).current_dir(root()).env("NO_COLOR", "1").output().unwrap()
+}
+
+/// Runs `add`, which must exit with `code`, say `words`, and not panic.
+fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = add(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: expected {word:?} in: {said}");
+    }
+}
+
+const RECIPE: &str = "configs/emoji.ron";
+
+#[test]
+fn bad_usage_and_bad_recipes_exit_with_2() {
+    refuses(&["trian", RECIPE], 2, &["train"]);
+    refuses(&["train", "configs/nowhere.ron"], 2, &["nowhere.ron"]);
+    refuses(&["train", RECIPE, "--set", "batch"], 2, &["path=value"]);
+    refuses(&["train", RECIPE, "--set", "batch=0"], 2, &["batch", "positive"]);
+    let misspelt = "objective.distillation.weighting=Exponentail()";
+    refuses(&["config", "check", RECIPE, "--set", misspelt], 2, &["Exponential", "did you mean"]);
+    refuses(&["train", RECIPE, "--set", "device=Cuda(0)"], 2, &["cuda"]);
+    refuses(&["sample", RECIPE, "--prompt", "a", "--steps", "0", "--grid", "never.png"], 2, &["--steps"]);
+}
+
+#[test]
+fn missing_and_broken_files_exit_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.safetensors");
+    fs::write(&broken, [0xFF; 64]).unwrap();
+    let out = folder.path().join("run");
+    let (broken, out) = (broken.to_str().unwrap(), out.to_str().unwrap());
+    let sample = ["sample", RECIPE, "--prompt", "a", "--grid", "never.png", "--weights"];
+    refuses(&[&sample[..], &["missing.safetensors"]].concat(), 1, &["missing.safetensors"]);
+    refuses(&[&sample[..], &[broken]].concat(), 1, &["broken.safetensors"]);
+    let weights = format!("model.weights=File({broken:?})");
+    refuses(&["train", RECIPE, "--out", out, "--set", &weights], 1, &["broken.safetensors"]);
+    refuses(&["train", RECIPE, "--out", out, "--resume", "latest"], 1, &["no checkpoint"]);
+    refuses(&["train", RECIPE, "--out", out, "--resume", broken], 1, &["broken.safetensors"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = ["a.png", "b.png", "c.png"].map(|name| folder.path().join(name));
+    for (picture, seed) in pictures.iter().zip(["7", "7", "8"]) {
+        let grid = picture.to_str().unwrap();
+        let output = add(&[
+            "sample",
+            RECIPE,
+            "--prompt",
+            "a red apple, noto emoji",
+            "--steps",
+            "1",
+            "--seed",
+            seed,
+            "--grid",
+            grid,
+        ]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let [a, b, c] = pictures.map(|picture| fs::read(picture).unwrap());
+    assert!(a == b && a != c);
+}
+
+#[test]
+fn a_dry_run_counts_parameters_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let output = add(&["train", RECIPE, "--dry-run", "--out", out.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("denoiser") && said.contains("parameters"), "{said}");
+    assert!(!out.exists());
+}

@@ -1,0 +1,17 @@
+//! The cross-crate suite: what the parts do together.
+//!
+//! `snapshots` pins what a user reads: resolved recipes, the plugin table, error reports. `runs` trains tiny models
+//! in-process: a run is a function of its recipe, and a resumed run continues it to the bit. `binary` is `add` as a
+//! person calls it: exit codes and messages.
+
+// Linking the umbrella links every plugin.
+use plugins as _;
+
+mod binary;
+mod runs;
+mod snapshots;
+
+/// The workspace's root.
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the suite lies in the workspace")
+}

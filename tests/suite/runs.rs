@@ -1,0 +1,156 @@
+//! Tiny runs in-process.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use add_core::{
+    read::{self, LoadedRecipe},
+    train::{model_path, train},
+};
+use add_train::{
+    report::StepReport,
+    run::{Ending, Observer, Start},
+};
+
+use crate::root;
+
+const TINY: &str =
+    "model.backbone=Mini(channels: [16, 32], layers: 1, attending_levels: 1, heads: 2, detail: 4)";
+
+/// A shipped recipe made tiny, for `steps` steps.
+fn recipe(file: &str, steps: u64, more: &[String]) -> LoadedRecipe {
+    let mut sets: Vec<String> =
+        [TINY, "batch=8", "preview.prompts=[]", "run.log_every=1", "run.checkpoint_every=2"]
+            .map(str::to_owned)
+            .to_vec();
+    sets.push(format!("run.steps={steps}"));
+    sets.extend_from_slice(more);
+    read::read(&root().join("configs").join(file), &sets).unwrap()
+}
+
+fn teacher(steps: u64) -> LoadedRecipe {
+    recipe("pretrain/emoji-teacher.ron", steps, &["objective.optimizer.cool_down=0".to_owned()])
+}
+
+fn student(steps: u64, teacher: &Path) -> LoadedRecipe {
+    let weights = from_file(&model_path(teacher));
+    recipe("emoji.ron", steps, &[weights, "objective.generator.cool_down=0".to_owned()])
+}
+
+fn from_file(path: &Path) -> String {
+    format!("model.weights=File(\"{}\")", path.display())
+}
+
+struct Quiet;
+
+impl Observer for Quiet {
+    fn begin(&mut self, _done: u64, _steps: u64) {}
+    fn step(&mut self, _done: u64, _report: &StepReport) {}
+    fn end(&mut self) {}
+}
+
+/// Asks for a stop after so many steps.
+struct StopAfter<'a>(u64, &'a AtomicBool);
+
+impl Observer for StopAfter<'_> {
+    fn begin(&mut self, _done: u64, _steps: u64) {}
+    fn step(&mut self, done: u64, _report: &StepReport) {
+        if done >= self.0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+    fn end(&mut self) {}
+}
+
+fn go(loaded: &LoadedRecipe, out: &Path, start: &Start) -> Ending {
+    train(loaded, out, start, &mut Quiet, &AtomicBool::new(false)).unwrap()
+}
+
+/// The bytes that must be equal: every file of the last checkpoint, and the metrics.
+fn traces(out: &Path, step: u64) -> Vec<(String, Vec<u8>)> {
+    let folder = out.join(format!("checkpoints/step-{step:07}"));
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).collect();
+    files.push(out.join("metrics.jsonl"));
+    files.sort();
+    files
+        .into_iter()
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&p).unwrap()))
+        .collect()
+}
+
+fn assert_same(a: &Path, b: &Path, step: u64) {
+    for ((name, a), (_, b)) in traces(a, step).into_iter().zip(traces(b, step)) {
+        assert!(a == b, "{name} differs");
+    }
+}
+
+#[test]
+fn pretraining_and_distillation_resume_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    go(&teacher(4), &at("teacher"), &Start::Fresh);
+    go(&teacher(2), &at("teacher-parts"), &Start::Fresh);
+    go(&teacher(4), &at("teacher-parts"), &Start::Latest);
+    assert_same(&at("teacher"), &at("teacher-parts"), 4);
+
+    let whole = student(4, &at("teacher"));
+    go(&whole, &at("whole"), &Start::Fresh);
+    // Asked to stop in the middle, as a signal does, and continued.
+    let stop = AtomicBool::new(false);
+    let ending = train(&whole, &at("parts"), &Start::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
+    assert_eq!(ending, Ending::Stopped(3));
+    go(&whole, &at("parts"), &Start::Auto);
+    assert_same(&at("whole"), &at("parts"), 4);
+
+    // Another seed is another run.
+    let other = read::read(&whole.path, &["seed=8".to_owned()]).unwrap();
+    assert_ne!(add_core::train::hash(&other.recipe), add_core::train::hash(&whole.recipe));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    go(&teacher(4), &out, &Start::Fresh);
+    let damaged = out.join("checkpoints/step-0000004/denoiser.safetensors");
+    let mut bytes = fs::read(&damaged).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0x40;
+    fs::write(&damaged, bytes).unwrap();
+    // It continues from step 2 and writes step 4 again.
+    assert_eq!(go(&teacher(4), &out, &Start::Latest), Ending::Finished);
+    fs::write(out.join("checkpoints/step-0000002/manifest.json"), "{").unwrap();
+    fs::write(out.join("checkpoints/step-0000004/manifest.json"), "{").unwrap();
+    let refused = train(&teacher(4), &out, &Start::Latest, &mut Quiet, &AtomicBool::new(false)).unwrap_err();
+    assert!(refused.to_string().contains("manifest.json"), "{refused}");
+}
+
+#[test]
+fn each_loss_term_can_be_off_and_each_weighting_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    let variants = [
+        ("adversarial alone", "objective.distillation.lambda=0", "loss_adv", "loss_distill"),
+        ("distillation alone", "objective.adversarial.weight=0", "loss_distill", "loss_adv"),
+        ("sds", "objective.distillation.weighting=Sds()", "loss_distill", "none"),
+        ("nfsd", "objective.distillation.weighting=Nfsd()", "loss_distill", "none"),
+        ("uniform", "objective.distillation.weighting=Uniform()", "loss_distill", "none"),
+        ("two teacher steps", "objective.teacher.steps=2", "loss_distill", "none"),
+        ("no conditioning", "objective.adversarial.image_condition=Off", "loss_adv", "none"),
+        ("random student", "objective.generator.lr=1e-3", "loss_adv", "none"),
+    ];
+    for (name, set, there, absent) in variants {
+        let weights = from_file(&model_path(&at("teacher")));
+        let loaded = recipe("emoji.ron", 1, &[weights, set.to_owned()]);
+        let out = at(name);
+        go(&loaded, &out, &Start::Fresh);
+        let line = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let figures: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
+        assert!(figures[there].as_f64().is_some_and(f64::is_finite), "{name}: {line}");
+        assert!(figures.get(absent).is_none(), "{name}: {line}");
+    }
+}
