@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use add_data::Loader;
-use add_plugin::{Backbone, Denoiser, Network, Plugin, Split, TextNetwork};
+use add_plugin::{Backbone, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextNetwork};
 use add_train::{
-    add_step::{AddNetworks, AddOptions, AddTrainer},
+    add_step::{AddNetworks, AddOptions, AddTrainer, ImageCondition},
     diffusion_step::DiffusionTrainer,
     ema::Ema,
     model::Diffusion,
@@ -19,7 +19,9 @@ use crate::{
     objective_add::AddRun,
     objective_diffusion::DiffusionRun,
     read::LoadedRecipe,
-    recipe::{AddObjective, DeviceChoice, DiffusionObjective, ImageEncoder, Model, TeacherModel, Weights},
+    recipe::{
+        AddObjective, DeviceChoice, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights,
+    },
     sampled::Sampled,
 };
 
@@ -116,20 +118,8 @@ pub(crate) fn add_run<'a>(
         TeacherModel::Initial() => (student.frozen(), diffusion(&recipe.model)),
         TeacherModel::Other(other) => (model(loaded, other, &plain)?.0, diffusion(other)),
     };
-    let adversarial = &objective.adversarial;
-    let features = adversarial.features.init(&plain)?;
-    let image_encoder = match &adversarial.image_encoder {
-        ImageEncoder::Features => None,
-        ImageEncoder::Network(network) => Some(network.init(&plain)?),
-    };
-    let options = options(objective);
-    let channels: Vec<usize> = features.hooks().iter().map(|(_, channels)| *channels).collect();
-    let text_width = if options.text_condition { recipe.text.info().pooled } else { 0 };
-    let image_width = match options.image_condition {
-        add_train::add_step::ImageCondition::Off => 0,
-        _ => image_encoder.as_ref().unwrap_or(&features).embedding_width(),
-    };
-    let heads = adversarial.heads.init(&channels, text_width + image_width, recipe.seed, &trainable)?;
+    let (features, heads) = features_and_heads(recipe, objective, &plain, &trainable)?;
+    let Features { network: features, image_encoder } = features;
     heads.check_batch(recipe.batch)?;
     let schedule = recipe.model.schedule.tables();
     let trainer = AddTrainer {
@@ -145,7 +135,7 @@ pub(crate) fn add_run<'a>(
         student_diffusion: diffusion(&recipe.model),
         teacher_diffusion,
         weighting: &*objective.distillation.weighting,
-        options,
+        options: options(objective),
         optimizer_g: AdamW::new(objective.generator),
         optimizer_d: AdamW::new(objective.discriminator),
     };
@@ -159,6 +149,35 @@ pub(crate) fn add_run<'a>(
         timesteps,
         device: plain,
     })
+}
+
+/// The frozen networks that a discriminator looks through.
+pub(crate) struct Features {
+    pub(crate) network: Box<dyn FeatureExtractor>,
+    pub(crate) image_encoder: Option<Box<dyn FeatureExtractor>>,
+}
+
+/// The feature networks on `frozen`, and heads of the widths that follow on `trainable`.
+pub(crate) fn features_and_heads(
+    recipe: &Recipe,
+    objective: &AddObjective,
+    frozen: &Device,
+    trainable: &Device,
+) -> Result<(Features, Box<dyn Discriminator>), CoreError> {
+    let adversarial = &objective.adversarial;
+    let network = adversarial.features.init(frozen)?;
+    let image_encoder = match &adversarial.image_encoder {
+        ImageEncoder::Features => None,
+        ImageEncoder::Network(network) => Some(network.init(frozen)?),
+    };
+    let channels: Vec<usize> = network.hooks().iter().map(|(_, channels)| *channels).collect();
+    let text_width = if adversarial.text_condition { recipe.text.info().pooled } else { 0 };
+    let image_width = match adversarial.image_condition {
+        ImageCondition::Off => 0,
+        _ => image_encoder.as_ref().unwrap_or(&network).embedding_width(),
+    };
+    let heads = adversarial.heads.init(&channels, text_width + image_width, recipe.seed, trainable)?;
+    Ok((Features { network, image_encoder }, heads))
 }
 
 fn options(objective: &AddObjective) -> AddOptions {

@@ -20,7 +20,7 @@ use crate::{
     model_file::{self, ModelCard},
     overrides,
     read::{LoadedRecipe, show},
-    recipe::{Objective, Recipe},
+    recipe::{Objective, Recipe, TeacherModel},
     sampled::Sampled,
 };
 
@@ -85,24 +85,56 @@ pub fn hash(recipe: &Recipe) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// Names of a recipe's networks with their parameter counts; no value is made for it.
+/// One network of a recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkSize {
+    /// What it is in the run.
+    pub name: &'static str,
+    /// Values in its parameters and buffers.
+    pub parameters: usize,
+    /// Whether the run changes them.
+    pub trained: bool,
+    /// Whether the run keeps their running average too.
+    pub averaged: bool,
+}
+
+impl NetworkSize {
+    /// Bytes in single precision: the values; for a trained network also gradients and two moments, and the average.
+    pub fn bytes(&self) -> usize {
+        let copies = 1 + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
+        4 * copies * self.parameters
+    }
+}
+
+/// The networks of a recipe's run; no value is made for it.
 ///
 /// # Errors
 /// When the recipe cannot be assembled.
-pub fn parameter_counts(loaded: &LoadedRecipe) -> Result<Vec<(&'static str, usize)>, CoreError> {
+pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreError> {
     let recipe = &loaded.recipe;
     let device = assemble::device(recipe.device)?;
-    let denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
-    let text = recipe.text.init(recipe.seed, &device)?;
-    let mut counts =
-        vec![("denoiser", parameter_count(&*denoiser)), ("text encoder", parameter_count(&*text))];
-    if let Objective::Add(objective) = &recipe.objective {
-        let features = objective.adversarial.features.init(&device)?;
-        let channels: Vec<usize> = features.hooks().iter().map(|(_, channels)| *channels).collect();
-        let heads =
-            objective.adversarial.heads.init(&channels, recipe.text.info().pooled, recipe.seed, &device)?;
-        counts
-            .extend([("feature network", parameter_count(&*features)), ("heads", parameter_count(&*heads))]);
-    }
-    Ok(counts)
+    let text_info = recipe.text.info();
+    let denoiser = parameter_count(&*recipe.model.backbone.init(text_info, recipe.seed, &device)?);
+    let text = parameter_count(&*recipe.text.init(recipe.seed, &device)?);
+    let trained = |name, parameters| NetworkSize { name, parameters, trained: true, averaged: true };
+    let frozen = |name, parameters| NetworkSize { name, parameters, trained: false, averaged: false };
+    let Objective::Add(objective) = &recipe.objective else {
+        return Ok(vec![trained("denoiser", denoiser), trained("text encoder", text)]);
+    };
+    let teacher = match &objective.teacher.model {
+        TeacherModel::Initial() => denoiser,
+        TeacherModel::Other(model) => {
+            parameter_count(&*model.backbone.init(text_info, recipe.seed, &device)?)
+        }
+    };
+    let (features, heads) = assemble::features_and_heads(recipe, objective, &device, &device)?;
+    let mut sizes = vec![
+        trained("student", denoiser),
+        frozen("text encoder", text),
+        frozen("teacher", teacher),
+        frozen("feature network", parameter_count(&*features.network)),
+        NetworkSize { averaged: false, ..trained("heads", parameter_count(&*heads)) },
+    ];
+    sizes.extend(features.image_encoder.iter().map(|e| frozen("image encoder", parameter_count(&**e))));
+    Ok(sizes)
 }

@@ -7,7 +7,7 @@
 //! hessel = mean 2.5 max(0, cos_i)               Hessel et al. 2021, Eq. (1): clipped picture by picture
 //! ```
 //!
-//! Source: Hessel et al., "CLIPScore: a reference-free evaluation metric for image captioning", 2021.
+//! Source: Hessel et al., "`CLIPScore`: a reference-free evaluation metric for image captioning", 2021.
 //! The number means nothing without the convention and the network; give both with it.
 
 use crate::{EvalError, FeatureSet};

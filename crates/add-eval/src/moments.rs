@@ -7,7 +7,7 @@
 //! M = M_a + M_b + delta delta^T n_a n_b / n,   covariance = M / (n - 1)
 //! ```
 //!
-//! Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
+//! Source: Chan, Golub, `LeVeque`, "Updating formulae and a pairwise algorithm for computing sample variances",
 //! 1979. The divisor `n - 1` is `numpy.cov`'s, as in every published Frechet distance.
 
 use faer::linalg::matmul::matmul;

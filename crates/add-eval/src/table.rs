@@ -89,7 +89,7 @@ pub fn to_markdown(rows: &[Row]) -> String {
         if LEFT.contains(&at) { format!(" {dashes} ") } else { format!(" {dashes}:") }
     });
     let mut text = render(&table[0]);
-    text += &format!("|{}|\n", rule.collect::<Vec<_>>().join("|"));
+    text.extend(["|", &rule.collect::<Vec<_>>().join("|"), "|\n"]);
     text.extend(table[1..].iter().map(|cells| render(cells)));
     text
 }

@@ -62,25 +62,18 @@ pub(crate) unsafe fn multiply_panel<S: Simd>(
             other => other,
         };
         let panel = Panel { b, ld_b, c: c.add(first * ld_c), ld_c, columns, start };
-        match (count, columns.div_ceil(LANES)) {
-            (1, 1) => tile::<S, 1, 1>(s, reduction, a, &offsets, panel),
-            (2, 1) => tile::<S, 2, 1>(s, reduction, a, &offsets, panel),
-            (3, 1) => tile::<S, 3, 1>(s, reduction, a, &offsets, panel),
-            (4, 1) => tile::<S, 4, 1>(s, reduction, a, &offsets, panel),
-            (5, 1) => tile::<S, 5, 1>(s, reduction, a, &offsets, panel),
-            (6, 1) => tile::<S, 6, 1>(s, reduction, a, &offsets, panel),
-            (7, 1) => tile::<S, 7, 1>(s, reduction, a, &offsets, panel),
-            (8, 1) => tile::<S, 8, 1>(s, reduction, a, &offsets, panel),
-            (1, 2) => tile::<S, 1, 2>(s, reduction, a, &offsets, panel),
-            (2, 2) => tile::<S, 2, 2>(s, reduction, a, &offsets, panel),
-            (3, 2) => tile::<S, 3, 2>(s, reduction, a, &offsets, panel),
-            (4, 2) => tile::<S, 4, 2>(s, reduction, a, &offsets, panel),
-            (5, 2) => tile::<S, 5, 2>(s, reduction, a, &offsets, panel),
-            (6, 2) => tile::<S, 6, 2>(s, reduction, a, &offsets, panel),
-            (7, 2) => tile::<S, 7, 2>(s, reduction, a, &offsets, panel),
-            (8, 2) => tile::<S, 8, 2>(s, reduction, a, &offsets, panel),
-            (rows, vectors) => unreachable!("no tile of {rows} x {vectors}"),
+        macro_rules! tiles {
+            ($(($rows:literal, $vectors:literal)),*) => {
+                match (count, columns.div_ceil(LANES)) {
+                    $(($rows, $vectors) => tile::<S, $rows, $vectors>(s, reduction, a, &offsets, panel),)*
+                    (rows, vectors) => unreachable!("no tile of {rows} x {vectors}"),
+                }
+            };
         }
+        tiles!(
+            (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1),
+            (1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 2), (7, 2), (8, 2)
+        );
         first += count;
     }
 }

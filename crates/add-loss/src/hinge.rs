@@ -26,7 +26,8 @@ impl Reduction {
         let sum =
             losses.into_iter().reduce(|sum, loss| sum + loss).expect("a discriminator has at least one head");
         match self {
-            Self::Mean => sum.div_scalar(heads as f64),
+            // Not a division: Burn's gradient of one by a scalar is computed in f32.
+            Self::Mean => sum.mul_scalar(1.0 / heads as f64),
             Self::Sum => sum,
         }
     }

@@ -180,7 +180,7 @@ fn add_noise(features: &[Tensor<3>], sigma: f64, draws: &[Draw]) -> Vec<Tensor<3
 
 /// `E_b |g_b|^2` of one head.
 fn squared_norm(gradient: &Tensor<3>) -> Tensor<1> {
-    gradient.clone().square().sum().div_scalar(gradient.dims()[0] as f64)
+    gradient.clone().square().sum().mul_scalar(1.0 / gradient.dims()[0] as f64)
 }
 
 /// `2 / B` times a slope: the gradient of the mean over the batch of `|g_b|^2`.

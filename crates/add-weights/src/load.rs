@@ -11,6 +11,7 @@ use burn::{
 use crate::{
     error::{Mismatch, WeightsError},
     file::WeightsFile,
+    names::is_unused,
 };
 
 /// Where a parameter's values are in a file.
@@ -72,13 +73,13 @@ pub struct Loading<'a> {
 }
 
 /// Fills `module` from a file with the network's own names, in single precision.
+/// Tensors that no network reads ([`is_unused`]) are passed over.
 ///
 /// # Errors
 /// When a tensor is missing, unexpected or mis-shaped; all of them are listed.
 pub fn load_into<M: Module>(module: M, file: &WeightsFile) -> Result<M, WeightsError> {
-    let loading =
-        Loading { source: &|name| Source::Whole(name.to_owned()), ignore: &|_| false, dtype: DType::F32 };
-    loading.load(module, file)
+    let source = |name: &str| Source::Whole(name.to_owned());
+    Loading { source: &source, ignore: &is_unused, dtype: DType::F32 }.load(module, file)
 }
 
 impl Loading<'_> {

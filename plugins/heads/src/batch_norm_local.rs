@@ -39,24 +39,15 @@ impl BatchNormLocal {
     /// [`apply`](Self::apply) and its derivative along `dx`:
     /// `dy = weight / std * (dx - mean(dx) - n mean(n dx))`, `n` the normalised value.
     pub(crate) fn tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let (normal, inverse_std) = normalise(x);
-        let along = mean(normal.clone() * dx.clone());
-        let centred = dx.clone() - mean(dx) - normal.clone() * along;
-        let scale = self.scale();
-        (normal * scale.clone() + per_channel(self.bias.val()), centred * (inverse_std * scale))
+        let centred = x.clone() - mean(x);
+        let inverse_variance = mean(centred.clone() * centred.clone()).add_scalar(EPSILON).recip();
+        let scale = per_channel(self.weight.val()) * inverse_variance.clone().sqrt();
+        let y = centred.clone() * scale.clone() + per_channel(self.bias.val());
+        // The same derivative, with everything that is one number per group and channel gathered first.
+        let slope = mean(centred.clone() * dx.clone()) * inverse_variance;
+        let dy = (dx.clone() - centred * slope - mean(dx)) * scale;
+        (y, dy)
     }
-
-    fn scale(&self) -> Tensor<4> {
-        per_channel(self.weight.val())
-    }
-}
-
-/// `(x - mu) / std` and `1 / std`.
-fn normalise(x: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-    let centred = x.clone() - mean(x);
-    let variance = mean(centred.clone().square());
-    let inverse_std = variance.add_scalar(EPSILON).sqrt().recip();
-    (centred * inverse_std.clone(), inverse_std)
 }
 
 /// Mean over samples and tokens, `[G, C, 1, 1]`.

@@ -9,7 +9,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use add_plugin::{Draw, Purpose, Tangent};
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, TensorData, activation::leaky_relu},
+    tensor::{Device, Tensor, TensorData},
 };
 
 use crate::{batch_norm_local::BatchNormLocal, projected::ProjectedHead, spectral_conv::SpectralConv};
@@ -91,7 +91,8 @@ impl HeadNetwork {
         let logits = match (&self.cmapper, condition) {
             (Some(cmapper), Some(c)) => {
                 let mapped = cmapper.apply(c.clone()).reshape([groups, samples, width, 1]).swap_dims(1, 2);
-                (cls * mapped).sum_dim(1).div_scalar((width as f64).sqrt())
+                // Not a division: Burn's gradient of one by a scalar is computed in f32.
+                (cls * mapped).sum_dim(1).mul_scalar(1.0 / (width as f64).sqrt())
             }
             (None, _) => cls,
             (Some(_), None) => panic!("a conditional head was given no condition"),
@@ -109,15 +110,25 @@ pub(crate) struct Block {
 
 impl Block {
     fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        leaky_relu(self.norm.apply(self.conv.kernel().apply(x)), SLOPE)
+        let y = self.norm.apply(self.conv.kernel().apply(x));
+        let slope = leaky_slope(&y);
+        y * slope
     }
 
     fn tangent(&self, x: Tensor<4>, dx: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let kernel = self.conv.kernel();
         let (y, dy) = self.norm.tangent(kernel.apply(x), kernel.tangent(dx));
-        let negative = y.clone().lower_elem(0.0);
-        (leaky_relu(y, SLOPE), dy.clone().mask_where(negative, dy.mul_scalar(SLOPE)))
+        let slope = leaky_slope(&y);
+        (y * slope.clone(), dy * slope)
     }
+}
+
+/// `LeakyReLU(y) = y * slope(y)` with a slope that is constant almost everywhere: values, gradients and tangents are each
+/// one product.
+fn leaky_slope(y: &Tensor<4>) -> Tensor<4> {
+    let y = y.clone().without_autodiff();
+    let negative = y.clone().lower_elem(0.0);
+    y.ones_like().mask_fill(negative, SLOPE)
 }
 
 /// The linear map of the condition, `c W^T / sqrt(K) + b`: its weights have unit variance.

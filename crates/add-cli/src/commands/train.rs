@@ -6,7 +6,7 @@ use add_core::{
     error::CoreError,
     evaluate::Extent,
     read::show,
-    train::{self, model_path, parameter_counts},
+    train::{self, NetworkSize, model_path, network_sizes},
 };
 use add_eval::report::write_report;
 use add_train::run::{Ending, Start};
@@ -44,10 +44,15 @@ impl Train {
         let loaded = self.recipe.read(seed.as_slice())?;
         if self.dry_run {
             print(&show(&loaded.recipe));
-            let counts = parameter_counts(&loaded)?;
-            for (name, count) in &counts {
-                print(&format!("{name:<16} {count:>13} parameters"));
+            let sizes = network_sizes(&loaded)?;
+            for size in &sizes {
+                let part = if size.trained { "trained" } else { "frozen" };
+                print(&format!("{:<16} {:>13} parameters, {part}", size.name, size.parameters));
             }
+            let mebibytes = sizes.iter().map(NetworkSize::bytes).sum::<usize>() as f64 / f64::from(1 << 20);
+            print(&format!(
+                "{mebibytes:.0} MiB for values, gradients, moments and averages; activations come on top"
+            ));
             return Ok(0);
         }
         let out = run_folder(self.out.as_ref(), &loaded);

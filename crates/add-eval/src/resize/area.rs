@@ -4,7 +4,7 @@
 //! out[i] = mean of in[floor(i n / m) .. ceil((i + 1) n / m)]
 //! ```
 //!
-//! Where `n` is the input size and `m` the output size; a touched pixel counts whole. Source: PyTorch's
+//! Where `n` is the input size and `m` the output size; a touched pixel counts whole. Source: `PyTorch`'s
 //! `F.interpolate(mode="area")`, which is its adaptive average pooling.
 
 use super::{HwcImage, Taps, separable};

@@ -1,17 +1,17 @@
-//! PyTorch bilinear: half-pixel centres, no antialiasing.
+//! `PyTorch` bilinear: half-pixel centres, no antialiasing.
 //!
 //! ```text
 //! source coordinate of output i = max(0, (i + 1/2) n / m - 1/2);   out = (1 - f) in[floor] + f in[floor + 1]
 //! ```
 //!
-//! Where `n` is the input size and `m` the output size, `f` the fraction. Source: PyTorch's
+//! Where `n` is the input size and `m` the output size, `f` the fraction. Source: `PyTorch`'s
 //! `F.interpolate(mode="bilinear", align_corners=False)`, used by pytorch-fid.
 //! The coordinate is float32 there, and so it is here.
 
 use super::{HwcImage, linear_taps, separable};
 use crate::EvalError;
 
-/// Resizes to `[height, width]` as PyTorch does.
+/// Resizes to `[height, width]` as `PyTorch` does.
 ///
 /// # Errors
 /// When a side is zero.

@@ -15,7 +15,7 @@ use crate::{
 
 const TOLERANCE: f64 = 1e-10;
 
-fn weighting(text: &str) -> Plugin<dyn Weighting> {
+pub(crate) fn weighting(text: &str) -> Plugin<dyn Weighting> {
     use ::weightings as _;
     use ron::extensions::Extensions;
     let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);

@@ -124,7 +124,8 @@ fn euler_is_the_turbo_models() {
                 .check(recipe);
         }
         let name = format!("euler_v_zsnr_{steps}");
-        trajectory(&name, Prediction::V, "alphas_cumprod_zsnr_euler", Space::VarianceExploding, 2e-6)
+        // The library's samples start at 4096 times the noise, so its f32 levels cost it more.
+        trajectory(&name, Prediction::V, "alphas_cumprod_zsnr_euler", Space::VarianceExploding, 3e-5)
             .check("Euler()");
     }
     trajectory(

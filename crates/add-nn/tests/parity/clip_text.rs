@@ -26,6 +26,6 @@ fn text_encoders_equal_transformers() {
         if let Some(embeds) = out.text_embeds {
             fixture.check("out.text_embeds", embeds);
         }
-        fixture.finish(5);
+        fixture.finish(2);
     }
 }

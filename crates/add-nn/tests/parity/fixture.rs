@@ -20,6 +20,7 @@ pub(crate) struct Fixture {
     pub(crate) config: String,
     pub(crate) weights: Option<WeightsFile>,
     pub(crate) io: WeightsFile,
+    folder: PathBuf,
     tolerances: BTreeMap<String, (f64, f64)>,
     rows: Vec<Row>,
 }
@@ -70,8 +71,14 @@ impl Fixture {
             weights: WeightsFile::open(path("weights.safetensors")).ok(),
             io: WeightsFile::open(path("io.safetensors")).expect("inputs and outputs"),
             tolerances: all.iter().map(|(key, value)| (key.clone(), pair(value))).collect(),
+            folder: folder.to_path_buf(),
             rows: Vec::new(),
         }
+    }
+
+    /// Another file of the same folder, if it is there.
+    pub(crate) fn beside(&self, name: &str) -> Option<WeightsFile> {
+        WeightsFile::open(self.folder.join(name)).ok()
     }
 
     pub(crate) fn weights(&self) -> &WeightsFile {
@@ -101,6 +108,11 @@ impl Fixture {
             Err(_) => self.io.tensor(key, dtype, device).expect("floats"),
         };
         flat.reshape(shape)
+    }
+
+    /// Leaf of an autodiff graph.
+    pub(crate) fn leaf<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D> {
+        self.input(key, DType::F32, device).autodiff().require_grad()
     }
 
     pub(crate) fn ids(&self, key: &str, device: &Device) -> Tensor<2, Int> {

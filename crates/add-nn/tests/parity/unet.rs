@@ -61,5 +61,5 @@ fn compare(mut fixture: Fixture, dtype: DType) {
             }
         }
     }
-    fixture.finish(20);
+    fixture.finish(9);
 }
