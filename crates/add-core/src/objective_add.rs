@@ -14,12 +14,30 @@ use add_train::{
     state::State,
 };
 use burn::tensor::{Device, Tensor};
+use tracing::warn;
 
 use crate::{
     preview::{self, PreviewRow},
     recipe::{AddObjective, Guidance, Recipe},
     sampled::Sampled,
 };
+
+/// A term whose gradient is so many times the other's drowns it.
+const IMBALANCE: f64 = 30.0;
+/// Steps between looks at the balance.
+const WARN_EVERY: u64 = 100;
+
+/// Lambda belongs to its reduction; a wrong one shows here and nowhere else.
+fn warn_of_imbalance(report: &StepReport) {
+    let norms = (report.get("grad_norm_adv"), report.get("grad_norm_distill"));
+    let (Some(adversarial), Some(distillation)) = norms else { return };
+    if adversarial > IMBALANCE * distillation || distillation > IMBALANCE * adversarial {
+        warn!(
+            adversarial,
+            distillation, "one term's gradient at x_hat_theta drowns the other's; adjust lambda"
+        );
+    }
+}
 
 /// A distillation run.
 pub(crate) struct AddRun<'a> {
@@ -118,6 +136,9 @@ impl Objective for AddRun<'_> {
         let mut report = self.trainer.step(&inputs, lr_g, lr_d);
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
+        if step % WARN_EVERY == WARN_EVERY - 1 {
+            warn_of_imbalance(&report);
+        }
         Ok(report)
     }
 

@@ -235,10 +235,12 @@ impl AddTrainer<'_> {
                 (self.fake_features(inputs, self.student(x_0, own, inputs, &*frozen)), &own.s)
             }
         };
-        self.update_heads(inputs, &fakes, s_d, lr_d, report);
+        let c_img = self.image_embedding(inputs);
+        let condition_d = self.condition(inputs, c_img.as_ref(), s_d);
+        self.update_heads(inputs, &fakes, condition_d, lr_d, report);
 
         self.networks.heads.power_iterate();
-        let condition = self.condition(inputs, &inputs.generator.s);
+        let condition = self.condition(inputs, c_img.as_ref(), &inputs.generator.s);
         let logits = self.networks.heads.frozen().logits(&features, condition);
         let loss = hinge_generator(&logits, self.options.heads);
         report.number("loss_adv", scalar(loss.clone().inner()));
@@ -259,12 +261,11 @@ impl AddTrainer<'_> {
         &mut self,
         inputs: &AddInputs<'_>,
         fakes: &[Tensor<3>],
-        s: &Timesteps,
+        condition: Option<Tensor<2>>,
         lr_d: f64,
         report: &mut StepReport,
     ) {
         let reals = self.networks.features.features(Pixels((inputs.real_view)(inputs.x_0.0.clone())));
-        let condition = self.condition(inputs, s);
         let heads = &mut self.networks.heads;
         heads.power_iterate();
         let logits_fake = heads.logits(fakes, condition.clone());
@@ -293,22 +294,34 @@ impl AddTrainer<'_> {
         }
     }
 
+    /// `c_img` of `x_0` `[B, K]`, where the heads see one.
+    fn image_embedding(&self, inputs: &AddInputs<'_>) -> Option<Tensor<2>> {
+        if self.options.image_condition == ImageCondition::Off {
+            return None;
+        }
+        let encoder = self.networks.image_encoder.as_ref().unwrap_or(&self.networks.features);
+        Some(encoder.embedding(Pixels((inputs.embedding_view)(inputs.x_0.0.clone()))))
+    }
+
     /// `c = [c_text; c_img]`, `[B, K]`; `None` when both are off.
-    fn condition(&self, inputs: &AddInputs<'_>, s: &Timesteps) -> Option<Tensor<2>> {
+    fn condition(
+        &self,
+        inputs: &AddInputs<'_>,
+        c_img: Option<&Tensor<2>>,
+        s: &Timesteps,
+    ) -> Option<Tensor<2>> {
         let mut parts = Vec::new();
         if self.options.text_condition {
             parts.push(inputs.conditioning.pooled.clone());
         }
-        if self.options.image_condition != ImageCondition::Off {
-            let encoder = self.networks.image_encoder.as_ref().unwrap_or(&self.networks.features);
-            let c_img = encoder.embedding(Pixels((inputs.embedding_view)(inputs.x_0.0.clone())));
+        if let Some(c_img) = c_img.cloned() {
             let [b, k] = c_img.dims();
             parts.push(match self.options.image_condition {
                 ImageCondition::WhereInformed => {
                     let kept: Vec<f64> = s.0.iter().map(|&s| self.informed(s)).collect();
                     c_img * per_sample(&kept, &inputs.x_0.0).reshape([b, 1]).expand([b, k])
                 }
-                _ => c_img,
+                ImageCondition::Off | ImageCondition::Always => c_img,
             });
         }
         (!parts.is_empty()).then(|| Tensor::cat(parts, 1))
