@@ -8,6 +8,7 @@ use burn::tensor::DType;
 
 use crate::{
     error::CoreError,
+    read::one_line,
     recipe::{Model, Recipe},
 };
 
@@ -28,12 +29,12 @@ impl ModelCard {
             ("add.format", FORMAT.to_owned()),
             ("add.recipe", recipe.name.clone()),
             ("add.step", step.to_string()),
-            ("add.backbone", compact(&model.backbone)),
-            ("add.schedule", compact(&model.schedule)),
+            ("add.backbone", one_line(&model.backbone)),
+            ("add.schedule", one_line(&model.schedule)),
             ("add.prediction", format!("{:?}", model.backbone.info().prediction)),
-            ("add.text", compact(&recipe.text)),
-            ("add.codec", compact(&recipe.codec)),
-            ("add.sampler", compact(&recipe.sampling.sampler)),
+            ("add.text", one_line(&recipe.text)),
+            ("add.codec", one_line(&recipe.codec)),
+            ("add.sampler", one_line(&recipe.sampling.sampler)),
             ("add.student_timesteps", timesteps.join(",")),
         ];
         Self { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() }
@@ -49,12 +50,6 @@ impl ModelCard {
     pub fn step(&self) -> u64 {
         self.fields.get("add.step").and_then(|s| s.parse().ok()).unwrap_or(0)
     }
-}
-
-fn compact<T: serde::Serialize>(value: &T) -> String {
-    let options =
-        ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
-    options.to_string(value).expect("a plugin holds nothing that RON cannot say")
 }
 
 /// Writes `networks` (by prefix) to `path`.

@@ -8,6 +8,7 @@ use std::{
 
 use miette::NamedSource;
 use ron::{extensions::Extensions, ser::PrettyConfig};
+use serde::Serialize;
 
 use crate::{
     error::{CoreError, Problem},
@@ -67,8 +68,15 @@ pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
 /// The recipe with every default spelt out; reading it gives the same recipe again.
 pub fn show(recipe: &Recipe) -> String {
     let pretty = PrettyConfig::new().indentor("    ").compact_arrays(true);
-    options().to_string_pretty(recipe, pretty).expect("a recipe holds nothing that RON cannot say") + "\n"
+    options().to_string_pretty(recipe, pretty).expect(SAYABLE) + "\n"
 }
+
+/// Any part of a recipe on one line.
+pub(crate) fn one_line<T: Serialize>(value: &T) -> String {
+    options().to_string(value).expect(SAYABLE)
+}
+
+const SAYABLE: &str = "a recipe holds nothing that RON cannot say";
 
 fn options() -> ron::Options {
     ron::Options::default()

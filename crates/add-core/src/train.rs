@@ -18,8 +18,7 @@ use crate::{
     assemble,
     error::CoreError,
     model_file::{self, ModelCard},
-    overrides,
-    read::{LoadedRecipe, show},
+    read::{LoadedRecipe, one_line, show},
     recipe::{Objective, Recipe, TeacherModel},
     sampled::Sampled,
 };
@@ -77,11 +76,11 @@ pub fn model_path(out: &Path) -> PathBuf {
     out.join(MODEL)
 }
 
-/// SHA-256 of what the recipe says, without its name and its cadence: those a resumed run may change.
+/// SHA-256 of what a training step depends on. Name, cadence, pictures and evaluation may change between a run and
+/// its continuation.
 pub fn hash(recipe: &Recipe) -> String {
-    let text = ["name=\"\"", "run=()"].iter().fold(show(recipe), |text, set| {
-        overrides::apply(&text, set).expect("a resolved recipe states every field")
-    });
+    let Recipe { seed, data, codec, text, model, batch, objective, .. } = recipe;
+    let text = one_line(&(seed, data, codec, text, model, batch, objective));
     hex(&Sha256::digest(text.as_bytes()))
 }
 

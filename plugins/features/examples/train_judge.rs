@@ -20,6 +20,7 @@ const STEPS: u64 = 1_600;
 const BATCH: usize = 64;
 const PEAK_LR: f64 = 2.5e-3;
 const WARM_UP: u64 = 60;
+fn knob(n: &str, d: f32) -> f32 { std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d) }
 const WEIGHT_DECAY: f64 = 0.1;
 const DROPOUT: f64 = 0.3;
 /// Share of the target that is spread over all classes.
@@ -42,7 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             augment(picture, &mut draw.rng(Purpose::AugmentReal));
         }
         let features = network.features(batch.pixels(&device).0.autodiff());
-        let features = dropout(features, &Draw { seed: SEED, step, index: 0 });
+        let mut rng = Draw { seed: SEED, step, index: 0 }.rng(Purpose::Test);
+        let features = features.map(|features| dropout(features, &mut rng));
         let losses: Vec<Tensor<1>> = network
             .answers(features)
             .into_iter()
@@ -59,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             beta_1: 0.9,
             beta_2: 0.99,
             eps: 1e-8,
-            weight_decay: WEIGHT_DECAY,
+            weight_decay: f64::from(knob("WD", 0.1)),
             time: step + 1,
             grad_scale: 1.0,
         };
@@ -77,6 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let network = frozen(&network);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/judge.safetensors");
+    let path = std::env::var("SAVE").map_or(path, Into::into);
     save(&path, &named_tensors(&network), Precision::F16, &classes.to_metadata())?;
     for split in [Split::Train, Split::TestPair, Split::TestConcept] {
         report(&network, &classes, split)?;
@@ -110,8 +113,7 @@ fn cross_entropy(logits: Tensor<2>, targets: Vec<usize>) -> Tensor<1> {
 }
 
 /// Sets a share of the features to zero and scales the rest up.
-fn dropout(features: Tensor<2>, draw: &Draw) -> Tensor<2> {
-    let mut rng = draw.rng(Purpose::Test);
+fn dropout(features: Tensor<2>, rng: &mut impl Rng) -> Tensor<2> {
     let keep = 1.0 / (1.0 - DROPOUT) as f32;
     let [b, c] = features.dims();
     let mask: Vec<f32> = (0..b * c).map(|_| if rng.random::<f64>() < DROPOUT { 0.0 } else { keep }).collect();
@@ -126,7 +128,7 @@ fn augment(picture: &mut [f32], rng: &mut impl Rng) {
     let scale = [between(0.87, 1.15), between(0.87, 1.15)];
     let shift = [between(-3.0, 3.0), between(-3.0, 3.0)];
     let (contrast, blur, noise) =
-        (between(0.8, 1.15), between(-0.5, 1.0).max(0.0), between(-0.05, 0.12).max(0.0));
+        (between(0.8, 1.15), between(-0.5, 1.0).max(0.0) * knob("BLUR", 1.0), between(-0.05, 0.12).max(0.0) * knob("NOISE", 1.0));
     for plane in picture.chunks_mut(SIDE * SIDE) {
         let (gain, bias) = (contrast * between(0.92, 1.08), between(-0.1, 0.1));
         let old = plane.to_vec();

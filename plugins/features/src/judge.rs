@@ -29,8 +29,10 @@ pub const LABELLINGS: [&str; 3] = ["category", "style", "concept"];
 const CHANNELS: [usize; 4] = [32, 64, 128, 256];
 /// Width of the last features: 2 x 2 places.
 const WIDTH: usize = 4 * CHANNELS[3];
-/// Width between them and the three answers.
+/// Width between them and the answers about what is drawn.
 const HIDDEN: usize = 256;
+/// Channels at 16, 8 and 8 pixels a side of the part that looks at how it is drawn.
+const STYLE_CHANNELS: [usize; 3] = [32, 48, 64];
 
 /// The labels of each of the [`LABELLINGS`]; a class is a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +79,43 @@ pub struct JudgeNet {
     last_norm: GroupNorm,
     hidden: Linear,
     category: Linear,
-    style: Linear,
     concept: Linear,
+    look: Look,
+    style: Linear,
+}
+
+/// Statistics of small details over the whole picture.
+///
+/// Style has its own: what is drawn says nothing about it, and a network that knows the concept by heart would name
+/// the styles that it has seen it in.
+#[derive(Module, Debug)]
+struct Look {
+    convs: Vec<Conv2d>,
+    norms: Vec<GroupNorm>,
+}
+
+impl Look {
+    fn new(init: &Init) -> Self {
+        let [c1, c2, c3] = STYLE_CHANNELS;
+        let conv = |i: usize, c_in, c_out, kernel, stride| {
+            Conv2d::new(c_in, c_out, kernel, ConvGeometry::square(stride, 1), &init.at("convs").at(i))
+        };
+        Self {
+            convs: vec![conv(0, 3, c1, 4, 2), conv(1, c1, c2, 3, 2), conv(2, c2, c3, 3, 1)],
+            norms: [c1, c2, c3].iter().enumerate().map(|(i, &c)| norm(c, &init.at("norms").at(i))).collect(),
+        }
+    }
+
+    /// Mean and deviation of each channel over the picture, `[B, 128]`.
+    fn forward(&self, mut x: Tensor<4>) -> Tensor<2> {
+        for (conv, norm) in self.convs.iter().zip(&self.norms) {
+            x = norm.forward_silu(conv.forward(x));
+        }
+        let x: Tensor<3> = x.flatten(2, 3);
+        let mean = x.clone().mean_dim(2);
+        let deviation = ((x - mean.clone()).square().mean_dim(2) + 1e-4).sqrt();
+        Tensor::cat(vec![mean, deviation], 1).flatten(1, 2)
+    }
 }
 
 /// Half the size at twice the channels, then one residual convolution.
@@ -125,24 +162,30 @@ impl JudgeNet {
             // Two by two places: where something is matters for what it is.
             hidden: Linear::new(WIDTH, HIDDEN, &init.at("hidden")),
             category: answer("category", classes[0]),
-            style: answer("style", classes[1]),
             concept: answer("concept", classes[2]),
+            look: Look::new(&init.at("look")),
+            style: Linear::new(2 * STYLE_CHANNELS[2], classes[1], &init.at("style")),
         }
     }
 
-    /// What the answers are read from, of pictures `[B, 3, 32, 32]` in `[-1, 1]`: `[B, 1024]`.
-    pub fn features(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let mut x = self.norm1.forward_silu(self.conv1.forward(pixels));
+    /// What is drawn, `[B, 1024]`, and how, `[B, 128]`, in pictures `[B, 3, 32, 32]` with values in `[-1, 1]`.
+    pub fn features(&self, pixels: Tensor<4>) -> [Tensor<2>; 2] {
+        let mut x = self.norm1.forward_silu(self.conv1.forward(pixels.clone()));
         for stage in &self.stages {
             x = stage.forward(x);
         }
-        self.last_norm.forward_silu(self.last.forward(x)).flatten(1, 3)
+        let what = self.last_norm.forward_silu(self.last.forward(x)).flatten(1, 3);
+        [what, self.look.forward(pixels)]
     }
 
     /// Logits of category, style and concept, each `[B, classes]`.
-    pub fn answers(&self, features: Tensor<2>) -> [Tensor<2>; 3] {
-        let hidden = activation::silu(self.hidden.forward_rows(features));
-        [&self.category, &self.style, &self.concept].map(|linear| linear.forward_rows(hidden.clone()))
+    pub fn answers(&self, [what, how]: [Tensor<2>; 2]) -> [Tensor<2>; 3] {
+        let hidden = activation::silu(self.hidden.forward_rows(what));
+        [
+            self.category.forward_rows(hidden.clone()),
+            self.style.forward_rows(how),
+            self.concept.forward_rows(hidden),
+        ]
     }
 }
 
@@ -210,7 +253,8 @@ impl FeatureExtractor for Judge {
     }
 
     fn embedding(&self, pixels: Pixels) -> Tensor<2> {
-        self.network.features(pixels.0)
+        let [what, _] = self.network.features(pixels.0);
+        what
     }
 }
 
