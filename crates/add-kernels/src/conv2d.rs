@@ -10,6 +10,8 @@ use burn::tensor::{Tensor, module, ops::ConvOptions};
 use burn_flex::FlexTensor;
 
 use crate::parallel::{Scratch, SharedMut, dense, output, parallel_ranges, values};
+use crate::product::Transpose;
+use crate::simd::{LANES, dispatch};
 use crate::tape::{Kernel, apply};
 use weights::{WeightGradient, bias_gradient};
 use windows::WindowProduct;
@@ -329,6 +331,19 @@ fn input_gradient(sizes: Sizes, dy: &[f32], weights: &[f32], out: SharedMut) {
 fn turn(weights: &[f32], [outer, inner, taps]: [usize; 3], steps: &[(usize, usize)], to: &mut [f32]) {
     let out = SharedMut::new(to.as_mut_ptr());
     let row = outer * steps.len();
+    if taps == 1 && steps.len() == 1 {
+        let cost = outer.div_ceil(LANES) * LANES;
+        parallel_ranges(inner.div_ceil(LANES), cost, |range| {
+            let (first, last) = (range.start * LANES, (range.end * LANES).min(inner));
+            let src = weights[first..].as_ptr();
+            // SAFETY: every row belongs to one task.
+            unsafe {
+                let dst = out.at(first * row);
+                dispatch(Transpose { src, ld_src: inner, rows: outer, columns: last - first, dst, ld_dst: row });
+            }
+        });
+        return;
+    }
     parallel_ranges(inner, 2 * row, |range| {
         for c in range {
             // SAFETY: every row belongs to one task.

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation};
 use burn_flex::FlexTensor;
 
 use crate::parallel::{SharedMut, output, parallel_ranges, values};
-use crate::simd::{LANES, Simd, Task, dispatch, normal_tail};
+use crate::simd::{LANES, Simd, Task, dispatch, normal};
 use crate::tape::{Kernel, apply};
 
 /// `x: [B, N, 2 C]`, split into value and gate, to `value * gelu(gate)`: `[B, N, C]`; the exact (erf) GELU.
@@ -68,16 +68,6 @@ impl Kernel<1> for Geglu {
             })
         })]
     }
-}
-
-/// `Phi(z)` and the density at `z`.
-#[inline(always)]
-fn normal<S: Simd>(s: S, z: S::V) -> (S::V, S::V) {
-    /// `1 / sqrt(2 pi)`
-    const PEAK: f32 = 0.398_942_3;
-    let zero = s.splat(0.0);
-    let (tail, bell) = normal_tail(s, s.max(z, s.sub(zero, z)));
-    (s.select_less(z, zero, tail, s.sub(s.splat(1.0), tail)), s.mul(bell, s.splat(PEAK)))
 }
 
 struct Forward<'a> {

@@ -11,6 +11,7 @@
     reason = "a function that is not inlined into `simd::dispatch` loses its instruction set"
 )]
 
+mod activation;
 mod adamw;
 mod attention;
 mod conv2d;
@@ -25,6 +26,7 @@ mod tape;
 #[cfg(test)]
 mod testing;
 
+pub use activation::{gelu, quick_gelu, relu, relu6, silu};
 pub use adamw::{AdamWStep, adamw_step, ema_lerp};
 pub use attention::attention;
 pub use conv2d::{ConvGeometry, conv2d};

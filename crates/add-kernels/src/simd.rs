@@ -11,7 +11,9 @@ mod avx512;
 mod math;
 mod portable;
 
-pub(crate) use math::{exp, normal_tail, sigmoid};
+#[cfg(test)]
+use math::normal_tail;
+pub(crate) use math::{exp, normal, sigmoid};
 
 /// Lanes of one vector.
 pub(crate) const LANES: usize = 16;

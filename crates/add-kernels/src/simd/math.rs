@@ -35,7 +35,7 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
 /// `2 Phi(-x) e^(x^2 / 2)` is `t` times a polynomial in `t = 1 / (1 + 0.26 x)`, fitted over `0..=14` by iteratively
 /// reweighted least squares; it is within 4e-8 of the true ratio.
 #[inline(always)]
-pub(crate) fn normal_tail<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+pub(super) fn normal_tail<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     const POLYNOMIAL: [f32; 9] = [
         0.061_009_82,
         -0.305_657_9,
@@ -55,4 +55,14 @@ pub(crate) fn normal_tail<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     }
     let bell = exp(s, s.mul(s.mul(x, x), s.splat(-0.5)));
     (s.mul(s.mul(s.mul(sum, t), bell), s.splat(0.5)), bell)
+}
+
+/// The standard normal distribution function and its density.
+#[inline(always)]
+pub(crate) fn normal<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+    /// `1 / sqrt(2 pi)`
+    const PEAK: f32 = 0.398_942_3;
+    let zero = s.splat(0.0);
+    let (tail, bell) = normal_tail(s, s.max(x, s.sub(zero, x)));
+    (s.select_less(x, zero, tail, s.sub(s.splat(1.0), tail)), s.mul(bell, s.splat(PEAK)))
 }

@@ -1,0 +1,194 @@
+//! Elementwise nonlinearities, each with its derivative in one pass over memory.
+
+use burn::tensor::{Tensor, activation};
+use burn_flex::FlexTensor;
+
+use crate::parallel::{SharedMut, output, parallel_ranges, values};
+use crate::simd::{LANES, Simd, Task, dispatch, normal, sigmoid};
+use crate::tape::{Kernel, apply};
+
+/// `x sigmoid(x)` (Hendrycks and Gimpel 2016; also called swish).
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Activation::Silu.of(x)
+}
+
+/// `x Phi(x)` with the normal distribution function (not its tanh approximation). Hendrycks and Gimpel 2016.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Activation::Gelu.of(x)
+}
+
+/// `x sigmoid(1.702 x)`, of the original CLIP.
+pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Activation::QuickGelu.of(x)
+}
+
+/// `max(x, 0)`; its derivative at zero is zero.
+pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Activation::Relu.of(x)
+}
+
+/// `min(max(x, 0), 6)`, of the mobile networks; its derivative at zero and at six is one.
+pub fn relu6<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Activation::Relu6.of(x)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activation {
+    Silu,
+    Gelu,
+    QuickGelu,
+    Relu,
+    Relu6,
+}
+
+/// Steepness of [`quick_gelu`].
+const QUICK: f32 = 1.702;
+
+impl Activation {
+    fn of<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match apply(self, [x.into_dispatch()]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x]) => self.reference(Tensor::from_dispatch(x)),
+        }
+    }
+
+    fn reference<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Silu => activation::silu(x),
+            Self::Gelu => activation::gelu(x),
+            Self::QuickGelu => x.clone() * activation::sigmoid(x * f64::from(QUICK)),
+            Self::Relu => activation::relu(x),
+            Self::Relu6 => x.clamp(0.0, 6.0),
+        }
+    }
+
+    #[inline(always)]
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V {
+        let zero = s.splat(0.0);
+        match self {
+            Self::Silu => s.mul(x, sigmoid(s, x)),
+            Self::Gelu => s.mul(x, normal(s, x).0),
+            Self::QuickGelu => s.mul(x, sigmoid(s, s.mul(x, s.splat(QUICK)))),
+            Self::Relu => s.max(x, zero),
+            Self::Relu6 => s.min(s.max(x, zero), s.splat(6.0)),
+        }
+    }
+
+    #[inline(always)]
+    fn slope<S: Simd>(self, s: S, x: S::V) -> S::V {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        // (x p(x))' = p + x p'
+        match self {
+            Self::Silu => {
+                let p = sigmoid(s, x);
+                s.mul_add(s.mul(x, p), s.sub(one, p), p)
+            }
+            Self::Gelu => {
+                let (phi, density) = normal(s, x);
+                s.mul_add(x, density, phi)
+            }
+            Self::QuickGelu => {
+                let steep = s.mul(x, s.splat(QUICK));
+                let p = sigmoid(s, steep);
+                s.mul_add(s.mul(steep, p), s.sub(one, p), p)
+            }
+            Self::Relu => s.select_less(zero, x, one, zero),
+            Self::Relu6 => s.select_less(x, zero, zero, s.select_less(s.splat(6.0), x, zero, one)),
+        }
+    }
+
+    /// Vector operations of one vector.
+    fn cost(self) -> usize {
+        match self {
+            Self::Silu | Self::QuickGelu => 25,
+            Self::Gelu => 40,
+            Self::Relu | Self::Relu6 => 4,
+        }
+    }
+
+    /// Runs over all numbers; `dy` is given in the backward pass.
+    fn run(self, x: &FlexTensor, dy: Option<&FlexTensor>) -> FlexTensor {
+        /// Vectors of one unit of work.
+        const CHUNK: usize = 64;
+        let (from, dy) = (values(x), dy.map(values));
+        output(x.layout().shape().clone(), |out| {
+            parallel_ranges(from.len().div_ceil(CHUNK * LANES), CHUNK * self.cost(), |range| {
+                let (first, last) = (range.start * CHUNK * LANES, (range.end * CHUNK * LANES).min(from.len()));
+                // SAFETY: the ranges are disjoint and inside of the tensors.
+                unsafe { dispatch(Piece { activation: self, x: from, dy, out, first, last }) };
+            });
+        })
+    }
+}
+
+impl Kernel<1> for Activation {
+    type Saved = ();
+
+    fn forward(&self, [x]: &[FlexTensor; 1]) -> (FlexTensor, ()) {
+        (self.run(x, None), ())
+    }
+
+    fn backward(&self, [x]: [FlexTensor; 1], (): (), dy: FlexTensor, wanted: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        [wanted[0].then(|| self.run(&x, Some(&dy)))]
+    }
+}
+
+struct Piece<'a> {
+    activation: Activation,
+    x: &'a [f32],
+    dy: Option<&'a [f32]>,
+    out: SharedMut,
+    first: usize,
+    last: usize,
+}
+
+impl Task for Piece<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { activation, x, dy, out, first, last } = self;
+        let mut i = first;
+        while i < last {
+            let n = LANES.min(last - i);
+            let x = s.load_first(x.as_ptr().add(i), n);
+            let y = match dy {
+                None => activation.value(s, x),
+                Some(dy) => s.mul(s.load_first(dy.as_ptr().add(i), n), activation.slope(s, x)),
+            };
+            s.store_first(out.at(i), y, n);
+            i += LANES;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{agree, numbers, random};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn value_and_gradient_equal_those_of_the_pure_operations(
+            (rows, columns) in (1_usize..200, 1_usize..70),
+            scale in 0.1_f32..12.0,
+            turned: bool,
+            which in prop::sample::select(vec![
+                Activation::Silu, Activation::Gelu, Activation::QuickGelu, Activation::Relu, Activation::Relu6,
+            ]),
+        ) {
+            let x = random([rows, columns], 1) * scale;
+            let x = if turned { x.transpose() } else { x };
+            agree((x,), |(x,)| which.of(x), |(x,)| which.reference(x))?;
+        }
+    }
+
+    #[test]
+    fn bounded_activations_stop_at_their_bounds() {
+        let x = || Tensor::<1>::from_floats([-2.0, 0.5, 9.0], &burn::tensor::Device::flex());
+        assert_eq!(numbers(relu(x())), [0.0, 0.5, 9.0]);
+        assert_eq!(numbers(relu6(x())), [0.0, 0.5, 6.0]);
+    }
+}
