@@ -1,7 +1,6 @@
 //! Losses, heads, weightings, schedules and samplers against a float64 reference written from the paper.
 
 mod algebra;
-mod bench_tmp;
 mod distillation;
 mod fixture;
 mod heads;
