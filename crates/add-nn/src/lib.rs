@@ -9,6 +9,7 @@ pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
 pub mod clip_text;
 pub mod config;
+pub mod inception_v3;
 pub mod layers;
 pub mod mobilenet_v2;
 pub mod open_clip;

@@ -5,12 +5,9 @@
 //! the convolution before it: `W' = W g / sqrt(var + eps)`, `b' = beta - mean g / sqrt(var + eps)`.
 
 use add_kernels::ConvGeometry;
-use burn::{
-    module::{Module, Param},
-    tensor::Tensor,
-};
+use burn::{module::Module, tensor::Tensor};
 
-use crate::layers::{Conv2d, Init};
+use crate::layers::{ConvNorm, Init};
 
 /// `PyTorch`'s default.
 const BATCH_NORM_EPS: f64 = 1e-5;
@@ -54,9 +51,9 @@ impl MobileNetV2 {
             }
         }
         Self {
-            stem: ConvNorm::new(3, STEM, 3, ConvGeometry::square(2, 1), &init.at("stem")),
+            stem: conv_norm(3, STEM, 3, ConvGeometry::square(2, 1), &init.at("stem")),
             blocks,
-            last: ConvNorm::new(c_in, LAST, 1, ConvGeometry::square(1, 0), &init.at("last")),
+            last: conv_norm(c_in, LAST, 1, ConvGeometry::square(1, 0), &init.at("last")),
         }
     }
 
@@ -137,9 +134,9 @@ impl InvertedResidual {
         let pointwise = ConvGeometry::square(1, 0);
         let each = ConvGeometry { groups: inner, ..ConvGeometry::square(stride, 1) };
         Self {
-            expand: (expansion > 1).then(|| ConvNorm::new(c_in, inner, 1, pointwise, &init.at("expand"))),
-            depthwise: ConvNorm::new(inner, inner, 3, each, &init.at("depthwise")),
-            project: ConvNorm::new(inner, c_out, 1, pointwise, &init.at("project")),
+            expand: (expansion > 1).then(|| conv_norm(c_in, inner, 1, pointwise, &init.at("expand"))),
+            depthwise: conv_norm(inner, inner, 3, each, &init.at("depthwise")),
+            project: conv_norm(inner, c_out, 1, pointwise, &init.at("project")),
             shortcut: stride == 1 && c_in == c_out,
         }
     }
@@ -163,72 +160,8 @@ impl InvertedResidual {
     }
 }
 
-/// A convolution and its batch normalisation, if that is not folded into it.
-#[derive(Module, Debug)]
-struct ConvNorm {
-    conv: Conv2d,
-    norm: Option<FrozenBatchNorm>,
-}
-
-impl ConvNorm {
-    fn new(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, init: &Init) -> Self {
-        Self {
-            conv: Conv2d::without_bias(c_in, c_out, kernel, geometry, &init.at("conv")),
-            norm: Some(FrozenBatchNorm::new(c_out, &init.at("norm"))),
-        }
-    }
-
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.conv.forward(x);
-        let Some(norm) = &self.norm else { return y };
-        let (scale, shift) = norm.affine();
-        let c = scale.dims()[0];
-        y * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1])
-    }
-
-    fn fold(self) -> Self {
-        let Some(norm) = self.norm else { return self };
-        let (scale, shift) = norm.affine();
-        let c = scale.dims()[0];
-        let Conv2d { weight, bias, geometry } = self.conv;
-        let shift = bias.map_or(shift.clone(), |bias| shift + bias.val() * scale.clone());
-        let weight = weight.val() * scale.reshape([c, 1, 1, 1]);
-        let conv = Conv2d { weight: constant(weight), bias: Some(constant(shift)), geometry };
-        Self { conv, norm: None }
-    }
-}
-
-fn constant<const D: usize>(value: Tensor<D>) -> Param<Tensor<D>> {
-    Param::from_tensor(value.without_autodiff())
-}
-
-/// `(x - running_mean) / sqrt(running_var + eps) * weight + bias` with fixed statistics, each `[C]`.
-#[derive(Module, Debug)]
-pub(crate) struct FrozenBatchNorm {
-    weight: Param<Tensor<1>>,
-    bias: Param<Tensor<1>>,
-    running_mean: Param<Tensor<1>>,
-    running_var: Param<Tensor<1>>,
-}
-
-impl FrozenBatchNorm {
-    fn new(channels: usize, init: &Init) -> Self {
-        let constant = |name, value| init.constant(name, [channels], value);
-        let (weight, bias) = (constant("weight", 1.0), constant("bias", 0.0));
-        Self {
-            weight,
-            bias,
-            running_mean: constant("running_mean", 0.0),
-            running_var: constant("running_var", 1.0),
-        }
-    }
-
-    /// Scale and shift, each `[C]`.
-    fn affine(&self) -> (Tensor<1>, Tensor<1>) {
-        let scale = self.weight.val() / (self.running_var.val() + BATCH_NORM_EPS).sqrt();
-        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
-        (scale, shift)
-    }
+fn conv_norm(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, init: &Init) -> ConvNorm {
+    ConvNorm::new(c_in, c_out, [kernel; 2], geometry, BATCH_NORM_EPS, init)
 }
 
 fn relu6(x: Tensor<4>) -> Tensor<4> {

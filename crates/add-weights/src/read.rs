@@ -45,14 +45,15 @@ impl WeightsFile {
     /// One tensor's whole numbers.
     ///
     /// # Errors
-    /// When there is none of this name or it does not hold I32 or I64.
+    /// When there is none of this name or it does not hold U8, I32 or I64.
     pub fn integers(&self, name: &str) -> Result<Vec<i64>, WeightsError> {
         let info = self.info(name)?;
         let bytes = self.bytes_of(info);
         match info.dtype {
             Dtype::I64 => Ok(words(bytes, i64::from_le_bytes)),
             Dtype::I32 => Ok(words(bytes, |b| i64::from(i32::from_le_bytes(b)))),
-            _ => Err(self.wrong_type(name, info, "I32 or I64")),
+            Dtype::U8 => Ok(bytes.iter().copied().map(i64::from).collect()),
+            _ => Err(self.wrong_type(name, info, "U8, I32 or I64")),
         }
     }
 

@@ -27,21 +27,20 @@ pub struct Conv2d {
 impl Conv2d {
     /// A square kernel with a bias.
     pub fn new(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, init: &Init) -> Self {
-        let bound = Self::bound(c_in, kernel, geometry);
-        let bias = Some(init.uniform("bias", [c_out], bound));
-        Self { bias, ..Self::without_bias(c_in, c_out, kernel, geometry, init) }
+        let bias = Some(init.uniform("bias", [c_out], bound(c_in, [kernel; 2], geometry)));
+        Self { bias, ..Self::without_bias(c_in, c_out, [kernel; 2], geometry, init) }
     }
 
-    /// A square kernel without a bias.
+    /// A kernel of `[rows, columns]` without a bias.
     pub fn without_bias(
         c_in: usize,
         c_out: usize,
-        kernel: usize,
+        kernel: [usize; 2],
         geometry: ConvGeometry,
         init: &Init,
     ) -> Self {
-        let bound = Self::bound(c_in, kernel, geometry);
-        let weight = init.uniform("weight", [c_out, c_in / geometry.groups, kernel, kernel], bound);
+        let shape = [c_out, c_in / geometry.groups, kernel[0], kernel[1]];
+        let weight = init.uniform("weight", shape, bound(c_in, kernel, geometry));
         Self { weight, bias: None, geometry }
     }
 
@@ -59,13 +58,14 @@ impl Conv2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         add_kernels::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.geometry)
     }
-
-    fn bound(c_in: usize, kernel: usize, geometry: ConvGeometry) -> f64 {
-        1.0 / ((c_in / geometry.groups * kernel * kernel) as f64).sqrt()
-    }
 }
 
 /// Nearest-neighbour resize of `[B, C, H, W]` to `size`; output row `i` shows input row `floor(i * H / H')`.
 pub fn resize_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     interpolate(x, InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size))
+}
+
+/// `1 / sqrt(fan_in)`.
+fn bound(c_in: usize, kernel: [usize; 2], geometry: ConvGeometry) -> f64 {
+    1.0 / ((c_in / geometry.groups * kernel[0] * kernel[1]) as f64).sqrt()
 }

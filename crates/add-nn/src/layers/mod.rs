@@ -2,6 +2,7 @@
 
 mod attention;
 mod conv2d;
+mod conv_norm;
 mod encoder;
 mod init;
 mod linear;
@@ -9,6 +10,7 @@ mod norm;
 
 pub use add_kernels::ConvGeometry;
 pub use attention::{Attention, join_heads, split_heads};
+pub use conv_norm::ConvNorm;
 pub use conv2d::{Conv2d, resize_nearest};
 pub use encoder::{Activation, EncoderLayer, EncoderOptions};
 pub use init::{Init, stream_of, unit};

@@ -21,6 +21,7 @@ pub(crate) struct Fixture {
     pub(crate) weights: Option<WeightsFile>,
     pub(crate) io: WeightsFile,
     folder: PathBuf,
+    facts: serde_json::Value,
     tolerances: BTreeMap<String, (f64, f64)>,
     rows: Vec<Row>,
 }
@@ -72,8 +73,14 @@ impl Fixture {
             io: WeightsFile::open(path("io.safetensors")).expect("inputs and outputs"),
             tolerances: all.iter().map(|(key, value)| (key.clone(), pair(value))).collect(),
             folder: folder.to_path_buf(),
+            facts: facts.clone(),
             rows: Vec::new(),
         }
+    }
+
+    /// A whole number of the fixture's json.
+    pub(crate) fn fact(&self, name: &str) -> u64 {
+        self.facts[name].as_u64().unwrap_or_else(|| panic!("{}: no {name}", self.name))
     }
 
     /// Another file of the same folder, if it is there.

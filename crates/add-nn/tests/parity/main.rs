@@ -3,6 +3,7 @@
 mod autoencoders;
 mod clip_text;
 mod fixture;
+mod inception_v3;
 mod mobilenet_v2;
 mod open_clip;
 mod unet;
