@@ -1,16 +1,24 @@
 //! Exponential moving average of a network's parameters, with a half-life counted in images.
+//!
+//! Early in a run the half-life is a twentieth of the images seen, so that the first values do not linger in the
+//! average (Karras et al. 2022, the reference code of EDM).
 
 use std::collections::BTreeMap;
 
+use add_kernels::ema_lerp;
 use add_plugin::Network;
 use burn::tensor::Tensor;
 
 use crate::{TrainError, optimizer::join, state::State};
 
+/// The half-life is at most this part of the images seen.
+const RAMP_UP: f64 = 0.05;
+
 /// The averaged values by name.
 #[derive(Debug, Clone)]
 pub struct Ema {
     half_life: f64,
+    seen: u64,
     values: BTreeMap<String, Tensor<1>>,
 }
 
@@ -24,12 +32,16 @@ impl Ema {
                 values.insert(join(prefix, path), value * 1.0);
             });
         }
-        Self { half_life, values }
+        Self { half_life, seen: 0, values }
     }
 
     /// Moves towards the current parameters after a step of `batch` images.
+    ///
+    /// `ema = d ema + (1 - d) value` with `d = 2^(-batch / half-life)`.
     pub fn update(&mut self, networks: &[(&str, &dyn Network)], batch: usize) {
-        self.update_by(networks, 0.5_f64.powf(batch as f64 / self.half_life));
+        self.seen += batch as u64;
+        let half_life = self.half_life.min(RAMP_UP * self.seen as f64);
+        self.update_by(networks, 0.5_f64.powf(batch as f64 / half_life));
     }
 
     /// `ema = decay * ema + (1 - decay) * value`.
@@ -38,7 +50,7 @@ impl Ema {
             network.for_each_parameter(&mut |path, _, value| {
                 let name = join(prefix, path);
                 let old = self.values.remove(&name).expect("the EMA was made from this network");
-                self.values.insert(name, old * decay + value * (1.0 - decay));
+                self.values.insert(name, ema_lerp(old, value, decay));
             });
         }
     }
@@ -52,6 +64,7 @@ impl Ema {
 
     /// Puts the averages into `state`.
     pub fn save(&self, group: &str, state: &mut State) {
+        state.set_number(&format!("{group}.seen"), self.seen);
         for (name, value) in &self.values {
             state.set(group, name, value.clone());
         }
@@ -62,9 +75,51 @@ impl Ema {
     /// # Errors
     /// When one is missing.
     pub fn load(&mut self, group: &str, state: &State) -> Result<(), TrainError> {
+        self.seen = state.number(&format!("{group}.seen"))?;
         for (name, value) in &mut self.values {
             *value = state.get(group, name)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        module::{Module, Param},
+        tensor::Device,
+    };
+
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct One {
+        value: Param<Tensor<1>>,
+    }
+
+    fn one(value: f32) -> One {
+        One { value: Param::from_tensor(Tensor::from_floats([value], &Device::flex())) }
+    }
+
+    fn average(ema: &Ema) -> f64 {
+        let mut network = one(0.0);
+        ema.install("", &mut network);
+        crate::gradients::scalar(network.value.val())
+    }
+
+    #[test]
+    fn the_average_moves_by_one_minus_the_decay() {
+        let mut ema = Ema::new(100.0, &[("", &one(1.0))]);
+        ema.update_by(&[("", &one(3.0))], 0.75);
+        assert!((average(&ema) - 1.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_first_values_do_not_linger() {
+        let mut ema = Ema::new(1e6, &[("", &one(1.0))]);
+        for _ in 0..20 {
+            ema.update(&[("", &one(0.0))], 32);
+        }
+        assert!(average(&ema) < 1e-6, "{}", average(&ema));
     }
 }
