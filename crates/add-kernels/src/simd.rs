@@ -11,6 +11,8 @@ mod avx512;
 mod math;
 mod portable;
 
+use std::sync::OnceLock;
+
 #[cfg(test)]
 use math::normal_tail;
 pub(crate) use math::{exp, normal, sigmoid};
@@ -105,16 +107,19 @@ enum Isa {
 }
 
 fn isa() -> Isa {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if avx512::available() {
-            return Isa::Avx512;
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::available() {
+                return Isa::Avx512;
+            }
+            if avx2::available() {
+                return Isa::Avx2;
+            }
         }
-        if avx2::available() {
-            return Isa::Avx2;
-        }
-    }
-    Isa::Portable
+        Isa::Portable
+    })
 }
 
 /// Vectors per row of the register tile, for the instruction set in use.

@@ -8,8 +8,11 @@ use crate::simd::{LANES, Simd, Task, dispatch};
 
 use super::Sizes;
 
-/// Memory past the end of a plane that whole vectors may touch.
-const SLACK: usize = 2 * LANES;
+/// Vectors of sums that share the loads of the weights.
+const BLOCK: usize = 4;
+
+/// Memory past the end of a plane that whole blocks of vectors may touch.
+const SLACK: usize = (BLOCK + 1) * LANES;
 
 /// `y[s, c] = bias[c] + sum_t w[c][t] x[s, c] shifted by t`.
 pub(super) fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f32]>, out: SharedMut) {
@@ -182,12 +185,17 @@ impl Task for Shifted<'_> {
         let (plane, sums) = (plane.as_ptr(), sums.as_mut_ptr());
         let mut i = 0;
         while i < length {
-            let mut sum = s.splat(start);
+            let mut block = [s.splat(start); BLOCK];
             for (tap, weight) in taps.iter().zip(weights) {
-                sum = s.mul_add(s.splat(*weight), s.load(plane.add(i + tap)), sum);
+                let weight = s.splat(*weight);
+                for (v, sum) in block.iter_mut().enumerate() {
+                    *sum = s.mul_add(weight, s.load(plane.add(i + v * LANES + tap)), *sum);
+                }
             }
-            s.store(sums.add(i), sum);
-            i += LANES;
+            for (v, sum) in block.into_iter().enumerate() {
+                s.store(sums.add(i + v * LANES), sum);
+            }
+            i += BLOCK * LANES;
         }
     }
 }
