@@ -5,10 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, activation::relu},
-};
+use add_kernels::relu;
+use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,6 +134,7 @@ struct Sequence {
 }
 
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a network has a few dozen of them")]
 enum Part {
     Conv(Conv2d),
     Block(Block),

@@ -4,11 +4,11 @@
 //! pytorch-fid, whose three deviations from torchvision's network are kept: average pools that do not count their
 //! padding, a maximum pool in the last block, and no transformation of the input here.
 
+use add_kernels::relu;
 use burn::{
     module::Module,
     tensor::{
         Tensor,
-        activation::relu,
         module::{avg_pool2d, max_pool2d},
         ops::{AvgPoolOptions, MaxPoolOptions},
     },
@@ -57,12 +57,11 @@ impl InceptionV3 {
     pub fn pytorch_fid_name(name: &str) -> String {
         let parts = name.split('.').collect::<Vec<_>>();
         let number = |i: usize| parts.get(i).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
-        let (place, rest) = match parts[0] {
-            "stem" => (STEM[number(1)].name.to_owned(), &parts[2..]),
-            _ => {
-                let (block, c_in, kind) = MIXED[number(1)];
-                (format!("{block}.{}", kind.convs(c_in)[number(3)].name), &parts[4..])
-            }
+        let (place, rest) = if parts[0] == "stem" {
+            (STEM[number(1)].name.to_owned(), &parts[2..])
+        } else {
+            let (block, c_in, kind) = MIXED[number(1)];
+            (format!("{block}.{}", kind.convs(c_in)[number(3)].name), &parts[4..])
         };
         format!("{place}.{}", rest.join(".").replacen("norm.", "bn.", 1))
     }

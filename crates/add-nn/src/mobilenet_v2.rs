@@ -4,7 +4,7 @@
 //! normalisations use their stored statistics, so each is one affine map, which [`MobileNetV2::fold`] multiplies into
 //! the convolution before it: `W' = W g / sqrt(var + eps)`, `b' = beta - mean g / sqrt(var + eps)`.
 
-use add_kernels::ConvGeometry;
+use add_kernels::{ConvGeometry, relu6};
 use burn::{module::Module, tensor::Tensor};
 
 use crate::layers::{ConvNorm, Init};
@@ -162,10 +162,6 @@ impl InvertedResidual {
 
 fn conv_norm(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, init: &Init) -> ConvNorm {
     ConvNorm::new(c_in, c_out, [kernel; 2], geometry, BATCH_NORM_EPS, init)
-}
-
-fn relu6(x: Tensor<4>) -> Tensor<4> {
-    x.clamp(0.0, 6.0)
 }
 
 #[cfg(test)]

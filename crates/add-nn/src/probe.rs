@@ -4,8 +4,11 @@ use std::fmt::Display;
 
 use burn::tensor::Tensor;
 
+/// Takes a name and a flat state.
+type See<'a> = dyn FnMut(&str, Tensor<1>) + 'a;
+
 /// Receives the states of a forward pass under the names of the parts that made them.
-pub struct Probe<'a>(Option<&'a mut dyn FnMut(&str, Tensor<1>)>);
+pub struct Probe<'a>(Option<&'a mut See<'a>>);
 
 impl<'a> Probe<'a> {
     /// Sees nothing and costs nothing.
@@ -14,7 +17,7 @@ impl<'a> Probe<'a> {
     }
 
     /// Calls `f(name, flat state)`.
-    pub fn new(f: &'a mut dyn FnMut(&str, Tensor<1>)) -> Self {
+    pub fn new(f: &'a mut See<'a>) -> Self {
         Self(Some(f))
     }
 

@@ -6,7 +6,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Bool, Tensor, activation},
+    tensor::{Bool, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +26,8 @@ impl Activation {
     /// Elementwise.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Gelu => activation::gelu(x),
-            Self::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
+            Self::Gelu => add_kernels::gelu(x),
+            Self::QuickGelu => add_kernels::quick_gelu(x),
         }
     }
 }

@@ -3,9 +3,10 @@
 //! `emb_i = cos(t f_i), emb_{half + i} = sin(t f_i)` with `f_i = 10000^(-i / (half - shift))`, sine first unless
 //! flipped. Vaswani et al. 2017, Ho et al. 2020, as in diffusers' `get_timestep_embedding`.
 
+use add_kernels::silu;
 use burn::{
     module::Module,
-    tensor::{DType, FloatDType, Tensor, TensorData, activation::silu},
+    tensor::{DType, FloatDType, Tensor, TensorData},
 };
 
 use crate::layers::{Init, Linear};

@@ -22,6 +22,7 @@ use crate::{
 
 /// Conditions beside the text states.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each forward pass")]
 pub enum AddedConditions {
     /// SDXL (`addition_embed_type: "text_time"`).
     TextTime {

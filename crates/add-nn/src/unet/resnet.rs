@@ -3,10 +3,8 @@
 //! `h = conv1(silu(norm1(x))) + proj(silu(emb))`, `y = shortcut(x) + conv2(silu(norm2(h)))`. He et al. 2016,
 //! Ho et al. 2020; names as in diffusers' `ResnetBlock2D`.
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, activation::silu},
-};
+use add_kernels::silu;
+use burn::{module::Module, tensor::Tensor};
 
 use crate::layers::{Conv2d, ConvGeometry, GroupNorm, Init, Linear, resize_nearest};
 

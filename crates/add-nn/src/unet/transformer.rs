@@ -58,7 +58,6 @@ impl SpatialTransformer {
 
 /// A linear map of every pixel: SD1.5 stores it as a 1x1 convolution, SD2.1 and SDXL as a matrix.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "both are a few handles")]
 enum Projection {
     Conv(Conv2d),
     Linear(Linear),

@@ -63,7 +63,7 @@ fn check_decode(fixture: &mut Fixture, decode: impl Fn(Tensor<4>) -> Tensor<4>) 
 fn values(net: &AutoencoderKl) -> Vec<f32> {
     let mut all = Vec::new();
     for_each_parameter(net, &mut |_, _, value| {
-        all.extend(value.into_data().try_to_vec::<f32>().expect("f32"))
+        all.extend(value.into_data().try_to_vec::<f32>().expect("f32"));
     });
     all
 }

@@ -25,10 +25,10 @@ fn inception_equals_pytorch_fid() {
             let name = InceptionV3::pytorch_fid_name(name);
             let count = shape.iter().product::<usize>();
             let (offset, scale) = match name.rsplit_once('.').expect("a path") {
-                (_, "running_mean") => (0.0, 0.1),
                 (_, "running_var") => (1.0, 0.5),
                 (at, "weight") if at.ends_with("bn") => (1.0, 0.2),
                 (_, "weight") => (0.0, (6.0 / (count / shape[0]) as f64).sqrt()),
+                // Biases and means.
                 _ => (0.0, 0.1),
             };
             let stream = stream_of(&name, seed);

@@ -15,12 +15,16 @@ use crate::fixture::{Fixture, fixtures};
 
 #[test]
 fn unets_equal_diffusers_in_single_precision() {
-    fixtures("unet", "unet_").into_iter().for_each(|fixture| compare(fixture, DType::F32));
+    for fixture in fixtures("unet", "unet_") {
+        compare(fixture, DType::F32);
+    }
 }
 
 #[test]
 fn unets_equal_diffusers_in_double_precision() {
-    fixtures("unet", "unet_").into_iter().for_each(|fixture| compare(fixture, DType::F64));
+    for fixture in fixtures("unet", "unet_") {
+        compare(fixture, DType::F64);
+    }
 }
 
 fn compare(mut fixture: Fixture, dtype: DType) {
