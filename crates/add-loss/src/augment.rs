@@ -103,7 +103,7 @@ impl DiffAugment {
     fn cutout(&self, n: usize, rng: &mut impl Rng) -> Range<usize> {
         let length = ((n as f64 * self.cutout + 0.5) as usize).min(n);
         // An even length has one more place, half a pixel outside at either end.
-        let centre = rng.random_range(0..n.max(1) + usize::from(length % 2 == 0));
+        let centre = rng.random_range(0..n.max(1) + usize::from(length.is_multiple_of(2)));
         let end = (centre + length).saturating_sub(length / 2).min(n);
         centre.saturating_sub(length / 2)..end
     }

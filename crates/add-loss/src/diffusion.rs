@@ -72,6 +72,7 @@ pub fn pure_noise_where(replace: &[bool], x_s: Tensor<4>, eps: Tensor<4>) -> Ten
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use burn::tensor::{DType, Device, TensorData};
     use proptest::prelude::*;

@@ -36,6 +36,7 @@ pub fn distillation(
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use burn::tensor::{DType, Device, TensorData};
     use proptest::prelude::*;

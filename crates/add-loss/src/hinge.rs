@@ -48,6 +48,7 @@ pub fn hinge_discriminator(real: &[Logits], fake: &[Logits], reduction: Reductio
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use burn::tensor::{DType, Device, TensorData};
     use proptest::prelude::*;

@@ -24,7 +24,11 @@ pub enum R1Route {
     /// From the heads' own tangents: exact. Heads that state none are differentiated as by `Directional`.
     #[default]
     Tangent,
-    /// By a central difference along the gradient; right up to rounding and kinks that lie within the step.
+    /// By a central difference along the gradient; exact up to rounding where the heads are smooth.
+    ///
+    /// A kink of the activation inside the step adds a second derivative that backpropagation does not see. The
+    /// difference then estimates the gradient of a slightly smoothed penalty, the better the more kinks it averages:
+    /// on small leaky-ReLU heads in f32 it was off by 17% at a step of 0.1 and by 50% at 0.01.
     Directional {
         /// Length of the step, in units of the features' norm.
         relative_step: f64,
@@ -39,9 +43,9 @@ pub enum R1Route {
     Off,
 }
 
-/// The step of the central difference where the recipe names none: small against the features, and large against
-/// the rounding of f32.
-const RELATIVE_STEP: f64 = 1e-3;
+/// The step of the central difference where the recipe names none: small enough for smooth heads (an error of about its
+/// square), large enough to average over kinks.
+const RELATIVE_STEP: f64 = 3e-2;
 
 /// The penalty, unweighted, and what was computed on the way.
 #[derive(Debug, Clone)]

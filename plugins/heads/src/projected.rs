@@ -99,7 +99,7 @@ impl ProjectedHeads {
     fn grouped(&self, h: &Tensor<3>) -> Tensor<4> {
         let [batch, channels, tokens] = h.dims();
         let samples = batch.min(self.virtual_batch);
-        assert!(batch % samples == 0, "`check_batch` refuses a batch of {batch}");
+        assert!(batch.is_multiple_of(samples), "`check_batch` refuses a batch of {batch}");
         h.clone().reshape([batch / samples, samples, channels, tokens]).swap_dims(1, 2)
     }
 }
@@ -135,7 +135,7 @@ impl Discriminator for ProjectedHeads {
 
     fn check_batch(&self, batch: usize) -> Result<(), PluginError> {
         let group = self.virtual_batch;
-        if batch > 0 && (batch <= group || batch % group == 0) {
+        if batch > 0 && (batch <= group || batch.is_multiple_of(group)) {
             return Ok(());
         }
         let problem = format!(
@@ -239,7 +239,7 @@ mod tests {
             let heads = ProjectedHead::default().build(&[4], 2, seed, &Device::flex()).unwrap();
             let mut values = Vec::new();
             heads.for_each_parameter(&mut |_, _, value| {
-                values.push(value.into_data().try_to_vec::<f32>().unwrap())
+                values.push(value.into_data().try_to_vec::<f32>().unwrap());
             });
             values
         };

@@ -47,7 +47,6 @@ inventory::submit!(Entry::sampler::<AddRefine>("AddRefine", "ADD, sections 3.1 a
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{Run, recipe};
 
     #[test]

@@ -70,6 +70,7 @@ fn fresh_noise(eta: f64, here: Level, next: Level) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use super::*;
     use crate::testing::{Run, recipe};

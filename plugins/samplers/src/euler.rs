@@ -90,6 +90,7 @@ fn noise_kept(here: Level, next: Level) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use super::*;
     use crate::testing::{Run, recipe};

@@ -26,6 +26,7 @@ impl Weighting for Exponential {
 inventory::submit!(Entry::weighting::<Exponential>("Exponential", "ADD, section 3.3"));
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use crate::{recipe, three_steps};
 

@@ -59,6 +59,7 @@ impl Weighting for Sds {
 inventory::submit!(Entry::weighting::<Sds>("Sds", "ADD, section 3.3; Poole et al. 2022"));
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use proptest::prelude::*;
 

@@ -17,6 +17,7 @@ impl Weighting for Uniform {
 inventory::submit!(Entry::weighting::<Uniform>("Uniform", "baseline"));
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use crate::{recipe, three_steps};
 

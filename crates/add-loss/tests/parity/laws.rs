@@ -1,5 +1,7 @@
 //! Laws that join the losses with the plugins, for any numbers.
 
+use std::slice;
+
 use add_loss::{PixelReduction, diffuse, distillation, hinge_generator, input_gradients, x0};
 use add_plugin::{
     Discriminator, Draw, Network, NoiseSchedule, Prediction, Prompt, Purpose, StudentSample, Teacher,
@@ -108,7 +110,7 @@ proptest! {
     fn weights_vanish_towards_pure_noise(which in 0..4_usize) {
         let recipe = ["Exponential()", "Sds()", "Sds(w: One)", "Nfsd()"][which];
         let schedule = schedule("ZeroTerminalSnr(inner: ScaledLinear())").tables();
-        prop_assert_eq!(weighting(recipe).weight(&schedule, 999), 0.0);
+        prop_assert!(weighting(recipe).weight(&schedule, 999).abs() < f64::MIN_POSITIVE);
         prop_assert!(weighting(recipe).weight(&schedule, 998) > 0.0);
     }
 }
@@ -157,7 +159,7 @@ proptest! {
         let mut heads = ProjectedHead::default().build(&[4], 0, seed, &device).expect("heads");
         heads.map_parameters(&mut |_, _, value| value.cast(burn::tensor::DType::F64));
         let leaf = random([3, 4, 5], 4).autodiff().require_grad();
-        let loss = hinge_generator(&heads.frozen().logits(&[leaf.clone()], None), add_loss::Reduction::Mean);
+        let loss = hinge_generator(&heads.frozen().logits(slice::from_ref(&leaf), None), add_loss::Reduction::Mean);
         let mut gradients = loss.backward();
         prop_assert!(heads.take_gradients(&mut gradients).is_empty());
         prop_assert!(leaf.grad(&gradients).is_some());
