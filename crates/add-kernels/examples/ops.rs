@@ -46,18 +46,15 @@ fn compare<const D: usize, const E: usize, const F: usize>(
         return;
     }
     let (x, w) = (random(x), random(w));
-    let forward = race(&mut [
-        &mut || drop(ours(x.clone(), w.clone())),
-        &mut || drop(pure_ops(x.clone(), w.clone())),
-    ]);
+    let forward =
+        race(&mut [&mut || drop(ours(x.clone(), w.clone())), &mut || drop(pure_ops(x.clone(), w.clone()))]);
     let tracked = x.autodiff().require_grad();
     let w = if frozen { w } else { w.autodiff().require_grad() };
     let gradient = random(ours(tracked.clone(), w.clone()).dims());
     let step = |y: Tensor<F>| drop((y * gradient.clone()).sum().backward());
-    let both = race(&mut [
-        &mut || step(ours(tracked.clone(), w.clone())),
-        &mut || step(pure_ops(tracked.clone(), w.clone())),
-    ]);
+    let mut our_step = || step(ours(tracked.clone(), w.clone()));
+    let mut pure_step = || step(pure_ops(tracked.clone(), w.clone()));
+    let both = race(&mut [&mut our_step, &mut pure_step]);
     println!(
         "{name:34} {:8.3} {:8.3} {:5.1}x   {:8.3} {:8.3} {:5.1}x",
         forward[0],

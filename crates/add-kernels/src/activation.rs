@@ -113,7 +113,8 @@ impl Activation {
         let (from, dy) = (values(x), dy.map(values));
         output(x.layout().shape().clone(), |out| {
             parallel_ranges(from.len().div_ceil(CHUNK * LANES), CHUNK * self.cost(), |range| {
-                let (first, last) = (range.start * CHUNK * LANES, (range.end * CHUNK * LANES).min(from.len()));
+                let (first, last) =
+                    (range.start * CHUNK * LANES, (range.end * CHUNK * LANES).min(from.len()));
                 // SAFETY: the ranges are disjoint and inside of the tensors.
                 unsafe { dispatch(Piece { activation: self, x: from, dy, out, first, last }) };
             });
@@ -128,7 +129,13 @@ impl Kernel<1> for Activation {
         (self.run(x, None), ())
     }
 
-    fn backward(&self, [x]: [FlexTensor; 1], (): (), dy: FlexTensor, wanted: [bool; 1]) -> [Option<FlexTensor>; 1] {
+    fn backward(
+        &self,
+        [x]: [FlexTensor; 1],
+        (): (),
+        dy: FlexTensor,
+        wanted: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
         [wanted[0].then(|| self.run(&x, Some(&dy)))]
     }
 }

@@ -28,7 +28,9 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4
     let hidden = match &mask {
         None => Some(None),
         // The conversion is only worth it where the kernel can run.
-        Some(mask) if tensors.iter().all(is_ours) && mask.dims() == [1, 1, n, m] => hidden(mask.clone()).map(Some),
+        Some(mask) if tensors.iter().all(is_ours) && mask.dims() == [1, 1, n, m] => {
+            hidden(mask.clone()).map(Some)
+        }
         Some(_) => None,
     };
     let result = match hidden {
@@ -46,7 +48,12 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4
 
 /// The same by pure operations.
 #[doc(hidden)]
-pub fn attention_reference(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
+pub fn attention_reference(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    mask: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
     let [b, h, n, d] = q.dims();
     let m = k.dims()[2];
     let scores = q.matmul(k.transpose()) / (d as f64).sqrt();
@@ -96,7 +103,8 @@ struct Heads {
     data: SharedMut,
     /// Distances of two samples, heads, tokens.
     strides: [usize; 3],
-    heads: usize,
+    /// Heads of one sample.
+    per_sample: usize,
 }
 
 impl Heads {
@@ -104,7 +112,7 @@ impl Heads {
         let layout = tensor.layout();
         let data = tensor.storage::<f32>()[layout.start_offset()..].as_ptr().cast_mut();
         let strides = std::array::from_fn(|i| layout.strides()[i].unsigned_abs());
-        Self { data: SharedMut::new(data), strides, heads: layout.shape()[1] }
+        Self { data: SharedMut::new(data), strides, per_sample: layout.shape()[1] }
     }
 
     /// First number of a row.
@@ -114,7 +122,7 @@ impl Heads {
     #[inline(always)]
     unsafe fn row(self, head: usize, token: usize) -> *mut f32 {
         let [sample, of_head, of_token] = self.strides;
-        self.data.at(head / self.heads * sample + head % self.heads * of_head + token * of_token)
+        self.data.at(head / self.per_sample * sample + head % self.per_sample * of_head + token * of_token)
     }
 
     /// Distance of two rows of a head.
@@ -129,7 +137,7 @@ fn output_like(like: &FlexTensor, fill: impl FnOnce(Heads)) -> FlexTensor {
     let shape = like.layout().shape().clone();
     let [b, h, n, d] = shape.dims::<4>();
     let strides = if like.is_contiguous() { [h * n * d, n * d, d] } else { [n * h * d, d, h * d] };
-    let flat = output(Shape::from([b * h * n * d]), |data| fill(Heads { data, strides, heads: h }));
+    let flat = output(Shape::from([b * h * n * d]), |data| fill(Heads { data, strides, per_sample: h }));
     let strides = strides.into_iter().chain([1]).map(|s| s as isize).collect();
     FlexTensor::from_arc(flat.data_arc(), Layout::new(shape, strides, 0), DType::F32)
 }
@@ -197,7 +205,8 @@ mod tests {
 
     fn check(q: [usize; 4], m: usize, view: usize, scale: f32, causal: bool) -> Result<(), TestCaseError> {
         let [b, h, n, d] = q;
-        let inputs = (heads(q, view, 1) * scale, heads([b, h, m, d], view, 2) * scale, heads([b, h, m, d], view, 3));
+        let inputs =
+            (heads(q, view, 1) * scale, heads([b, h, m, d], view, 2) * scale, heads([b, h, m, d], view, 3));
         let mask = causal.then(|| {
             let all = Tensor::<2, Bool>::tril_mask([n, m], 0, &Device::flex());
             all.reshape([1, 1, n, m])
@@ -250,7 +259,9 @@ mod tests {
     fn output_keeps_the_order_of_memory_of_the_queries() {
         let q = heads([2, 3, 5, 4], 1, 1);
         let y = attention(q.clone(), q.clone(), q, None).swap_dims(1, 2);
-        let DispatchTensorKind::Flex(BackendTensor::Float(y)) = y.into_dispatch().kind else { panic!("not on flex") };
+        let DispatchTensorKind::Flex(BackendTensor::Float(y)) = y.into_dispatch().kind else {
+            panic!("not on flex")
+        };
         assert!(y.is_contiguous());
     }
 }

@@ -56,7 +56,13 @@ impl Kernel<1> for Geglu {
         (y, ())
     }
 
-    fn backward(&self, [x]: [FlexTensor; 1], (): (), dy: FlexTensor, wanted: [bool; 1]) -> [Option<FlexTensor>; 1] {
+    fn backward(
+        &self,
+        [x]: [FlexTensor; 1],
+        (): (),
+        dy: FlexTensor,
+        wanted: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
         let Self { b, n, c } = *self;
         let (x, dy) = (values(&x), values(&dy));
         [wanted[0].then(|| {
@@ -157,7 +163,8 @@ mod tests {
 
     #[test]
     fn gate_far_from_zero_passes_or_closes() {
-        let x = Tensor::<1>::from_floats([3.0, 3.0, 30.0, -30.0], &burn::tensor::Device::flex()).reshape([1, 1, 4]);
+        let x = Tensor::<1>::from_floats([3.0, 3.0, 30.0, -30.0], &burn::tensor::Device::flex())
+            .reshape([1, 1, 4]);
         assert_eq!(crate::testing::numbers(geglu(x)), [90.0, 0.0]);
     }
 }

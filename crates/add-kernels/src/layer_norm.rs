@@ -11,7 +11,7 @@ use crate::parallel::{Scratch, SharedMut, output, parallel, parallel_ranges, val
 use crate::simd::{LANES, Simd, Task, dispatch};
 use crate::tape::{Kernel, apply};
 
-/// `x: [B, N, C]` with `weight`, `bias`: `[C]`; biased variance, as in PyTorch.
+/// `x: [B, N, C]` with `weight`, `bias`: `[C]`; biased variance, as in `PyTorch`.
 ///
 /// # Panics
 /// If `weight` or `bias` is not `[C]`.
@@ -84,7 +84,16 @@ impl Kernel<3> for LayerNorm {
                 // SAFETY: the rows, and the sums of the chunks, are disjoint.
                 unsafe {
                     let sums = shared.at(2 * self.c * chunk);
-                    dispatch(Backward { norm: *self, x, weight, dy, statistics: &statistics, out, sums, range });
+                    dispatch(Backward {
+                        norm: *self,
+                        x,
+                        weight,
+                        dy,
+                        statistics: &statistics,
+                        out,
+                        sums,
+                        range,
+                    });
                 }
             });
         });

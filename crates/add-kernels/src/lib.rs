@@ -10,6 +10,11 @@
     clippy::inline_always,
     reason = "a function that is not inlined into `simd::dispatch` loses its instruction set"
 )]
+#![allow(clippy::too_many_arguments, reason = "a matrix is a pointer and its strides")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "indices known to the compiler are what keeps a tile in registers"
+)]
 
 mod activation;
 mod adamw;
@@ -42,7 +47,9 @@ pub mod reference {
     pub use crate::attention::attention_reference as attention;
     pub use crate::conv2d::conv2d_reference as conv2d;
     pub use crate::geglu::geglu_reference as geglu;
-    pub use crate::group_norm::{group_norm_reference as group_norm, group_norm_silu_reference as group_norm_silu};
+    pub use crate::group_norm::{
+        group_norm_reference as group_norm, group_norm_silu_reference as group_norm_silu,
+    };
     pub use crate::layer_norm::layer_norm_reference as layer_norm;
     pub use crate::linear::linear_reference as linear;
 }

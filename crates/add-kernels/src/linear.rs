@@ -1,4 +1,4 @@
-//! The affine map `y = x W^T + b`, with the weight as PyTorch stores it.
+//! The affine map `y = x W^T + b`, with the weight as `PyTorch` stores it.
 
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
@@ -18,17 +18,21 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     assert!(bias.as_ref().is_none_or(|b| b.dims() == [c_out]), "one bias per output channel");
     let kernel = Linear { b, n, c_in, c_out };
     match bias {
-        Some(bias) => match apply(kernel, [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()]) {
-            Ok(y) => Tensor::from_dispatch(y),
-            Err([x, weight, bias]) => linear_reference(
-                Tensor::from_dispatch(x),
-                Tensor::from_dispatch(weight),
-                Some(Tensor::from_dispatch(bias)),
-            ),
-        },
+        Some(bias) => {
+            match apply(kernel, [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()]) {
+                Ok(y) => Tensor::from_dispatch(y),
+                Err([x, weight, bias]) => linear_reference(
+                    Tensor::from_dispatch(x),
+                    Tensor::from_dispatch(weight),
+                    Some(Tensor::from_dispatch(bias)),
+                ),
+            }
+        }
         None => match apply(kernel, [x.into_dispatch(), weight.into_dispatch()]) {
             Ok(y) => Tensor::from_dispatch(y),
-            Err([x, weight]) => linear_reference(Tensor::from_dispatch(x), Tensor::from_dispatch(weight), None),
+            Err([x, weight]) => {
+                linear_reference(Tensor::from_dispatch(x), Tensor::from_dispatch(weight), None)
+            }
         },
     }
 }

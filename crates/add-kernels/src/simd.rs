@@ -148,6 +148,7 @@ pub(crate) unsafe fn dispatch(task: impl Task) {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "numbers that are only moved keep every bit")]
 mod tests {
     use super::*;
 

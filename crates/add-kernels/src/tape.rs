@@ -1,5 +1,10 @@
 //! How a kernel joins Burn: it runs on tensors of the `flex` device in f32 and records itself on their tape.
 
+#![allow(
+    clippy::match_wildcard_for_single_variants,
+    reason = "with more backends compiled in there are more variants"
+)]
+
 use std::fmt::Debug;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -136,5 +141,39 @@ fn tracked(tensor: DispatchTensor) -> Tracked {
         },
         #[allow(unreachable_patterns, reason = "there are more variants with more backends compiled in")]
         _ => unreachable!("checked by `is_ours`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, FloatDType, Tensor};
+
+    use crate::testing::{numbers, random};
+    use crate::{linear, reference};
+
+    #[test]
+    fn frozen_inputs_get_no_gradient() {
+        let (x, w) = (random([1, 3, 4], 1).autodiff().require_grad(), random([5, 4], 2).autodiff());
+        let gradients = linear(x.clone(), w.clone(), None).sum().backward();
+        assert!(x.grad(&gradients).is_some() && w.grad(&gradients).is_none());
+    }
+
+    #[test]
+    fn checkpointing_does_not_change_a_gradient() {
+        let gradient = |device: Device| {
+            let x = Tensor::<3>::from_data(random([2, 3, 4], 1).into_data(), &device).require_grad();
+            let y = linear(x.clone() * 2.0, random([5, 4], 2), None);
+            numbers(x.grad(&(y.clone() * y).sum().backward()).expect("a gradient"))
+        };
+        let balanced = Device::flex().autodiff().gradient_checkpointing();
+        assert_eq!(gradient(balanced), gradient(Device::flex().autodiff()));
+    }
+
+    #[test]
+    fn other_number_types_go_through_the_pure_operations() {
+        let wide = |t: Tensor<3>| t.cast(FloatDType::F64);
+        let (x, w) = (wide(random([2, 3, 4], 1)), random([5, 4], 2).cast(FloatDType::F64));
+        let want = reference::linear(x.clone(), w.clone(), None);
+        assert_eq!(numbers(linear(x, w, None)), numbers(want));
     }
 }

@@ -50,7 +50,8 @@ impl Task for Rows<'_> {
         let mut keys = Scratch::new(packed_len(d, m));
         let mut packed_values = Scratch::new(packed_len(m, d));
         let mut scores = Scratch::new(block * ld);
-        let (keys, packed_values, scores) = (keys.as_mut_ptr(), packed_values.as_mut_ptr(), scores.as_mut_ptr());
+        let (keys, packed_values, scores) =
+            (keys.as_mut_ptr(), packed_values.as_mut_ptr(), scores.as_mut_ptr());
         let mut packed_head = usize::MAX;
         for item in range {
             let (head, part) = (item / splits, item % splits);

@@ -44,14 +44,15 @@ pub(super) fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f
                     start: bias.map_or(0.0, |b| b[channel]),
                     length,
                     sums,
-                })
-            };
+                });
+            }
             for y in 0..output[0] {
                 let row = &sums[y * stride[0] * padded[1]..];
                 // SAFETY: the plane belongs to this task.
                 let dst = unsafe { out.at((plane * output[0] + y) * output[1]) };
                 for i in 0..output[1] {
-                    unsafe { *dst.add(i) = row[i * stride[1]] };
+                    // SAFETY: as above.
+                    unsafe { *dst.add(i) = row[i * stride[1]] }
                 }
             }
         },
@@ -185,18 +186,36 @@ impl Task for Shifted<'_> {
         let (plane, sums) = (plane.as_ptr(), sums.as_mut_ptr());
         let mut i = 0;
         while i < length {
-            let mut block = [s.splat(start); BLOCK];
-            for (tap, weight) in taps.iter().zip(weights) {
-                let weight = s.splat(*weight);
-                for (v, sum) in block.iter_mut().enumerate() {
-                    *sum = s.mul_add(weight, s.load(plane.add(i + v * LANES + tap)), *sum);
-                }
+            if i + (BLOCK - 1) * LANES < length {
+                shifted_block::<S, BLOCK>(s, plane.add(i), taps, weights, start, sums.add(i));
+                i += BLOCK * LANES;
+            } else {
+                shifted_block::<S, 1>(s, plane.add(i), taps, weights, start, sums.add(i));
+                i += LANES;
             }
-            for (v, sum) in block.into_iter().enumerate() {
-                s.store(sums.add(i + v * LANES), sum);
-            }
-            i += BLOCK * LANES;
         }
+    }
+}
+
+/// `V` neighbouring vectors of sums.
+#[inline(always)]
+unsafe fn shifted_block<S: Simd, const V: usize>(
+    s: S,
+    plane: *const f32,
+    taps: &[usize],
+    weights: &[f32],
+    start: f32,
+    sums: *mut f32,
+) {
+    let mut block = [s.splat(start); V];
+    for (tap, weight) in taps.iter().zip(weights) {
+        let weight = s.splat(*weight);
+        for v in 0..V {
+            block[v] = s.mul_add(weight, s.load(plane.add(v * LANES + tap)), block[v]);
+        }
+    }
+    for v in 0..V {
+        s.store(sums.add(v * LANES), block[v]);
     }
 }
 

@@ -1,5 +1,7 @@
 //! AVX2 and FMA: two registers per vector.
 
+#![allow(clippy::wildcard_imports, reason = "dozens of intrinsics")]
+
 use core::arch::x86_64::*;
 
 use super::{LANES, Simd, Task};

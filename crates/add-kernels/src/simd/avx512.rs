@@ -1,5 +1,7 @@
 //! AVX-512: one register per vector.
 
+#![allow(clippy::wildcard_imports, reason = "dozens of intrinsics")]
+
 use core::arch::x86_64::*;
 
 use super::{LANES, Simd, Task};

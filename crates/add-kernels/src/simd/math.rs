@@ -17,8 +17,8 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let r = s.mul_add(n, s.splat(-LN_2_HIGH), bounded);
     let r = s.mul_add(n, s.splat(-LN_2_LOW), r);
     let mut sum = s.splat(INVERSE_FACTORIALS[0]);
-    for k in 1..8 {
-        sum = s.mul_add(sum, r, s.splat(INVERSE_FACTORIALS[k]));
+    for factor in &INVERSE_FACTORIALS[1..] {
+        sum = s.mul_add(sum, r, s.splat(*factor));
     }
     s.select_less(x, lowest, s.splat(0.0), s.scale_by_power(sum, n))
 }
@@ -50,8 +50,8 @@ pub(super) fn normal_tail<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let one = s.splat(1.0);
     let t = s.div(one, s.mul_add(x, s.splat(0.26), one));
     let mut sum = s.splat(POLYNOMIAL[0]);
-    for k in 1..9 {
-        sum = s.mul_add(sum, t, s.splat(POLYNOMIAL[k]));
+    for factor in &POLYNOMIAL[1..] {
+        sum = s.mul_add(sum, t, s.splat(*factor));
     }
     let bell = exp(s, s.mul(s.mul(x, x), s.splat(-0.5)));
     (s.mul(s.mul(s.mul(sum, t), bell), s.splat(0.5)), bell)

@@ -1,0 +1,175 @@
+//! The register tile of all matrix products.
+//!
+//! The left factor is read where it lies, number by number, through an offset per row and per reduction step; the
+//! right factor must lie (or be packed) with 16 or more columns side by side. So the same tile serves weights,
+//! their transposes and shifted images alike.
+
+use crate::simd::{LANES, Simd};
+
+/// Most rows of a register tile, over all instruction sets.
+pub(super) const MAX_ROWS: usize = 8;
+
+/// The steps of the sum in a product: `runs.len()` runs of `length` steps, `stride` apart in the left factor.
+#[derive(Clone, Copy)]
+pub(crate) struct Reduction<'a> {
+    /// Offset of each run in the left factor.
+    pub(crate) runs: &'a [usize],
+    pub(crate) length: usize,
+    pub(crate) stride: usize,
+}
+
+/// What a tile starts from.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    Zero,
+    /// Adds to what is there.
+    There,
+    /// One number per row.
+    RowBias(*const f32),
+    /// One number per column.
+    ColumnBias(*const f32),
+}
+
+/// Computes rows `rows` of one panel: `c[i][j] = start + sum_k a[rows[i] + offset(k)] b[k][j]` for `j < columns`.
+///
+/// # Safety
+/// `a` is readable at all those offsets; `b` is readable for `columns` rounded up to [`LANES`], in every step;
+/// `c` is writable for `columns`, in every row.
+#[inline(always)]
+pub(crate) unsafe fn multiply_panel<S: Simd>(
+    s: S,
+    reduction: Reduction,
+    a: *const f32,
+    rows: impl Fn(usize) -> usize,
+    row_count: usize,
+    b: *const f32,
+    ld_b: usize,
+    c: *mut f32,
+    ld_c: usize,
+    columns: usize,
+    start: Start,
+) {
+    let mut first = 0;
+    while first < row_count {
+        let count = S::ROWS.min(row_count - first);
+        let mut offsets = [0; MAX_ROWS];
+        for (i, offset) in offsets.iter_mut().enumerate().take(count) {
+            *offset = rows(first + i);
+        }
+        let start = match start {
+            Start::RowBias(bias) => Start::RowBias(bias.add(first)),
+            other => other,
+        };
+        let panel = Panel { b, ld_b, c: c.add(first * ld_c), ld_c, columns, start };
+        macro_rules! tiles {
+            ($(($rows:literal, $vectors:literal)),*) => {
+                match (count, columns.div_ceil(LANES)) {
+                    $(($rows, $vectors) => tile::<S, $rows, $vectors>(s, reduction, a, &offsets, panel),)*
+                    (rows, vectors) => unreachable!("no tile of {rows} x {vectors}"),
+                }
+            };
+        }
+        tiles!(
+            (1, 1),
+            (2, 1),
+            (3, 1),
+            (4, 1),
+            (5, 1),
+            (6, 1),
+            (7, 1),
+            (8, 1),
+            (1, 2),
+            (2, 2),
+            (3, 2),
+            (4, 2),
+            (5, 2),
+            (6, 2),
+            (7, 2),
+            (8, 2)
+        );
+        first += count;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Panel {
+    b: *const f32,
+    ld_b: usize,
+    c: *mut f32,
+    ld_c: usize,
+    columns: usize,
+    start: Start,
+}
+
+/// Keeps `R x V` vectors of sums in registers.
+#[inline(always)]
+unsafe fn tile<S: Simd, const R: usize, const V: usize>(
+    s: S,
+    reduction: Reduction,
+    a: *const f32,
+    offsets: &[usize; MAX_ROWS],
+    panel: Panel,
+) {
+    if R > S::ROWS || V > S::VECS {
+        unreachable!("no such tile for this instruction set");
+    }
+    let Panel { mut b, ld_b, c, ld_c, columns, start } = panel;
+    let last = columns - (V - 1) * LANES;
+    let mut sums = [[s.splat(0.0); V]; R];
+    match start {
+        Start::Zero => {}
+        Start::There => {
+            for i in 0..R {
+                for v in 0..V - 1 {
+                    sums[i][v] = s.load(c.add(i * ld_c + v * LANES));
+                }
+                sums[i][V - 1] = s.load_first(c.add(i * ld_c + (V - 1) * LANES), last);
+            }
+        }
+        Start::RowBias(bias) => {
+            for i in 0..R {
+                sums[i] = [s.splat(*bias.add(i)); V];
+            }
+        }
+        Start::ColumnBias(bias) => {
+            for v in 0..V {
+                let n = if v == V - 1 { last } else { LANES };
+                let start = s.load_first(bias.add(v * LANES), n);
+                for i in 0..R {
+                    sums[i][v] = start;
+                }
+            }
+        }
+    }
+    let mut rows = [a; R];
+    for i in 0..R {
+        rows[i] = a.add(offsets[i]);
+    }
+    for &run in reduction.runs {
+        let mut k = run;
+        for _ in 0..reduction.length {
+            let mut right = [s.splat(0.0); V];
+            for v in 0..V {
+                right[v] = s.load(b.add(v * LANES));
+            }
+            for i in 0..R {
+                let left = s.splat(*rows[i].add(k));
+                for v in 0..V {
+                    sums[i][v] = s.mul_add(left, right[v], sums[i][v]);
+                }
+            }
+            b = b.add(ld_b);
+            k += reduction.stride;
+        }
+    }
+    for i in 0..R {
+        for v in 0..V - 1 {
+            s.store(c.add(i * ld_c + v * LANES), sums[i][v]);
+        }
+        if last == LANES {
+            s.store(c.add(i * ld_c + (V - 1) * LANES), sums[i][V - 1]);
+        } else {
+            s.store_first(c.add(i * ld_c + (V - 1) * LANES), sums[i][V - 1], last);
+        }
+    }
+}
