@@ -16,11 +16,10 @@ use features::judge::{Classes, JudgeNet, LABELLINGS, SIDE};
 use rand::{Rng, RngExt};
 
 const SEED: u64 = 2;
-const STEPS: u64 = 1_600;
+const STEPS: u64 = 2_200;
 const BATCH: usize = 64;
 const PEAK_LR: f64 = 2.5e-3;
 const WARM_UP: u64 = 60;
-fn knob(n: &str, d: f32) -> f32 { std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d) }
 const WEIGHT_DECAY: f64 = 0.1;
 const DROPOUT: f64 = 0.3;
 /// Share of the target that is spread over all classes.
@@ -61,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             beta_1: 0.9,
             beta_2: 0.99,
             eps: 1e-8,
-            weight_decay: f64::from(knob("WD", 0.1)),
+            weight_decay: WEIGHT_DECAY,
             time: step + 1,
             grad_scale: 1.0,
         };
@@ -79,7 +78,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let network = frozen(&network);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/judge.safetensors");
-    let path = std::env::var("SAVE").map_or(path, Into::into);
     save(&path, &named_tensors(&network), Precision::F16, &classes.to_metadata())?;
     for split in [Split::Train, Split::TestPair, Split::TestConcept] {
         report(&network, &classes, split)?;
@@ -127,10 +125,10 @@ fn augment(picture: &mut [f32], rng: &mut impl Rng) {
     let mut between = |low: f32, high: f32| low + (high - low) * rng.random::<f32>();
     let scale = [between(0.87, 1.15), between(0.87, 1.15)];
     let shift = [between(-3.0, 3.0), between(-3.0, 3.0)];
-    let (contrast, blur, noise) =
-        (between(0.8, 1.15), between(-0.5, 1.0).max(0.0) * knob("BLUR", 1.0), between(-0.05, 0.12).max(0.0) * knob("NOISE", 1.0));
+    let contrast = between(0.88, 1.06);
+    let (blur, noise) = (between(-0.5, 0.6).max(0.0), between(-0.05, 0.06).max(0.0));
     for plane in picture.chunks_mut(SIDE * SIDE) {
-        let (gain, bias) = (contrast * between(0.92, 1.08), between(-0.1, 0.1));
+        let gain = contrast * between(0.97, 1.03);
         let old = plane.to_vec();
         let at = |x: f32, y: f32| {
             let inside = x >= 0.0 && y >= 0.0 && x < side && y < side;
@@ -157,7 +155,8 @@ fn augment(picture: &mut [f32], rng: &mut impl Rng) {
             // Three uniform numbers are near enough to a normal one.
             let grain = between(-1.0, 1.0) + between(-1.0, 1.0) + between(-1.0, 1.0);
             let value_soft = moved[i] + (soft - moved[i]) * blur * 0.7;
-            *value = (value_soft * gain + bias + grain * noise).clamp(-1.0, 1.0);
+            // White stays white.
+            *value = (1.0 - (1.0 - value_soft) * gain + grain * noise).clamp(-1.0, 1.0);
         }
     }
 }
@@ -166,7 +165,7 @@ fn augment(picture: &mut [f32], rng: &mut impl Rng) {
 fn report(network: &JudgeNet, classes: &Classes, split: Split) -> Result<(), Box<dyn Error>> {
     let data: Arc<dyn Dataset> = Emoji::new(SIDE)?.open(split)?.into();
     let mut right = [0usize; 5];
-    // 43 divides none of the sizes: the last batch begins the next epoch, and what is seen twice is left out.
+    // The last batch may begin the next epoch; what comes again is left out.
     for batch in (0..).map(|step| Loader::new(data.clone(), 0, 43)?.load(step)).take(data.len().div_ceil(43))
     {
         let batch = batch?;

@@ -91,7 +91,6 @@ pub struct JudgeNet {
 #[derive(Module, Debug)]
 struct Look {
     convs: Vec<Conv2d>,
-    norms: Vec<GroupNorm>,
 }
 
 impl Look {
@@ -100,16 +99,14 @@ impl Look {
         let conv = |i: usize, c_in, c_out, kernel, stride| {
             Conv2d::new(c_in, c_out, kernel, ConvGeometry::square(stride, 1), &init.at("convs").at(i))
         };
-        Self {
-            convs: vec![conv(0, 3, c1, 4, 2), conv(1, c1, c2, 3, 2), conv(2, c2, c3, 3, 1)],
-            norms: [c1, c2, c3].iter().enumerate().map(|(i, &c)| norm(c, &init.at("norms").at(i))).collect(),
-        }
+        // Without normalisations: each style has its palette, and they would take the colours away.
+        Self { convs: vec![conv(0, 3, c1, 4, 2), conv(1, c1, c2, 3, 2), conv(2, c2, c3, 3, 1)] }
     }
 
     /// Mean and deviation of each channel over the picture, `[B, 128]`.
     fn forward(&self, mut x: Tensor<4>) -> Tensor<2> {
-        for (conv, norm) in self.convs.iter().zip(&self.norms) {
-            x = norm.forward_silu(conv.forward(x));
+        for conv in &self.convs {
+            x = activation::silu(conv.forward(x));
         }
         let x: Tensor<3> = x.flatten(2, 3);
         let mean = x.clone().mean_dim(2);
@@ -283,14 +280,14 @@ mod tests {
             logits.into_iter().zip(judge.classes()).zip(&mut result)
         {
             let seen = hook.squeeze_dim::<2>(2).argmax(1).into_data().iter::<i64>().collect::<Vec<_>>();
-            let mut right = 0;
+            let mut right = 0usize;
             for (&index, seen) in batch.indices.iter().zip(seen) {
                 let labels = data.labels((index + shift) % n);
                 let label = &labels.iter().find(|(name, _)| *name == labelling).expect("labelled").1;
                 *known += usize::from(classes.contains(label));
                 right += usize::from(classes[seen as usize] == *label);
             }
-            *share = f64::from(right) / n as f64;
+            *share = right as f64 / n as f64;
         }
         result
     }
