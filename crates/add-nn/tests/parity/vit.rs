@@ -35,7 +35,7 @@ fn dino_equals_its_own_code_and_timm() {
 #[test]
 fn dinov2_equals_transformers() {
     let all = fixtures("vit", "dinov2");
-    for mut fixture in fixtures("vit", "dinov2").into_iter().filter(|fixture| from_transformers(fixture)) {
+    for mut fixture in fixtures("vit", "dinov2").into_iter().filter(from_transformers) {
         let json: Value = serde_json::from_str(&fixture.config).expect("JSON");
         let base = VitConfig { resize: PositionResize::Cubic, ..VitConfig::dinov2_s14() };
         let config = transformers_config(&json, base);
