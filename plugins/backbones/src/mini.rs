@@ -4,7 +4,7 @@
 //! (`[B, 3, 32, 32]` becomes `[B, 12, 16, 16]`). A patch's four pixels then come from four separate rows of the
 //! last layer, which leaves a 2-pixel grid; two thin convolutions at full resolution, which also see the input, mend it.
 
-use add_kernels::ConvGeometry;
+use add_kernels::{ConvGeometry, silu};
 use add_nn::{
     config::PerLevel,
     layers::{Conv2d, Init},
@@ -16,7 +16,7 @@ use add_plugin::{
 };
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation},
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
@@ -119,9 +119,9 @@ struct MiniDenoiser {
 impl Denoiser for MiniDenoiser {
     fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
         let coarse = self.denoiser.predict(to_patches(x_t.clone()), t, conditioning);
-        let fine = activation::silu(from_patches(coarse));
+        let fine = silu(from_patches(coarse));
         let fine = self.detail_in.forward(Tensor::cat(vec![fine, x_t], 1));
-        self.detail_out.forward(activation::silu(fine))
+        self.detail_out.forward(silu(fine))
     }
 
     fn frozen(&self) -> Box<dyn Denoiser> {

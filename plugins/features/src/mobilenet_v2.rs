@@ -214,7 +214,7 @@ mod tests {
             ("MobileNetV2(blocks: [])", "at least one block"),
             ("MobileNetV2(embedding_block: 99)", "embedding_block: expected 0 to 18, got 99"),
         ] {
-            let error = recipe(text).init(&Device::flex()).err().expect(text).to_string();
+            let error = recipe(text).init(&Device::flex()).expect_err(text).to_string();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -188,7 +188,7 @@ mod tests {
     fn the_vocabulary_is_that_of_the_embedded_captions() {
         let tokenizer = ClipBpe::shared();
         let ids: BTreeSet<u32> = captions().iter().flat_map(|caption| tokenizer.ids(caption)).collect();
-        let list: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        let list = ids.iter().map(u32::to_string).collect::<Vec<_>>().join("\n") + "\n";
         if std::env::var_os("UPDATE").is_some() {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/mini_vocabulary.txt");
             std::fs::write(path, &list).expect("the source tree is writable");
@@ -278,7 +278,7 @@ mod tests {
             ("Mini(tokens: 2)", "expected 3 to 77, got 2"),
         ] {
             let mini: Plugin<dyn TextEncoder> = options.from_str(recipe).expect("numbers");
-            let error = mini.init(0, &Device::flex()).err().expect(recipe).to_string();
+            let error = mini.init(0, &Device::flex()).expect_err(recipe).to_string();
             assert!(error.contains(part), "{error}");
         }
     }
