@@ -6,8 +6,12 @@
 //!
 //! | split | category | style | both | concept | concept among its first 5 |
 //! |---|---|---|---|---|---|
-//! | `train` | @T@ |
-//! | `test_pair` (a style that the concept was not seen in) | @P@ |
+//! | `train` | 90.5% | 74.8% | 68.4% | 96.6% | 99.9% |
+//! | `test_pair` (a style that the concept was not seen in) | 73.0% | 70.9% | 52.6% | 54.7% | 78.5% |
+//! | `test_concept` | 56.2% | 69.8% | 43.0% | - | - |
+//!
+//! These are the figures to compare generated pictures with: a generator as good as the artists would get about
+//! as much.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +36,7 @@ const WIDTH: usize = 4 * CHANNELS[3];
 /// Width between them and the answers about what is drawn.
 const HIDDEN: usize = 256;
 /// Channels at 16, 8 and 8 pixels a side of the part that looks at how it is drawn.
-const STYLE_CHANNELS: [usize; 3] = [32, 48, 64];
+const STYLE_CHANNELS: [usize; 3] = [48, 80, 96];
 
 /// The labels of each of the [`LABELLINGS`]; a class is a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +107,7 @@ impl Look {
         Self { convs: vec![conv(0, 3, c1, 4, 2), conv(1, c1, c2, 3, 2), conv(2, c2, c3, 3, 1)] }
     }
 
-    /// Mean and deviation of each channel over the picture, `[B, 128]`.
+    /// Mean and deviation of each channel over the picture, `[B, 192]`.
     fn forward(&self, mut x: Tensor<4>) -> Tensor<2> {
         for conv in &self.convs {
             x = activation::silu(conv.forward(x));
@@ -165,7 +169,7 @@ impl JudgeNet {
         }
     }
 
-    /// What is drawn, `[B, 1024]`, and how, `[B, 128]`, in pictures `[B, 3, 32, 32]` with values in `[-1, 1]`.
+    /// What is drawn, `[B, 1024]`, and how, `[B, 192]`, in pictures `[B, 3, 32, 32]` with values in `[-1, 1]`.
     pub fn features(&self, pixels: Tensor<4>) -> [Tensor<2>; 2] {
         let mut x = self.norm1.forward_silu(self.conv1.forward(pixels.clone()));
         for stage in &self.stages {
@@ -295,7 +299,7 @@ mod tests {
     #[test]
     fn real_pictures_are_recognised_in_a_style_that_was_not_seen() {
         let shares = accuracy(Split::TestPair, 0).map(|(share, _)| share);
-        for (share, least) in shares.iter().zip([0.0, 0.0, 0.0, 0.0]) {
+        for (share, least) in shares.iter().zip([0.70, 0.68, 0.50, 0.50]) {
             assert!(*share >= least, "category, style, concept, both: {shares:?}");
         }
     }
