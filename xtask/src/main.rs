@@ -66,7 +66,7 @@ fn check() -> Result<(), String> {
 
 /// Builds `add` and hands over to it, exit code included.
 fn add(arguments: &[String]) -> ExitCode {
-    let command = ["run", "--quiet", "--release", "-p", "add-cli", "--bin", "add", "--"];
+    let command = ["run", "--release", "-p", "add-cli", "--bin", "add", "--"];
     let status = Command::new(env!("CARGO")).args(command).args(arguments).status();
     match status {
         Ok(status) => ExitCode::from(code(status)),
