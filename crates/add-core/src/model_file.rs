@@ -45,11 +45,6 @@ impl ModelCard {
         let text = self.fields.get("add.student_timesteps").map_or("", String::as_str);
         text.split(',').filter_map(|t| t.parse().ok()).collect()
     }
-
-    /// Steps of training behind it.
-    pub fn step(&self) -> u64 {
-        self.fields.get("add.step").and_then(|s| s.parse().ok()).unwrap_or(0)
-    }
 }
 
 /// Writes `networks` (by prefix) to `path`.

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use add_data::Loader;
 use add_loss::{augmented_view, resize};
-use add_plugin::{Conditioning, Draw, Pixels, Purpose, TextNetwork, Timesteps};
+use add_plugin::{Draw, Pixels, Purpose, TextNetwork, Timesteps};
 use add_train::{
     TrainError,
-    add_step::{AddInputs, AddTrainer, StudentInput},
+    add_step::{AddInputs, AddTrainer, Prompts, StudentInput, TeacherInput},
     report::StepReport,
     run::Objective,
     sampling::normal,
@@ -88,8 +88,12 @@ impl AddRun<'_> {
         }
     }
 
-    fn encode(&self, captions: &[String]) -> Conditioning {
-        self.text.encode(captions)
+    fn prompts(&self, captions: &[String]) -> Prompts {
+        Prompts {
+            captions: self.text.encode(captions),
+            null: self.text.encode(&[String::new()]),
+            negative: self.text.encode(std::slice::from_ref(&self.objective.teacher.negative)),
+        }
     }
 }
 
@@ -117,14 +121,14 @@ impl Objective for AddRun<'_> {
         };
         let inputs = AddInputs {
             x_0: Pixels(x_0.0),
-            conditioning: self.encode(&batch.captions),
-            null: self.encode(&[String::new()]),
-            negative: self.encode(std::slice::from_ref(&self.objective.teacher.negative)),
+            prompts: self.prompts(&batch.captions),
             generator: StudentInput { s, eps: noise(Purpose::StudentNoise) },
             discriminator: None,
-            t,
-            eps_t: noise(Purpose::TeacherNoise),
-            guidance: draws.iter().map(|d| self.guidance(d)).collect(),
+            teacher: TeacherInput {
+                t,
+                eps: noise(Purpose::TeacherNoise),
+                guidance: draws.iter().map(|d| self.guidance(d)).collect(),
+            },
             real_view: &|x| augmented(x, Purpose::AugmentReal),
             fake_view: &|x| augmented(x, Purpose::AugmentFake),
             embedding_view: &|x| resize(x, [embedding_size; 2]),
@@ -193,24 +197,12 @@ impl AddRun<'_> {
         let [batch, c, h, w] = x_hat.dims();
         let (low, high) = self.objective.teacher.timesteps;
         let draw = Draw { seed: self.recipe.seed, step: 0, index: 0 };
-        let eps_t = normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device);
-        let unused = |x: Tensor<4>| x;
-        let inputs = AddInputs {
-            x_0: pictures.clone(),
-            conditioning: self.encode(&self.recipe.preview.prompts),
-            null: self.encode(&[String::new()]),
-            negative: self.encode(std::slice::from_ref(&self.objective.teacher.negative)),
-            generator: StudentInput { s: Timesteps::same(0, batch), eps: eps_t.clone() },
-            discriminator: None,
+        let input = TeacherInput {
             t: Timesteps::same(usize::midpoint(low, high), batch),
-            eps_t,
+            eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
             guidance: vec![self.guidance(&draw); batch],
-            real_view: &unused,
-            fake_view: &unused,
-            embedding_view: &unused,
-            draws: vec![draw; batch],
         };
-        let target = self.trainer.target(&inputs, x_hat, batch);
+        let target = self.trainer.target(&self.prompts(&self.recipe.preview.prompts), &input, x_hat);
         Pixels(codec.decode(add_plugin::Latents(target)).0.clamp(-1.0, 1.0))
     }
 }

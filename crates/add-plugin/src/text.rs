@@ -64,12 +64,6 @@ impl Conditioning {
         }
     }
 
-    /// Cut off from the tape that made it.
-    #[must_use]
-    pub fn inner(self) -> Self {
-        Self { tokens: self.tokens.inner(), pooled: self.pooled.inner() }
-    }
-
     /// Samples in the batch.
     pub fn batch(&self) -> usize {
         self.tokens.dims()[0]

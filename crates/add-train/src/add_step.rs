@@ -105,6 +105,28 @@ pub struct StudentInput {
     pub eps: Tensor<4>,
 }
 
+/// Text, encoded, on the plain device.
+#[derive(Debug, Clone)]
+pub struct Prompts {
+    /// One caption per sample.
+    pub captions: Conditioning,
+    /// The empty caption, batch of one.
+    pub null: Conditioning,
+    /// The negative prompt, batch of one.
+    pub negative: Conditioning,
+}
+
+/// Teacher timesteps with their noise and guidance.
+#[derive(Debug, Clone)]
+pub struct TeacherInput {
+    /// `t`.
+    pub t: Timesteps,
+    /// `eps'` `[B, C, H, W]`.
+    pub eps: Tensor<4>,
+    /// Guidance scale per sample.
+    pub guidance: Vec<f64>,
+}
+
 /// A view of a picture as the feature network gets it: augmented and resized.
 pub type View<'a> = dyn Fn(Tensor<4>) -> Tensor<4> + 'a;
 
@@ -112,22 +134,14 @@ pub type View<'a> = dyn Fn(Tensor<4>) -> Tensor<4> + 'a;
 pub struct AddInputs<'a> {
     /// Real pictures.
     pub x_0: Pixels,
-    /// Their captions, encoded.
-    pub conditioning: Conditioning,
-    /// The empty caption, batch of one.
-    pub null: Conditioning,
-    /// The negative prompt, batch of one.
-    pub negative: Conditioning,
+    /// Their captions, and what guidance compares them with.
+    pub prompts: Prompts,
     /// What the student is given in its own update.
     pub generator: StudentInput,
     /// What the student is given in the discriminator's update; `None` shares the fakes of both.
     pub discriminator: Option<StudentInput>,
-    /// `t`.
-    pub t: Timesteps,
-    /// `eps'`.
-    pub eps_t: Tensor<4>,
-    /// Teacher guidance per sample.
-    pub guidance: Vec<f64>,
+    /// What the teacher is given.
+    pub teacher: TeacherInput,
     /// Source of each sample's random numbers, for the routes of R1 that want some.
     pub draws: Vec<Draw>,
     /// View of real pictures.
@@ -213,7 +227,7 @@ impl AddTrainer<'_> {
                 pure_noise_where(&last, x_s, input.eps.clone())
             }
         };
-        let output = network.predict(x_s.clone(), &input.s, &inputs.conditioning);
+        let output = network.predict(x_s.clone(), &input.s, &inputs.prompts.captions);
         self.student_diffusion.x0(output, x_s, &input.s)
     }
 
@@ -312,7 +326,7 @@ impl AddTrainer<'_> {
     ) -> Option<Tensor<2>> {
         let mut parts = Vec::new();
         if self.options.text_condition {
-            parts.push(inputs.conditioning.pooled.clone());
+            parts.push(inputs.prompts.captions.pooled.clone());
         }
         if let Some(c_img) = c_img.cloned() {
             let [b, k] = c_img.dims();
@@ -335,10 +349,9 @@ impl AddTrainer<'_> {
 
     /// The gradient of `lambda` times Eq. (4) at `x_hat`.
     fn distill(&self, inputs: &AddInputs<'_>, x_hat: Tensor<4>, report: &mut StepReport) -> Tensor<4> {
-        let batch = x_hat.dims()[0];
         let schedule = &self.teacher_diffusion.schedule;
-        let c: Vec<f64> = inputs.t.0.iter().map(|&t| self.weighting.weight(schedule, t)).collect();
-        let target = self.target(inputs, x_hat.clone().inner(), batch);
+        let c: Vec<f64> = inputs.teacher.t.0.iter().map(|&t| self.weighting.weight(schedule, t)).collect();
+        let target = self.target(&inputs.prompts, &inputs.teacher, x_hat.clone().inner());
         let (student, target) = match self.options.space {
             Space::Latent => (x_hat.clone(), target),
             Space::Pixel => {
@@ -355,19 +368,19 @@ impl AddTrainer<'_> {
     }
 
     /// `x_hat_psi` for `x_hat_theta` on the plain device; what the sample grids show beside the student.
-    pub fn target(&self, inputs: &AddInputs<'_>, x_hat_theta: Tensor<4>, batch: usize) -> Tensor<4> {
-        let x_hat_theta_t =
-            self.teacher_diffusion.diffuse(x_hat_theta.clone(), inputs.eps_t.clone(), &inputs.t);
+    pub fn target(&self, prompts: &Prompts, input: &TeacherInput, x_hat_theta: Tensor<4>) -> Tensor<4> {
+        let batch = x_hat_theta.dims()[0];
+        let x_hat_theta_t = self.teacher_diffusion.diffuse(x_hat_theta.clone(), input.eps.clone(), &input.t);
         let teacher = BoundTeacher {
             denoiser: &*self.networks.teacher,
             diffusion: &self.teacher_diffusion,
-            conditioning: &inputs.conditioning,
-            null: &inputs.null.repeat(batch),
-            negative: &inputs.negative.repeat(batch),
-            guidance: &inputs.guidance,
+            conditioning: &prompts.captions,
+            null: &prompts.null.repeat(batch),
+            negative: &prompts.negative.repeat(batch),
+            guidance: &input.guidance,
             steps: self.options.teacher_steps,
         };
-        self.weighting.target(&StudentSample { x_hat_theta, x_hat_theta_t, t: inputs.t.clone() }, &teacher)
+        self.weighting.target(&StudentSample { x_hat_theta, x_hat_theta_t, t: input.t.clone() }, &teacher)
     }
 }
 
