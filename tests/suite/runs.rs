@@ -154,3 +154,50 @@ fn each_loss_term_can_be_off_and_each_weighting_chosen() {
         assert!(figures.get(absent).is_none(), "{name}: {line}");
     }
 }
+
+/// The last line of metrics, its numbers by name.
+fn figures(out: &Path) -> Vec<(String, f64)> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let numbers = |value: &serde_json::Value| match value {
+        serde_json::Value::Array(list) => list.iter().filter_map(serde_json::Value::as_f64).collect(),
+        other => vec![other.as_f64().unwrap()],
+    };
+    let entries = line.as_object().unwrap().iter();
+    entries.flat_map(|(name, value)| numbers(value).into_iter().map(|x| (name.clone(), x))).collect()
+}
+
+#[test]
+fn a_batch_in_parts_is_the_same_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let parts = |mut loaded: LoadedRecipe, shards: usize| {
+        (loaded.recipe.batch, loaded.recipe.shards) = (16, shards);
+        loaded
+    };
+    let check = |make: &dyn Fn() -> LoadedRecipe, name: &str| {
+        let whole = at(&format!("{name}-1"));
+        go(&parts(make(), 1), &whole, &Start::Fresh);
+        let cut = at(&format!("{name}-2"));
+        go(&parts(make(), 2), &cut, &Start::Fresh);
+        let both = figures(&whole).into_iter().zip(figures(&cut));
+        for ((figure, a), (_, b)) in both {
+            assert!((a - b).abs() < 1e-3 * a.abs() + 1e-5, "{name} {figure}: {a} and {b}");
+        }
+    };
+    check(&|| teacher(3), "teacher");
+    // Parts of eight are the groups over which the heads normalise.
+    check(&|| student(3, &at("teacher-1")), "student");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| go(&student(2, &at("teacher")), &at(&threads.to_string()), &Start::Fresh));
+    }
+    assert_same(&at("1"), &at("3"), 2);
+}

@@ -28,6 +28,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    add_kernels::keep_free_memory();
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();

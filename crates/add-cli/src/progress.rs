@@ -99,7 +99,7 @@ impl Counter {
 
 /// The losses of a step, short.
 fn losses(report: &StepReport) -> String {
-    let shown = report.figures().iter().filter(|(name, _)| name.starts_with("loss") || *name == "r1");
+    let shown = report.figures().filter(|(name, _)| name.starts_with("loss") || *name == "r1");
     let shown = shown.filter_map(|(name, _)| report.get(name).map(|value| format!("{name} {value:.4}")));
     shown.collect::<Vec<_>>().join("  ")
 }

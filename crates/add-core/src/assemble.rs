@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc};
 use add_data::Loader;
 use add_plugin::{Backbone, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextNetwork};
 use add_train::{
-    add_step::{AddNetworks, AddOptions, AddTrainer, ImageCondition},
+    add_step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition},
     diffusion_step::DiffusionTrainer,
     ema::Ema,
     model::Diffusion,
     optimizer::AdamW,
+    shards::Shards,
 };
 use burn::tensor::Device;
 
@@ -101,6 +102,7 @@ pub(crate) fn diffusion_run<'a>(
         codec: recipe.codec.init(&device)?,
         diffusion: diffusion(&recipe.model),
         optimizer: AdamW::new(objective.optimizer),
+        shards: Shards::new(recipe.shards)?,
     };
     Ok(DiffusionRun { recipe, objective, trainer, loader: loader(loaded)?, device })
 }
@@ -120,7 +122,7 @@ pub(crate) fn add_run<'a>(
     };
     let (features, heads) = features_and_heads(recipe, objective, &plain, &trainable)?;
     let Features { network: features, image_encoder } = features;
-    heads.check_batch(recipe.batch)?;
+    heads.check_batch(recipe.batch / recipe.shards)?;
     let schedule = recipe.model.schedule.tables();
     let trainer = AddTrainer {
         ema: Ema::new(objective.ema_half_life, &[("", &*student)]),
@@ -132,19 +134,26 @@ pub(crate) fn add_run<'a>(
             image_encoder,
             codec: recipe.codec.init(&plain)?,
         },
-        student_diffusion: diffusion(&recipe.model),
-        teacher_diffusion,
-        weighting: &*objective.distillation.weighting,
-        options: options(objective),
+        method: AddMethod {
+            student_diffusion: diffusion(&recipe.model),
+            teacher_diffusion,
+            weighting: &*objective.distillation.weighting,
+            options: options(objective),
+        },
+        shards: Shards::new(recipe.shards)?,
         optimizer_g: AdamW::new(objective.generator),
         optimizer_d: AdamW::new(objective.discriminator),
     };
     let timesteps = objective.student_timesteps.resolve(schedule.steps());
+    let text = text.frozen();
+    let encoded = |caption: &str| text.encode(&[caption.to_owned()]);
     Ok(AddRun {
         recipe,
         objective,
         trainer,
-        text: text.frozen(),
+        null: encoded(""),
+        negative: encoded(&objective.teacher.negative),
+        text,
         loader: loader(loaded)?,
         timesteps,
         device: plain,

@@ -4,16 +4,17 @@ use std::path::Path;
 
 use add_data::Loader;
 use add_loss::{augmented_view, resize};
-use add_plugin::{Draw, Pixels, Purpose, TextNetwork, Timesteps};
+use add_plugin::{Conditioning, Draw, Pixels, Purpose, TextNetwork, Timesteps};
 use add_train::{
     TrainError,
-    add_step::{AddInputs, AddTrainer, Prompts, StudentInput, TeacherInput},
+    add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
+    add_step::AddTrainer,
     report::StepReport,
     run::Objective,
     sampling::normal,
     state::State,
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use tracing::warn;
 
 use crate::{
@@ -45,17 +46,21 @@ pub(crate) struct AddRun<'a> {
     pub(crate) objective: &'a AddObjective,
     pub(crate) trainer: AddTrainer<'a>,
     pub(crate) text: Box<dyn TextNetwork>,
+    /// The empty caption, encoded.
+    pub(crate) null: Conditioning,
+    /// The negative prompt, encoded.
+    pub(crate) negative: Conditioning,
     pub(crate) loader: Loader,
     pub(crate) timesteps: Vec<usize>,
     pub(crate) device: Device,
 }
 
-impl AddRun<'_> {
+impl<'a> AddRun<'a> {
     /// The averaged student.
     pub(crate) fn averaged(&self) -> Sampled {
         let mut denoiser = self.trainer.networks.student.frozen();
         self.trainer.ema.install("", &mut *denoiser);
-        let diffusion = self.trainer.student_diffusion.clone();
+        let diffusion = self.trainer.method.student_diffusion.clone();
         Sampled { denoiser, text: self.text.frozen(), diffusion, student_timesteps: self.timesteps.clone() }
     }
 
@@ -88,56 +93,68 @@ impl AddRun<'_> {
         }
     }
 
-    fn prompts(&self, captions: &[String]) -> Prompts {
-        Prompts {
-            captions: self.text.encode(captions),
-            null: self.text.encode(&[String::new()]),
-            negative: self.text.encode(std::slice::from_ref(&self.objective.teacher.negative)),
+    fn prompts(&self, captions: Conditioning) -> Prompts {
+        Prompts { captions, null: self.null.clone(), negative: self.negative.clone() }
+    }
+
+    /// A part of the batch, of which `first` is the first sample's number in the whole run.
+    fn part(&self, step: u64, first: u64, x_0: Pixels, captions: Conditioning) -> AddInputs<'a> {
+        let seed = self.recipe.seed;
+        let [count, _, h, w] = x_0.0.dims();
+        let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
+        let shape = latent_shape(self.recipe, &x_0);
+        let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
+        let size = self.trainer.networks.features.input_size();
+        let embedding_size = self.trainer.networks.image_encoder.as_ref().map_or(size, |e| e.input_size());
+        let augment = &self.objective.adversarial.augment;
+        let augmented = |purpose| -> View<'a> {
+            let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
+            Box::new(move |x| augmented_view(x, &each, [size; 2]))
+        };
+        AddInputs {
+            x_0,
+            prompts: self.prompts(captions),
+            generator: StudentInput {
+                s: Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect()),
+                eps: noise(Purpose::StudentNoise),
+            },
+            discriminator: None,
+            teacher: TeacherInput {
+                t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
+                eps: noise(Purpose::TeacherNoise),
+                guidance: draws.iter().map(|d| self.guidance(d)).collect(),
+            },
+            real_view: augmented(Purpose::AugmentReal),
+            fake_view: augmented(Purpose::AugmentFake),
+            embedding_view: Box::new(move |x| resize(x, [embedding_size; 2])),
+            draws,
         }
     }
 }
 
+/// Shape of the latents of `pixels`.
+pub(crate) fn latent_shape(recipe: &Recipe, pixels: &Pixels) -> [usize; 4] {
+    let [batch, _, h, w] = pixels.0.dims();
+    let latents = recipe.codec.info();
+    [batch, latents.channels, h / latents.reduction, w / latents.reduction]
+}
+
 impl Objective for AddRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
-        let seed = self.recipe.seed;
         let batch = self.loader.load(step).map_err(crate::data_error)?;
-        let count = batch.captions.len();
-        let first = step * count as u64;
-        let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
-        let x_0 = batch.pixels(&self.device);
-        let [_, _, h, w] = x_0.0.dims();
-        let latents = self.recipe.codec.info();
-        let shape = [count, latents.channels, h / latents.reduction, w / latents.reduction];
-        let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
-        let s = Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect());
-        let t = Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect());
-
-        let size = self.trainer.networks.features.input_size();
-        let embedding_size = self.trainer.networks.image_encoder.as_ref().map_or(size, |e| e.input_size());
-        let augmented = |x: Tensor<4>, purpose| {
-            let augment = &self.objective.adversarial.augment;
-            let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
-            augmented_view(x, &each, [size; 2])
-        };
-        let inputs = AddInputs {
-            x_0: Pixels(x_0.0),
-            prompts: self.prompts(&batch.captions),
-            generator: StudentInput { s, eps: noise(Purpose::StudentNoise) },
-            discriminator: None,
-            teacher: TeacherInput {
-                t,
-                eps: noise(Purpose::TeacherNoise),
-                guidance: draws.iter().map(|d| self.guidance(d)).collect(),
-            },
-            real_view: &|x| augmented(x, Purpose::AugmentReal),
-            fake_view: &|x| augmented(x, Purpose::AugmentFake),
-            embedding_view: &|x| resize(x, [embedding_size; 2]),
-            draws: draws.clone(),
-        };
+        let (x_0, captions) = (batch.pixels(&self.device).0, self.text.encode(&batch.captions));
+        let ranges = self.trainer.shards.ranges(batch.captions.len()).into_iter();
+        let parts = ranges
+            .map(|range| {
+                let x_0 = Pixels(x_0.clone().slice([range.clone()]));
+                let first = step * batch.captions.len() as u64 + range.start as u64;
+                self.part(step, first, x_0, captions.slice(range))
+            })
+            .collect();
         let steps = self.recipe.run.steps;
         let lr_g = self.objective.generator.lr_at(step, steps);
         let lr_d = self.objective.discriminator.lr_at(step, steps);
-        let mut report = self.trainer.step(&inputs, lr_g, lr_d);
+        let mut report = self.trainer.step(parts, lr_g, lr_d);
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
         if step % WARN_EVERY == WARN_EVERY - 1 {
@@ -202,7 +219,9 @@ impl AddRun<'_> {
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
             guidance: vec![self.guidance(&draw); batch],
         };
-        let target = self.trainer.target(&self.prompts(&self.recipe.preview.prompts), &input, x_hat);
+        let prompts = self.prompts(self.text.encode(&self.recipe.preview.prompts));
+        let AddTrainer { method, networks, .. } = &self.trainer;
+        let target = method.target(&*networks.teacher, &prompts, &input, x_hat);
         Pixels(codec.decode(add_plugin::Latents(target)).0.clamp(-1.0, 1.0))
     }
 }

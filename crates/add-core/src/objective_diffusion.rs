@@ -1,6 +1,6 @@
 //! `objective: Diffusion(…)`: pretraining, with batches and noise drawn from the seed.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use add_data::Loader;
 use add_plugin::{Draw, Pixels, Purpose, Timesteps};
@@ -15,6 +15,7 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
+    objective_add::latent_shape,
     preview::{self, PreviewRow},
     recipe::{DiffusionObjective, Recipe},
     sampled::Sampled,
@@ -39,7 +40,8 @@ impl DiffusionRun<'_> {
         Sampled { denoiser, text, diffusion: self.trainer.diffusion.clone(), student_timesteps: Vec::new() }
     }
 
-    fn inputs(&self, step: u64) -> Result<DiffusionInputs, TrainError> {
+    /// The parts of the batch of `step`.
+    fn inputs(&self, step: u64) -> Result<Vec<DiffusionInputs>, TrainError> {
         let seed = self.recipe.seed;
         let batch = self.loader.load(step).map_err(crate::data_error)?;
         let count = batch.captions.len();
@@ -50,26 +52,27 @@ impl DiffusionRun<'_> {
         let offset = draw(0).uniform(Purpose::StudentTimestep);
         let t = |i: usize| ((((i as f64 + offset) / count as f64) * steps as f64) as usize).min(steps - 1);
         let dropped = |i: usize| draw(i).uniform(Purpose::CaptionDropout) < self.objective.caption_dropout;
-        let captions = batch.captions.iter().enumerate();
-        let captions = captions.map(|(i, c)| if dropped(i) { String::new() } else { c.clone() }).collect();
-        let x_0 = batch.pixels(&self.device);
-        let shape = self.latent_shape(&x_0);
-        let eps = normal(seed, step, first, Purpose::StudentNoise, shape, &self.device);
-        Ok(DiffusionInputs { x_0, captions, t: Timesteps((0..count).map(t).collect()), eps })
-    }
-
-    fn latent_shape(&self, x_0: &Pixels) -> [usize; 4] {
-        let [batch, _, h, w] = x_0.0.dims();
-        let latents = self.recipe.codec.info();
-        [batch, latents.channels, h / latents.reduction, w / latents.reduction]
+        let caption = |i: usize| if dropped(i) { String::new() } else { batch.captions[i].clone() };
+        let x_0 = batch.pixels(&self.device).0;
+        let part = |range: Range<usize>| {
+            let x_0 = Pixels(x_0.clone().slice([range.clone()]));
+            let (first, shape) = (first + range.start as u64, latent_shape(self.recipe, &x_0));
+            DiffusionInputs {
+                eps: normal(seed, step, first, Purpose::StudentNoise, shape, &self.device),
+                x_0,
+                captions: range.clone().map(caption).collect(),
+                t: Timesteps(range.map(t).collect()),
+            }
+        };
+        Ok(self.trainer.shards.ranges(count).into_iter().map(part).collect())
     }
 }
 
 impl Objective for DiffusionRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
-        let inputs = self.inputs(step)?;
+        let parts = self.inputs(step)?;
         let lr = self.objective.optimizer.lr_at(step, self.recipe.run.steps);
-        let mut report = self.trainer.step(&inputs, lr);
+        let mut report = self.trainer.step(parts, lr);
         report.number("lr", lr);
         Ok(report)
     }

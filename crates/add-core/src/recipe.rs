@@ -35,6 +35,10 @@ pub struct Recipe {
     /// Pictures per step.
     #[serde(default = "default_batch")]
     pub batch: usize,
+    /// Parts of the batch that are computed side by side, each on its share of the threads; more than one pays where
+    /// the network is small. The numbers differ between counts by rounding alone.
+    #[serde(default = "default_shards")]
+    pub shards: usize,
     /// What is learnt.
     pub objective: Objective,
     /// How long and how often.
@@ -52,6 +56,10 @@ pub struct Recipe {
 
 fn default_batch() -> usize {
     16
+}
+
+fn default_shards() -> usize {
+    1
 }
 
 /// A device by name.

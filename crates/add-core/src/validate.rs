@@ -15,6 +15,9 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         format!("expected letters, digits, `-`, `_` and `.`, since it names a folder; got {:?}", recipe.name)
     });
     p.positive("batch", recipe.batch);
+    p.require(recipe.shards > 0 && recipe.batch.is_multiple_of(recipe.shards), "shards", || {
+        format!("expected a divisor of the batch, {}, got {}", recipe.batch, recipe.shards)
+    });
     for (field, value) in [
         ("run.log_every", recipe.run.log_every),
         ("run.sample_every", recipe.run.sample_every),

@@ -24,6 +24,7 @@ mod geglu;
 mod group_norm;
 mod layer_norm;
 mod linear;
+mod memory;
 mod parallel;
 mod product;
 mod simd;
@@ -39,6 +40,7 @@ pub use geglu::geglu;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use memory::keep_free_memory;
 
 /// The same operations by pure Burn operations, for tests and timing.
 #[doc(hidden)]

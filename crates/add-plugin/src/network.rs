@@ -9,11 +9,12 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Gradients, Tensor},
 };
+use dyn_clone::DynClone;
 
 /// A network by the names of its parameters; implemented for every Burn module.
 ///
 /// Values pass as flat `[n]` tensors on the plain device; a path looks like `down_blocks.0.resnets.1.conv1.weight`.
-pub trait Network: fmt::Debug + Send {
+pub trait Network: fmt::Debug + Send + DynClone {
     /// Calls `f(path, shape, value)` for each parameter and buffer, in the order of the module's fields.
     fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>));
 
@@ -30,6 +31,13 @@ pub trait Network: fmt::Debug + Send {
 /// A constant copy of a module on the plain device that shares the numbers.
 pub fn frozen<M: Module>(module: &M) -> M {
     module.valid()
+}
+
+/// A copy that shares the numbers but has a tape of its own, so that another thread can work with it.
+pub fn fork<N: Network + ?Sized>(network: &N) -> Box<N> {
+    let mut copy = dyn_clone::clone_box(network);
+    copy.map_parameters(&mut |_, _, value| value);
+    copy
 }
 
 /// Number of values in all parameters and buffers; none is made or read for it.

@@ -1,5 +1,7 @@
 //! Family `TextEncoder`: captions to what a denoiser and a discriminator are conditioned on.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::{Network, PluginError, registry::Family};
@@ -61,6 +63,15 @@ impl Conditioning {
         Self {
             tokens: self.tokens.clone().repeat_dim(0, batch),
             pooled: self.pooled.clone().repeat_dim(0, batch),
+        }
+    }
+
+    /// Samples `range` of the batch.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        Self {
+            tokens: self.tokens.clone().slice([range.clone()]),
+            pooled: self.pooled.clone().slice([range]),
         }
     }
 

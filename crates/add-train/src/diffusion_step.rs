@@ -1,17 +1,18 @@
 //! One step of diffusion pretraining: the denoiser, and the text encoder with it, learn the raw target.
 
-use add_plugin::{Autoencoder, Denoiser, Pixels, TextNetwork, Timesteps};
+use add_plugin::{Autoencoder, Denoiser, Network, Pixels, TextNetwork, Timesteps, fork};
 use burn::tensor::Tensor;
 
 use crate::{
     ema::Ema,
-    gradients::{clip_factor, global_norm, scalar},
+    gradients::{GradientMap, clip_factor, global_norm, scalar},
     model::Diffusion,
-    optimizer::AdamW,
+    optimizer::{AdamW, join},
     report::StepReport,
+    shards::{self, Shards},
 };
 
-/// One batch with every random number of the step; tensors on the plain device.
+/// A part of the batch with every random number of the step; tensors on the plain device.
 pub struct DiffusionInputs {
     /// Real pictures.
     pub x_0: Pixels,
@@ -37,29 +38,29 @@ pub struct DiffusionTrainer {
     pub optimizer: AdamW,
     /// Of both networks.
     pub ema: Ema,
+    /// The parts in which a batch is computed.
+    pub shards: Shards,
 }
 
 impl DiffusionTrainer {
-    /// One update with learning rate `lr`; left out when its gradient is not finite.
-    pub fn step(&mut self, inputs: &DiffusionInputs, lr: f64) -> StepReport {
+    /// One update on the parts of a batch with learning rate `lr`; left out when its gradient is not finite.
+    pub fn step(&mut self, parts: Vec<DiffusionInputs>, lr: f64) -> StepReport {
+        let batch: usize = parts.iter().map(|part| part.captions.len()).sum();
+        let forks = parts.into_iter().map(|inputs| Part {
+            share: inputs.captions.len() as f64 / batch as f64,
+            inputs,
+            denoiser: fork(&*self.denoiser),
+            text: fork(&*self.text),
+            codec: fork(&*self.codec),
+            diffusion: &self.diffusion,
+        });
+        let (reports, gradients): (Vec<_>, Vec<_>) =
+            self.shards.run(forks.collect(), Part::gradient).into_iter().unzip();
         let mut report = StepReport::default();
-        let x_0 = self.codec.encode(inputs.x_0.clone()).0;
-        let batch = x_0.dims()[0];
-        let conditioning = self.text.encode(&inputs.captions);
-        let x_t = self.diffusion.diffuse(x_0.clone(), inputs.eps.clone(), &inputs.t);
-        let target = self.diffusion.target(x_0, inputs.eps.clone(), &inputs.t);
-        let output = self.denoiser.predict(x_t, &inputs.t, &conditioning);
-        let loss = (output - target).square().mean();
-        report.number("loss", scalar(loss.clone().inner()));
-
-        let mut tape = loss.backward();
-        let mut gradients = self.denoiser.take_gradients(&mut tape);
-        gradients = gradients.into_iter().map(|(name, g)| (format!("denoiser.{name}"), g)).collect();
-        gradients.extend(
-            self.text.take_gradients(&mut tape).into_iter().map(|(name, g)| (format!("text.{name}"), g)),
-        );
+        report.extend(reports);
+        let gradients = shards::sum(gradients);
         let norm = global_norm(&gradients);
-        report.number("grad_norm", norm);
+        report.norm("grad_norm", norm);
         if norm.is_finite() {
             let scale = clip_factor(norm, self.optimizer.config().clip_norm);
             let (denoiser, text): (&mut dyn Denoiser, &mut dyn TextNetwork) =
@@ -68,5 +69,40 @@ impl DiffusionTrainer {
             self.ema.update(&[("denoiser", &*self.denoiser), ("text", &*self.text)], batch);
         }
         report
+    }
+}
+
+/// A part of the batch with copies of the networks.
+struct Part<'a> {
+    inputs: DiffusionInputs,
+    /// The part's share of the batch, the factor of its mean loss.
+    share: f64,
+    denoiser: Box<dyn Denoiser>,
+    text: Box<dyn TextNetwork>,
+    codec: Box<dyn Autoencoder>,
+    diffusion: &'a Diffusion,
+}
+
+impl Part<'_> {
+    /// The part's share of the loss's gradient.
+    fn gradient(self) -> (StepReport, GradientMap) {
+        let DiffusionInputs { x_0, captions, t, eps } = self.inputs;
+        let x_0 = self.codec.encode(x_0).0;
+        let conditioning = self.text.encode(&captions);
+        let x_t = self.diffusion.diffuse(x_0.clone(), eps.clone(), &t);
+        let target = self.diffusion.target(x_0, eps, &t);
+        let output = self.denoiser.predict(x_t, &t, &conditioning);
+        let loss = (output - target).square().mean() * self.share;
+        let mut report = StepReport::default();
+        report.number("loss", scalar(loss.clone().inner()));
+
+        let mut tape = loss.backward();
+        let mut named = |prefix: &str, network: &dyn Network| -> GradientMap {
+            let gradients = network.take_gradients(&mut tape).into_iter();
+            gradients.map(|(path, gradient)| (join(prefix, &path), gradient)).collect()
+        };
+        let mut gradients = named("denoiser", &*self.denoiser);
+        gradients.extend(named("text", &*self.text));
+        (report, gradients)
     }
 }

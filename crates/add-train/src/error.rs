@@ -41,6 +41,9 @@ pub enum TrainError {
         /// How often.
         times: u32,
     },
+    /// The system gives no threads.
+    #[error("the threads for `shards` could not be started: {0}; try `--set shards=1`")]
+    Threads(String),
     /// Another process works on this run.
     #[error("{path}: process {pid} is working on this run; stop it or choose another --out", path = path.display())]
     Locked {

@@ -3,6 +3,8 @@
 //! This crate names no plugin. [`add_step`] and [`diffusion_step`] hold the two objectives, each a function of
 //! explicit random numbers; [`run`] is the loop around either.
 
+pub mod add_inputs;
+mod add_part;
 pub mod add_step;
 pub mod checkpoint;
 pub mod diffusion_step;
@@ -15,6 +17,7 @@ pub mod optimizer;
 pub mod report;
 pub mod run;
 pub mod sampling;
+pub mod shards;
 pub mod state;
 pub mod teacher;
 

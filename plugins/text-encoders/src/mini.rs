@@ -121,7 +121,7 @@ impl Vocabulary {
 }
 
 /// The network on a device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct MiniText {
     network: ClipText,
     tokens: usize,

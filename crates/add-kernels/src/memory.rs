@@ -1,0 +1,17 @@
+//! The allocator's habits.
+
+/// `mi_option_purge_delay` of mimalloc's header, which the bindings leave out: milliseconds until free memory goes back
+/// to the system.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
+/// Lets mimalloc, where it is the program's allocator, keep freed memory for ten seconds in place of ten milliseconds.
+///
+/// A training step wants the memory that the one before has freed. Given back to the system in between, each page costs
+/// a fault and, with several threads, an interrupt of every processor: a fifth of a small network's step. The variable
+/// `MIMALLOC_PURGE_DELAY` takes precedence.
+pub fn keep_free_memory() {
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+        // SAFETY: an option may be set at any time; mimalloc ignores numbers that it does not know.
+        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 10_000) };
+    }
+}
