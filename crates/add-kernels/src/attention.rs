@@ -56,7 +56,8 @@ pub fn attention_reference(
 ) -> Tensor<4> {
     let [b, h, n, d] = q.dims();
     let m = k.dims()[2];
-    let scores = q.matmul(k.transpose()) / (d as f64).sqrt();
+    // Not a division: Burn's gradient of one by a scalar is computed in f32.
+    let scores = q.matmul(k.transpose()).mul_scalar(1.0 / (d as f64).sqrt());
     let scores = match mask {
         Some(mask) => scores.mask_fill(mask.expand([b, h, n, m]), f32::NEG_INFINITY),
         None => scores,

@@ -11,13 +11,14 @@ use burn::tensor::Tensor;
 
 use crate::{TrainError, optimizer::join, state::State};
 
-/// The half-life is at most this part of the images seen.
+/// The half-life is at most this part of the images seen, unless the ramp-up is off.
 const RAMP_UP: f64 = 0.05;
 
 /// The averaged values by name.
 #[derive(Debug, Clone)]
 pub struct Ema {
     half_life: f64,
+    ramp_up: f64,
     seen: u64,
     values: BTreeMap<String, Tensor<1>>,
 }
@@ -32,7 +33,13 @@ impl Ema {
                 values.insert(join(prefix, path), value * 1.0);
             });
         }
-        Self { half_life, seen: 0, values }
+        Self { half_life, ramp_up: RAMP_UP, seen: 0, values }
+    }
+
+    /// Without the ramp-up: the half-life holds from the first step on.
+    #[must_use]
+    pub fn constant(self) -> Self {
+        Self { ramp_up: f64::INFINITY, ..self }
     }
 
     /// Moves towards the current parameters after a step of `batch` images.
@@ -40,7 +47,7 @@ impl Ema {
     /// `ema = d ema + (1 - d) value` with `d = 2^(-batch / half-life)`.
     pub fn update(&mut self, networks: &[(&str, &dyn Network)], batch: usize) {
         self.seen += batch as u64;
-        let half_life = self.half_life.min(RAMP_UP * self.seen as f64);
+        let half_life = self.half_life.min(self.ramp_up * self.seen as f64);
         self.update_by(networks, 0.5_f64.powf(batch as f64 / half_life));
     }
 
@@ -112,6 +119,15 @@ mod tests {
         let mut ema = Ema::new(100.0, &[("", &one(1.0))]);
         ema.update_by(&[("", &one(3.0))], 0.75);
         assert!((average(&ema) - 1.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn without_ramp_up_the_first_half_life_halves() {
+        let mut ema = Ema::new(100.0, &[("", &one(1.0))]).constant();
+        for _ in 0..2 {
+            ema.update(&[("", &one(0.0))], 50);
+        }
+        assert!((average(&ema) - 0.5).abs() < 1e-6, "{}", average(&ema));
     }
 
     #[test]

@@ -1,0 +1,220 @@
+//! The networks of a recorded run in float64, with its initial weights.
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use add_nn::{
+    layers::Init,
+    unet::UNet2dCondition,
+    vit::{Vit, VitConfig},
+};
+use add_plugin::{
+    Autoencoder, Conditioning, Denoiser, Discriminator, FeatureExtractor, Latents, Network, Pixels,
+    Timesteps, frozen,
+};
+use add_train::add_step::AddNetworks;
+use add_weights::{Loading, Source, names};
+use burn::{
+    module::Module,
+    tensor::{DType, Device, Tensor},
+};
+use heads::{ProjectedHead, stylegan_t_name};
+
+use crate::fixture::{Fixture, VitShape};
+
+/// Means and deviations of ImageNet's colours, in float64 as the reference has them.
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const STD: [f64; 3] = [0.229, 0.224, 0.225];
+
+/// Samples that share their statistics in the reference's heads, or the whole batch where it is smaller.
+const VIRTUAL_BATCH: usize = 8;
+
+/// All networks; the teacher is a frozen copy of the student.
+pub(crate) fn networks(fixture: &Fixture) -> AddNetworks {
+    let student = student(fixture);
+    let features = vit(fixture, "feat.", &fixture.config.feat, &fixture.config.hyper.hooks);
+    let image_encoder = vit(fixture, "cimg.", &fixture.config.cimg, &[]);
+    AddNetworks {
+        teacher: student.frozen(),
+        heads: heads(fixture, &features, &image_encoder),
+        student: Box::new(student),
+        features: Box::new(features),
+        image_encoder: Some(Box::new(image_encoder)),
+        codec: Box::new(PixelSpace {}),
+    }
+}
+
+/// A network's values by the reference's names.
+pub(crate) fn values(network: &dyn Network, name: fn(&str) -> String) -> BTreeMap<String, Vec<f64>> {
+    let mut all = BTreeMap::new();
+    network.for_each_parameter(&mut |path, _, value| {
+        all.insert(name(path), flat(value));
+    });
+    all
+}
+
+/// The values of a float64 tensor.
+pub(crate) fn flat<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().try_to_vec().expect("float64")
+}
+
+/// The U-Net as a denoiser.
+#[derive(Module, Debug)]
+struct Unet {
+    unet: UNet2dCondition,
+}
+
+/// diffusers' name of a parameter of the student: no wrapper, no variants of an enum.
+pub(crate) fn student_name(path: &str) -> String {
+    let parts = path.split('.').skip(1).filter(|part| !part.starts_with(char::is_uppercase));
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// `0.main...` for `heads.0.main...`.
+pub(crate) fn heads_name(path: &str) -> String {
+    stylegan_t_name(path).trim_start_matches("heads.").to_owned()
+}
+
+impl Denoiser for Unet {
+    fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
+        let time = t.to_tensor(&x_t.device(), x_t.dtype());
+        self.unet.forward(x_t, time, conditioning.tokens.clone(), None)
+    }
+
+    fn frozen(&self) -> Box<dyn Denoiser> {
+        Box::new(frozen(self))
+    }
+}
+
+fn student(fixture: &Fixture) -> Unet {
+    let init = Init::new(0, &Device::flex().autodiff());
+    let unet = UNet2dCondition::new(&fixture.config.unet, &init).expect("a valid configuration");
+    let source = |name: &str| Source::Whole(format!("student.{name}"));
+    Unet { unet: load(unet, fixture, "student.", &source) }
+}
+
+/// Fills `module` with all of the file's tensors under `prefix`.
+fn load<M: Module>(module: M, fixture: &Fixture, prefix: &str, source: &dyn Fn(&str) -> Source) -> M {
+    let loading = Loading { source, ignore: &|name| !name.starts_with(prefix), dtype: DType::F64 };
+    loading.load(module, &fixture.weights).expect("all parameters")
+}
+
+/// A vision transformer as StyleGAN-T looks through it.
+#[derive(Module, Debug)]
+struct VitFeatures {
+    vit: Vit,
+    /// Blocks whose outputs are features; after them come the tokens before the first block.
+    #[module(skip)]
+    hooks: Vec<usize>,
+    #[module(skip)]
+    side: usize,
+    #[module(skip)]
+    width: usize,
+}
+
+fn vit(fixture: &Fixture, prefix: &str, shape: &VitShape, hooks: &[usize]) -> VitFeatures {
+    let config = VitConfig {
+        image_size: shape.img_size,
+        patch_size: shape.patch_size,
+        channels: shape.embed_dim,
+        depth: shape.depth,
+        heads: shape.num_heads,
+        inner: 4 * shape.embed_dim,
+        ..VitConfig::dino_s16()
+    };
+    let source = |name: &str| {
+        let at = |name: String| format!("{prefix}{name}");
+        match names::vit_from_hub(name) {
+            Source::Whole(name) => Source::Whole(at(name)),
+            Source::Rows { name, part, of } => Source::Rows { name: at(name), part, of },
+            Source::Transposed(name) => Source::Transposed(at(name)),
+        }
+    };
+    let vit = Vit::new(&config, &Init::new(0, &Device::flex())).expect("a valid configuration");
+    VitFeatures {
+        vit: load(vit, fixture, prefix, &source),
+        hooks: hooks.to_vec(),
+        side: shape.img_size,
+        width: shape.embed_dim,
+    }
+}
+
+impl FeatureExtractor for VitFeatures {
+    fn hooks(&self) -> Vec<(String, usize)> {
+        let blocks = self.hooks.iter().map(|block| format!("block {block}"));
+        blocks.chain(["tokens".to_owned()]).map(|name| (name, self.width)).collect()
+    }
+
+    fn input_size(&self) -> usize {
+        self.side
+    }
+
+    fn embedding_width(&self) -> usize {
+        self.width
+    }
+
+    fn features(&self, pixels: Pixels) -> Vec<Tensor<3>> {
+        let output = self.vit.forward_blocks(normalised(pixels), &self.hooks);
+        let with_readout = |tokens: Tensor<3>| {
+            let patches = tokens.dims()[1] - 1;
+            (tokens.clone().narrow(1, 1, patches) + tokens.narrow(1, 0, 1)).swap_dims(1, 2)
+        };
+        output.hooked.into_iter().chain([output.embedded]).map(with_readout).collect()
+    }
+
+    fn embedding(&self, pixels: Pixels) -> Tensor<2> {
+        self.vit.image_embedding(normalised(pixels))
+    }
+}
+
+/// From `[-1, 1]` to the colours that the networks were trained on.
+fn normalised(Pixels(x): Pixels) -> Tensor<4> {
+    let per_channel = |values: [f64; 3]| {
+        Tensor::<1>::from_data(values, (&Device::flex(), DType::F64)).reshape([1, 3, 1, 1])
+    };
+    let x = x.add_scalar(1.0).mul_scalar(0.5) - per_channel(MEAN);
+    x * per_channel(STD.map(f64::recip))
+}
+
+/// The heads on `features`, conditioned on text and on what `image_encoder` sees.
+fn heads(
+    fixture: &Fixture,
+    features: &dyn FeatureExtractor,
+    image_encoder: &dyn FeatureExtractor,
+) -> Box<dyn Discriminator> {
+    let (text, batch) = (fixture.shape("in.c_text")[2], fixture.shape("in.c_text")[1]);
+    let size = |n: usize| NonZeroUsize::new(n).expect("a size");
+    let config = ProjectedHead {
+        projection_width: size(fixture.config.hyper.cmap_dim),
+        virtual_batch: size(batch.min(VIRTUAL_BATCH)),
+        ..ProjectedHead::default()
+    };
+    let channels: Vec<usize> = features.hooks().into_iter().map(|(_, channels)| channels).collect();
+    let condition = text + image_encoder.embedding_width();
+    let mut heads =
+        config.build(&channels, condition, 0, &Device::flex().autodiff()).expect("heads for these features");
+    let mut read = 0;
+    heads.map_parameters(&mut |path, shape, _| {
+        let key = format!("heads.{}", heads_name(path));
+        let info = fixture.weights.info(&key).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(info.shape, shape, "{key}");
+        read += 1;
+        fixture.weights.tensor(&key, DType::F64, &Device::flex()).expect("floats")
+    });
+    let there = fixture.weights.tensors().keys().filter(|key| key.starts_with("heads.")).count();
+    assert_eq!(read, there, "every weight is read");
+    Box::new(heads)
+}
+
+/// The recorded runs diffuse pixels.
+#[derive(Module, Debug)]
+struct PixelSpace {}
+
+impl Autoencoder for PixelSpace {
+    fn encode(&self, pixels: Pixels) -> Latents {
+        Latents(pixels.0)
+    }
+
+    fn decode(&self, latents: Latents) -> Pixels {
+        Pixels(latents.0)
+    }
+}
