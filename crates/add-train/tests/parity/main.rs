@@ -3,7 +3,9 @@
 mod comparison;
 mod fixture;
 mod networks;
+mod pure_noise;
 mod run;
+mod shared_fakes;
 
 #[test]
 fn five_steps_with_the_exponential_weighting_are_pytorchs() {

@@ -36,13 +36,13 @@ const FLOOR: f64 = 1e-3;
 pub(crate) fn check(name: &str, parts: usize) {
     let fixture = Fixture::open(name);
     let weighting = weighting(&fixture.config.hyper.weighting);
-    let run = Run { trainer: trainer(&fixture, &weighting, parts), fixture: &fixture, parts };
-    run.check(name);
+    Run::new(&fixture, &weighting, parts).check(name);
 }
 
-struct Run<'a> {
+/// A recorded run at some step.
+pub(crate) struct Run<'a> {
     fixture: &'a Fixture,
-    trainer: AddTrainer<'a>,
+    pub(crate) trainer: AddTrainer<'a>,
     parts: usize,
 }
 
@@ -53,7 +53,8 @@ fn plugin<T: DeserializeOwned>(recipe: &str) -> T {
     options.from_str(recipe).unwrap_or_else(|error| panic!("{recipe}: {error}"))
 }
 
-fn weighting(name: &str) -> Plugin<dyn Weighting> {
+/// The plugin that the reference calls `name`.
+pub(crate) fn weighting(name: &str) -> Plugin<dyn Weighting> {
     plugin(match name {
         "exp" => "Exponential()",
         "sds" => "Sds()",
@@ -68,6 +69,11 @@ fn diffusion(schedule: &str) -> Diffusion {
     Diffusion { schedule: schedule.tables(), prediction: Prediction::V }
 }
 
+/// The process that leaves signal at its last timestep: the teacher's.
+pub(crate) fn leaky() -> Diffusion {
+    diffusion("ScaledLinear()")
+}
+
 fn trainer<'a>(fixture: &Fixture, weighting: &'a Plugin<dyn Weighting>, parts: usize) -> AddTrainer<'a> {
     let hyper = &fixture.config.hyper;
     let networks = networks(fixture);
@@ -79,7 +85,7 @@ fn trainer<'a>(fixture: &Fixture, weighting: &'a Plugin<dyn Weighting>, parts: u
         networks,
         method: AddMethod {
             student_diffusion: diffusion("ZeroTerminalSnr(inner: ScaledLinear())"),
-            teacher_diffusion: diffusion("ScaledLinear()"),
+            teacher_diffusion: leaky(),
             weighting: &**weighting,
             options: AddOptions {
                 adversarial_weight: 1.0,
@@ -105,14 +111,17 @@ fn trainer<'a>(fixture: &Fixture, weighting: &'a Plugin<dyn Weighting>, parts: u
     }
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(crate) fn new(fixture: &'a Fixture, weighting: &'a Plugin<dyn Weighting>, parts: usize) -> Self {
+        Self { trainer: trainer(fixture, weighting, parts), fixture, parts }
+    }
+
     fn check(mut self, name: &str) {
         let mut comparison = Comparison::new(name);
         self.check_first_step_from_within(&mut comparison);
-        let hyper = &self.fixture.config.hyper;
-        for step in 0..hyper.steps {
-            let inputs = (0..self.parts).map(|_| self.inputs(step)).collect();
-            let report = self.trainer.step(inputs, hyper.opt_g.lr, hyper.opt_d.lr);
+        let steps = self.fixture.config.hyper.steps;
+        for step in 0..steps {
+            let report = self.step((0..self.parts).map(|_| self.inputs(step)).collect());
             self.check_losses(step, &report, &mut comparison);
             self.check_parameters(step, &mut comparison);
             if step == 0 {
@@ -120,10 +129,17 @@ impl Run<'_> {
             }
         }
         self.check_final_values(&mut comparison);
-        comparison.finish(400 * hyper.steps);
+        comparison.finish(400 * steps);
     }
 
-    fn inputs(&self, step: usize) -> AddInputs<'static> {
+    /// One step of training.
+    pub(crate) fn step(&mut self, parts: Vec<AddInputs<'_>>) -> StepReport {
+        let hyper = &self.fixture.config.hyper;
+        self.trainer.step(parts, hyper.opt_g.lr, hyper.opt_d.lr)
+    }
+
+    /// What `step` is given.
+    pub(crate) fn inputs(&self, step: usize) -> AddInputs<'static> {
         let fixture = self.fixture;
         let size = |side: usize| -> View<'static> { Box::new(move |x| resize(x, [side; 2])) };
         let [features, embedding] = [&fixture.config.feat, &fixture.config.cimg].map(|vit| vit.img_size);
@@ -287,7 +303,8 @@ impl Run<'_> {
         }
     }
 
-    fn values(&self) -> Values {
+    /// All parameters as they are now.
+    pub(crate) fn values(&self) -> Values {
         let AddTrainer { networks, ema, .. } = &self.trainer;
         let mut averaged = networks.student.frozen();
         ema.install("", &mut *averaged);
@@ -300,10 +317,10 @@ impl Run<'_> {
 }
 
 /// All parameters by the reference's names.
-struct Values {
-    student: BTreeMap<String, Vec<f64>>,
-    ema: BTreeMap<String, Vec<f64>>,
-    heads: BTreeMap<String, Vec<f64>>,
+pub(crate) struct Values {
+    pub(crate) student: BTreeMap<String, Vec<f64>>,
+    pub(crate) ema: BTreeMap<String, Vec<f64>>,
+    pub(crate) heads: BTreeMap<String, Vec<f64>>,
 }
 
 /// The empty caption or the negative prompt, a batch of one; the U-Net does not look at its pooled embedding.
@@ -318,7 +335,7 @@ fn is_spectral_vector(name: &str) -> bool {
 }
 
 /// A bias in front of a normalisation has no gradient but rounding, which AdamW divides by itself.
-fn is_trained(network: &str, name: &str) -> bool {
+pub(crate) fn is_trained(network: &str, name: &str) -> bool {
     let in_front =
         name.ends_with(".main.0.0.bias") || name.contains(".main.") && name.ends_with(".fn.0.bias");
     network != "heads" || !in_front

@@ -1,0 +1,64 @@
+//! The last timestep, where the student is given pure noise. The recordings hold one way of it; the other choices of a
+//! recipe are pinned by what must not matter.
+
+use add_plugin::{Pixels, Timesteps};
+use add_train::{
+    add_inputs::AddInputs,
+    add_step::{AddTrainer, ImageCondition, Terminal},
+    report::StepReport,
+};
+
+use crate::{
+    fixture::Fixture,
+    run::{Run, leaky, weighting},
+};
+
+/// Changes a step before it is taken.
+type Change<'a> = &'a dyn Fn(&mut AddTrainer<'_>, &mut AddInputs<'static>);
+
+/// The figures of a first step in which every sample is at `s`.
+fn step_at(s: usize, changes: &[Change<'_>]) -> StepReport {
+    let fixture = Fixture::open("add_exp");
+    let weighting = weighting(&fixture.config.hyper.weighting);
+    let mut run = Run::new(&fixture, &weighting, 1);
+    let mut inputs = run.inputs(0);
+    inputs.generator.s = Timesteps::same(s, inputs.batch());
+    inputs.discriminator = None;
+    for change in changes {
+        change(&mut run.trainer, &mut inputs);
+    }
+    run.step(vec![inputs])
+}
+
+/// 0-based, out of 1000.
+const LAST: usize = 999;
+const EARLIER: usize = 749;
+
+#[test]
+fn the_heads_know_the_image_embedding_only_where_the_input_holds_a_signal() {
+    let matters = |s: usize, condition: ImageCondition| {
+        let set: Change = &|trainer, _| trainer.method.options.image_condition = condition;
+        let negative: Change = &|_, inputs| inputs.embedding_view = Box::new(|x| x.neg());
+        step_at(s, &[set]) != step_at(s, &[set, negative])
+    };
+    assert!(!matters(LAST, ImageCondition::WhereInformed));
+    assert!(matters(EARLIER, ImageCondition::WhereInformed));
+    assert!(matters(LAST, ImageCondition::Always));
+}
+
+#[test]
+fn a_replaced_input_knows_nothing_of_the_picture() {
+    let matters = |s: usize, terminal: Terminal| {
+        // A schedule with signal left at the end; without the discriminator nothing else sees the picture.
+        let set: Change = &|trainer, _| {
+            trainer.method.student_diffusion = leaky();
+            trainer.method.options.terminal = terminal;
+            trainer.method.options.adversarial_weight = 0.0;
+        };
+        let negative: Change = &|_, inputs| inputs.x_0 = Pixels(inputs.x_0.0.clone().neg());
+        step_at(s, &[set]) != step_at(s, &[set, negative])
+    };
+    assert!(!matters(LAST, Terminal::InputReplacement));
+    assert!(matters(EARLIER, Terminal::InputReplacement));
+    assert!(matters(LAST, Terminal::Schedule));
+}
