@@ -7,6 +7,7 @@ use add_train::{
     add_step::{AddTrainer, ImageCondition, Terminal},
     report::StepReport,
 };
+use burn::tensor::Tensor;
 
 use crate::{
     fixture::Fixture,
@@ -38,7 +39,7 @@ const EARLIER: usize = 749;
 fn the_heads_know_the_image_embedding_only_where_the_input_holds_a_signal() {
     let matters = |s: usize, condition: ImageCondition| {
         let set: Change = &|trainer, _| trainer.method.options.image_condition = condition;
-        let negative: Change = &|_, inputs| inputs.embedding_view = Box::new(|x| x.neg());
+        let negative: Change = &|_, inputs| inputs.embedding_view = Box::new(Tensor::neg);
         step_at(s, &[set]) != step_at(s, &[set, negative])
     };
     assert!(!matters(LAST, ImageCondition::WhereInformed));
