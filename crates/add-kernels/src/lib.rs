@@ -27,6 +27,7 @@ mod linear;
 mod memory;
 mod parallel;
 mod product;
+mod resize;
 mod simd;
 mod tape;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use memory::keep_free_memory;
+pub use resize::{Filter, resize, separable};
 
 /// The same operations by pure Burn operations, for tests and timing.
 #[doc(hidden)]

@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 
+use add_kernels::separable;
 use add_plugin::{Draw, Purpose, per_sample};
 use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::resize::{Window, crop_and_resize, separable};
+use crate::resize::{Window, crop_and_resize};
 
 /// Strengths of the augmentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,9 +2,9 @@
 //!
 //! Every published code does it in its own way, and the network's numbers change in the third digit when it is done
 //! in another's; so the way belongs to the weights. All are linear and separable: `out = R_h P R_w^T` with the
-//! interpolation matrices of this file. Keys (1981) cubic kernel, with `a = -0.75` in `PyTorch`'s plain resize and
-//! `a = -0.5` in its antialiased one.
+//! matrices of a [`Filter`].
 
+use add_kernels::Filter;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -37,97 +37,16 @@ impl PositionResize {
     }
 
     fn matrix(self, from: usize, to: usize, device: &Device, dtype: DType) -> Tensor<2> {
-        let weights = self.weights(from, to);
+        let weights = self.filter().matrix(from, to);
         Tensor::from_data(TensorData::new(weights, [to, from]), (&device.clone().without_autodiff(), dtype))
     }
 
-    /// Row-major `[to, from]`.
-    fn weights(self, from: usize, to: usize) -> Vec<f64> {
-        let mut weights = vec![0.0; to * from];
-        for (i, row) in weights.chunks_exact_mut(from).enumerate() {
-            let size = match self {
-                Self::HubOffset => to as f64 + 0.1,
-                _ => to as f64,
-            };
-            match self {
-                Self::HubOffset | Self::Cubic => cubic_row(row, i, (from as f64 / size) as f32),
-                Self::Linear => {
-                    let at = ((i as f64 + 0.5) * from as f64 / size - 0.5).max(0.0);
-                    let low = (at as usize).min(from - 1);
-                    row[low] += 1.0 - at.fract();
-                    row[(low + 1).min(from - 1)] += at.fract();
-                }
-                Self::Antialiased => antialiased_row(row, i, from as f64 / size),
-            }
-        }
-        weights
-    }
-}
-
-/// Four taps around the place of output `i`; those beyond the edge fall on it. In f32, as the peers compute it
-/// whatever the network's type: at place 37 the rounding is 4e-6, more than the parity tests allow.
-fn cubic_row(row: &mut [f64], i: usize, scale: f32) {
-    let at = scale * (i as f32 + 0.5) - 0.5;
-    let base = at.floor();
-    let last = row.len() as i64 - 1;
-    for tap in -1..=2_i64 {
-        let place = (base as i64 + tap).clamp(0, last) as usize;
-        row[place] += cubic(f64::from(at - base) - tap as f64, -0.75);
-    }
-}
-
-/// The kernel widened by `scale` when shrinking; taps beyond the edge are left out and the rest rescaled to sum 1.
-fn antialiased_row(row: &mut [f64], i: usize, scale: f64) {
-    let widened = scale.max(1.0);
-    let (centre, support) = (scale * (i as f64 + 0.5), 2.0 * widened);
-    let first = (centre - support + 0.5).max(0.0) as usize;
-    let end = ((centre + support + 0.5) as usize).min(row.len());
-    for (j, weight) in row.iter_mut().enumerate().take(end).skip(first) {
-        *weight = cubic((j as f64 - centre + 0.5) / widened, -0.5);
-    }
-    let sum: f64 = row.iter().sum();
-    for weight in row {
-        *weight /= sum;
-    }
-}
-
-fn cubic(x: f64, a: f64) -> f64 {
-    let x = x.abs();
-    if x < 1.0 {
-        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * a
-    } else {
-        0.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_constant_table_stays_constant() {
-        for way in [
-            PositionResize::HubOffset,
-            PositionResize::Antialiased,
-            PositionResize::Cubic,
-            PositionResize::Linear,
-        ] {
-            for (from, to) in [(37, 16), (14, 10), (4, 9), (5, 5)] {
-                for row in way.weights(from, to).chunks_exact(from) {
-                    assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{way:?} {from} -> {to}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn linear_resize_of_a_ramp_is_a_ramp_inside() {
-        let weights = PositionResize::Linear.weights(8, 4);
-        for (i, row) in weights.chunks_exact(8).enumerate() {
-            let value: f64 = row.iter().enumerate().map(|(j, w)| j as f64 * w).sum();
-            assert!((value - (2.0 * i as f64 + 0.5)).abs() < 1e-12);
+    fn filter(self) -> Filter {
+        match self {
+            Self::HubOffset => Filter::CubicOffset,
+            Self::Antialiased => Filter::CubicAntialiased,
+            Self::Cubic => Filter::Cubic,
+            Self::Linear => Filter::Linear,
         }
     }
 }
