@@ -1,5 +1,7 @@
 //! Family `Backbone`: the denoiser that student and teacher are made of.
 
+use std::path::Path;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::{Conditioning, Network, PluginError, Prediction, TextInfo, Timesteps, registry::Family};
@@ -14,6 +16,32 @@ pub trait Backbone: Family {
     /// # Errors
     /// When the architecture does not fit the text encoder, or contradicts itself.
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError>;
+
+    /// The network on `device` with the values of a released file.
+    ///
+    /// # Errors
+    /// When the file does not fit, or no such network was ever released.
+    fn load(
+        &self,
+        _text: TextInfo,
+        _naming: Naming,
+        _file: &Path,
+        _device: &Device,
+    ) -> Result<Box<dyn Denoiser>, PluginError> {
+        Err(PluginError::Mismatch(
+            "this backbone is of this project and has no released weights; expected Random() or File(...)"
+                .to_owned(),
+        ))
+    }
+}
+
+/// Whose names the tensors of a released file carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// diffusers': the file of one network.
+    Diffusers,
+    /// The original training code's: all networks in one file.
+    Ldm,
 }
 
 /// What a backbone takes and gives.

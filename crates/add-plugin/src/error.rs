@@ -24,6 +24,9 @@ pub enum PluginError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// Weights cannot be had or do not fit; the text names the file and says what to do.
+    #[error("{0}")]
+    Weights(String),
     /// A sample cannot be used.
     #[error("sample {index}: {problem}")]
     Sample {

@@ -11,6 +11,19 @@ pub trait FeatureNetwork: Family {
     /// # Errors
     /// When its weights cannot be had.
     fn init(&self, device: &Device) -> Result<Box<dyn FeatureExtractor>, PluginError>;
+
+    /// The files that [`init`](Self::init) reads: paths, or places on a hub.
+    fn weights(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The network without its weights, to be counted: no file is read and no value made.
+    ///
+    /// # Errors
+    /// When the recipe's numbers do not hold together.
+    fn outline(&self, device: &Device) -> Result<Box<dyn FeatureExtractor>, PluginError> {
+        self.init(device)
+    }
 }
 
 /// A frozen feature network on a device; gradients flow to its input, never to its weights.

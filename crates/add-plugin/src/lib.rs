@@ -35,7 +35,7 @@ mod weighting;
 mod backbone;
 mod codec;
 
-pub use backbone::{Backbone, BackboneInfo, Denoiser};
+pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};

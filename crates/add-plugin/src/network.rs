@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Gradients, Tensor},
+    tensor::{Device, Gradients, Tensor},
 };
 use dyn_clone::DynClone;
 
@@ -23,6 +23,10 @@ pub trait Network: fmt::Debug + Send + DynClone {
 
     /// Replaces each value by `f(path, shape, value)`; what was trainable stays so.
     fn map_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>);
+
+    /// Gives new values to the parameters for which `f(path, shape, device)` returns some, without making the old ones:
+    /// a lazy parameter is filled, not replaced.
+    fn set_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>);
 
     /// Takes this network's gradients out of `gradients`, by path; a parameter without one is left out.
     fn take_gradients(&self, gradients: &mut Gradients) -> BTreeMap<String, Tensor<1>>;
@@ -59,6 +63,10 @@ impl<M: Module> Network for M {
     fn map_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) {
         // Burn maps by value. The old module must be gone while `f` runs, or no buffer could be reused in place.
         replace_with::replace_with_or_abort(self, |module| module.map(&mut Map { path: Path::default(), f }));
+    }
+
+    fn set_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>) {
+        replace_with::replace_with_or_abort(self, |module| module.map(&mut Set { path: Path::default(), f }));
     }
 
     fn take_gradients(&self, gradients: &mut Gradients) -> BTreeMap<String, Tensor<1>> {
@@ -141,6 +149,31 @@ impl ModuleMapper for Map<'_> {
             let value = (self.f)(&path, &shape, value.flatten(0, D - 1)).reshape(shape);
             if device.is_autodiff() { value.autodiff().set_require_grad(trainable) } else { value }
         })
+    }
+}
+
+struct Set<'a> {
+    path: Path,
+    f: &'a mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>,
+}
+
+impl ModuleMapper for Set<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (shape, device) = (param.lazy_shape().dims::<D>(), param.lazy_device());
+        let plain = device.clone().without_autodiff();
+        let Some(flat) = (self.f)(&self.path.dotted(), &shape, &plain) else { return param };
+        let value = flat.reshape(shape);
+        let value = if device.is_autodiff() { value.autodiff() } else { value };
+        let id = param.id;
+        param.transform_for_load(value, id)
     }
 }
 

@@ -11,11 +11,25 @@ pub trait TextEncoder: Family {
     /// The shapes it gives.
     fn info(&self) -> TextInfo;
 
-    /// A freshly initialised network on `device`.
+    /// The network on `device`: freshly initialised where it has no weights of its own, otherwise with them and constant.
     ///
     /// # Errors
-    /// When its vocabulary cannot be read.
+    /// When its vocabulary or its weights cannot be had.
     fn init(&self, seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError>;
+
+    /// The files that [`init`](Self::init) reads: paths, or places on a hub. With none, the network belongs to the model
+    /// that is trained, and its values to that model's file.
+    fn weights(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The network without its weights, to be counted: no file is read and no value made.
+    ///
+    /// # Errors
+    /// When the recipe's numbers do not hold together.
+    fn outline(&self, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
+        self.init(0, device)
+    }
 }
 
 /// Shapes of a text encoder's output.
@@ -37,6 +51,8 @@ pub trait TextNetwork: Network {
     /// A constant copy on the plain device that shares the numbers.
     fn frozen(&self) -> Box<dyn TextNetwork>;
 }
+
+dyn_clone::clone_trait_object!(TextNetwork);
 
 /// What a denoiser is told about the picture it should make.
 #[derive(Debug, Clone)]

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use crate::hub::by_hand;
+
 /// Every failure of this crate, with the file it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -53,6 +55,44 @@ pub enum WeightsError {
         /// The value.
         value: f64,
     },
+    /// A text that names no place.
+    #[error("{text:?} is no place of weights: {reason}")]
+    Location {
+        /// What was said.
+        text: String,
+        /// What was expected.
+        reason: String,
+    },
+    /// A local file that is not there.
+    #[error("{path} is not there{also}", path = path.display(), also = also(or))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What would have served, with commas between; empty for nothing.
+        or: String,
+    },
+    /// A repository of the hub without a file.
+    #[error("{place} is not on the hub{also}", also = also(or))]
+    NotOnHub {
+        /// The file as `hf://...`.
+        place: String,
+        /// What would have served, with commas between; empty for nothing.
+        or: String,
+    },
+    /// A file of the hub that is neither in the cache nor to be had.
+    #[error("{place} is not on this machine, and {reason}; {}", by_hand(repository, file, cache))]
+    Hub {
+        /// The file as `hf://...`.
+        place: String,
+        /// Why it cannot be fetched.
+        reason: String,
+        /// `owner/name`.
+        repository: String,
+        /// The file's path in the repository.
+        file: String,
+        /// The folder of the cache.
+        cache: PathBuf,
+    },
     /// The file does not fit the network.
     #[error("{path} does not fit the network: {mismatch}")]
     Mismatch {
@@ -61,6 +101,11 @@ pub enum WeightsError {
         /// All differences.
         mismatch: Mismatch,
     },
+}
+
+/// The end of a message about a missing file.
+fn also(or: &str) -> String {
+    if or.is_empty() { String::new() } else { format!(", nor is {or}") }
 }
 
 /// All differences between the tensors of a file and the parameters of a network.

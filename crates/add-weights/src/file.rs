@@ -1,11 +1,12 @@
-//! A safetensors file, mapped into memory, its header parsed once and checked against the limits for files
-//! of unknown origin.
+//! A safetensors file, or the shards of one, mapped into memory, each header parsed once and checked against the limits
+//! for files of unknown origin.
 //!
 //! The `safetensors` crate checks offsets and sizes; it accepts repeated names, any header size and NaN, so
 //! those are checked here.
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ffi::OsStr,
     fmt,
     fs::File,
     io::{self, Read},
@@ -16,17 +17,20 @@ use std::{
 use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::WeightsError;
+use crate::{error::WeightsError, shards};
 
 /// Largest accepted header, in bytes. SDXL's is 0.2 MiB.
 pub const MAX_HEADER_BYTES: u64 = 16 << 20;
 /// Most tensors in one file. SDXL's single file has 2,515.
 pub const MAX_TENSORS: usize = 20_000;
 
-/// An open file of weights.
+/// The bytes of one file.
+type Bytes = Box<dyn AsRef<[u8]> + Send + Sync>;
+
+/// An open file of weights, or several that are one model.
 pub struct WeightsFile {
     path: PathBuf,
-    bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
+    shards: Vec<Bytes>,
     tensors: BTreeMap<String, TensorInfo>,
     metadata: BTreeMap<String, String>,
 }
@@ -38,16 +42,57 @@ pub struct TensorInfo {
     pub dtype: Dtype,
     /// Sizes of the dimensions; empty for a scalar.
     pub shape: Vec<usize>,
+    shard: usize,
     range: Range<usize>,
 }
 
 impl WeightsFile {
-    /// Opens and checks a file. Its values are read only when asked for.
+    /// Opens and checks a file; of an index (`.json`) all the shards beside it, as one view. Values are read only when
+    /// asked for.
     ///
     /// # Errors
-    /// When the file cannot be read, is damaged, or is beyond the limits.
+    /// When a file cannot be read, is damaged, or is beyond the limits.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let path = path.as_ref().to_path_buf();
+        let path = path.as_ref();
+        if path.extension() == Some(OsStr::new("json")) {
+            Self::open_shards(path)
+        } else {
+            Self::open_one(path)
+        }
+    }
+
+    fn open_shards(path: &Path) -> Result<Self, WeightsError> {
+        let index = shards::read_index(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut all = Self {
+            path: path.to_path_buf(),
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+        };
+        for name in index.files() {
+            let mut one = Self::open_one(&folder.join(name))?;
+            for (tensor, mut info) in one.tensors {
+                if index.weight_map.get(&tensor).map(String::as_str) != Some(name) {
+                    let reason = format!("it does not say that `{tensor}` is in {name}, where it is");
+                    return Err(malformed(path, reason));
+                }
+                info.shard = all.shards.len();
+                all.tensors.insert(tensor, info);
+            }
+            all.shards.append(&mut one.shards);
+            all.metadata.append(&mut one.metadata);
+        }
+        match index.weight_map.iter().find(|(tensor, _)| !all.tensors.contains_key(*tensor)) {
+            Some((tensor, name)) => {
+                Err(malformed(path, format!("`{tensor}` is not in {name}, where it says")))
+            }
+            None => Ok(all),
+        }
+    }
+
+    fn open_one(path: &Path) -> Result<Self, WeightsError> {
+        let path = path.to_path_buf();
         let io_error = |source| WeightsError::Io { path: path.clone(), source };
         let mut file = File::open(&path).map_err(io_error)?;
         let length = file.metadata().map_err(io_error)?.len();
@@ -77,7 +122,7 @@ impl WeightsFile {
         Self::parse(PathBuf::from(name), Box::new(bytes))
     }
 
-    fn parse(path: PathBuf, bytes: Box<dyn AsRef<[u8]> + Send + Sync>) -> Result<Self, WeightsError> {
+    fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, WeightsError> {
         let all = (*bytes).as_ref();
         let header = header(all).map_err(|reason| malformed(&path, reason))?;
         check_names(header).map_err(|reason| malformed(&path, format!("header: {reason}")))?;
@@ -88,13 +133,13 @@ impl WeightsFile {
         for (name, info) in parsed.tensors() {
             let (dtype, shape) = (info.dtype, info.shape.clone());
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            tensors.insert(name, TensorInfo { dtype, shape, range });
+            tensors.insert(name, TensorInfo { dtype, shape, shard: 0, range });
         }
         let metadata = parsed.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Ok(Self { path, bytes, tensors, metadata })
+        Ok(Self { path, shards: vec![bytes], tensors, metadata })
     }
 
-    /// The file.
+    /// The file, or the index of its shards.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -120,7 +165,7 @@ impl WeightsFile {
 
     /// One tensor's bytes, little-endian.
     pub(crate) fn bytes_of(&self, info: &TensorInfo) -> &[u8] {
-        &(*self.bytes).as_ref()[info.range.clone()]
+        &(*self.shards[info.shard]).as_ref()[info.range.clone()]
     }
 }
 

@@ -33,6 +33,17 @@ pub enum Source {
 }
 
 impl Source {
+    /// The same with `prefix` in front of the name.
+    #[must_use]
+    pub fn under(self, prefix: &str) -> Self {
+        let at = |name: String| format!("{prefix}{name}");
+        match self {
+            Self::Whole(name) => Self::Whole(at(name)),
+            Self::Rows { name, part, of } => Self::Rows { name: at(name), part, of },
+            Self::Transposed(name) => Self::Transposed(at(name)),
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::Whole(name) | Self::Rows { name, .. } | Self::Transposed(name) => name,
@@ -136,19 +147,15 @@ impl Loading<'_> {
         source: &Source,
         device: &burn::tensor::Device,
     ) -> Result<Tensor<1>, WeightsError> {
-        let values = file.tensor(source.name(), self.dtype, device)?;
-        let shape = &file.info(source.name())?.shape;
-        Ok(match source {
-            Source::Whole(_) => values,
-            Source::Rows { part, of, .. } => {
-                let run = values.dims()[0] / of;
-                values.narrow(0, part * run, run)
+        match source {
+            Source::Whole(name) => file.tensor(name, self.dtype, device),
+            Source::Rows { name, part, of } => file.run(name, *part, *of, self.dtype, device),
+            Source::Transposed(name) => {
+                let rows = file.info(name)?.shape[0];
+                let matrix = file.tensor(name, self.dtype, device)?.reshape([rows as i64, -1]);
+                Ok(matrix.transpose().flatten(0, 1))
             }
-            Source::Transposed(_) => {
-                let matrix = values.reshape([shape[0] as i64, -1]);
-                matrix.transpose().flatten(0, 1)
-            }
-        })
+        }
     }
 }
 

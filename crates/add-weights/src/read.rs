@@ -15,13 +15,28 @@ impl WeightsFile {
     /// # Errors
     /// When there is none of this name or it does not hold floats.
     pub fn tensor(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor<1>, WeightsError> {
+        self.run(name, 0, 1, dtype, device)
+    }
+
+    /// The `part`-th of `of` equal runs of one tensor's values.
+    pub(crate) fn run(
+        &self,
+        name: &str,
+        part: usize,
+        of: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor<1>, WeightsError> {
         let info = self.info(name)?;
+        let all = self.bytes_of(info);
+        let run = all.len() / of;
+        let bytes = &all[part * run..(part + 1) * run];
         let data = match (info.dtype, dtype) {
-            (Dtype::F64, _) | (_, DType::F64) => flat(self.floats::<f64>(name)?),
+            (Dtype::F64, _) | (_, DType::F64) => flat(self.decoded::<f64>(name, info, bytes)?),
             // Same type on both sides: no detour, so the bits stay what they are.
-            (Dtype::F16, DType::F16) => flat(halves(self.bytes_of(info), f16::from_le_bytes)),
-            (Dtype::BF16, DType::BF16) => flat(halves(self.bytes_of(info), bf16::from_le_bytes)),
-            _ => flat(self.floats::<f32>(name)?),
+            (Dtype::F16, DType::F16) => flat(words(bytes, f16::from_le_bytes)),
+            (Dtype::BF16, DType::BF16) => flat(words(bytes, bf16::from_le_bytes)),
+            _ => flat(self.decoded::<f32>(name, info, bytes)?),
         };
         Ok(Tensor::from_data(data, (device, dtype)))
     }
@@ -32,12 +47,15 @@ impl WeightsFile {
     /// When there is none of this name or it does not hold floats.
     pub fn floats<F: Float>(&self, name: &str) -> Result<Vec<F>, WeightsError> {
         let info = self.info(name)?;
-        let bytes = self.bytes_of(info);
+        self.decoded(name, info, self.bytes_of(info))
+    }
+
+    fn decoded<F: Float>(&self, name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<F>, WeightsError> {
         match info.dtype {
             Dtype::F64 => Ok(words(bytes, |b| F::narrow(f64::from_le_bytes(b)))),
             Dtype::F32 => Ok(words(bytes, |b| F::widen(f32::from_le_bytes(b)))),
-            Dtype::F16 => Ok(halves(bytes, |b| F::widen(f16::from_le_bytes(b).to_f32()))),
-            Dtype::BF16 => Ok(halves(bytes, |b| F::widen(bf16::from_le_bytes(b).to_f32()))),
+            Dtype::F16 => Ok(words(bytes, |b| F::widen(f16::from_le_bytes(b).to_f32()))),
+            Dtype::BF16 => Ok(words(bytes, |b| F::widen(bf16::from_le_bytes(b).to_f32()))),
             _ => Err(self.wrong_type(name, info, "F16, BF16, F32 or F64")),
         }
     }
@@ -114,8 +132,4 @@ fn flat<E: burn::tensor::Element>(values: Vec<E>) -> TensorData {
 
 fn words<const N: usize, T>(bytes: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|&chunk| from(chunk)).collect()
-}
-
-fn halves<T>(bytes: &[u8], from: impl Fn([u8; 2]) -> T) -> Vec<T> {
-    words(bytes, from)
 }

@@ -2,11 +2,15 @@
 //!
 //! Widths, depths and heads are those of the published `unet/config.json` files.
 
+use std::path::Path;
+
 use add_nn::{
     config::PerLevel,
     unet::{AdditionEmbedType, DownBlockType, UnetConfig, UpBlockType},
 };
-use add_plugin::{Backbone, BackboneInfo, Denoiser, Entry, PluginError, Prediction, TextInfo, inventory};
+use add_plugin::{
+    Backbone, BackboneInfo, Denoiser, Entry, Naming, PluginError, Prediction, TextInfo, inventory,
+};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +112,18 @@ macro_rules! released {
             ) -> Result<Box<dyn Denoiser>, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
                 Ok(Box::new(UnetDenoiser::new(&Self::config(), seed, device)?))
+            }
+
+            fn load(
+                &self,
+                text: TextInfo,
+                naming: Naming,
+                file: &Path,
+                device: &Device,
+            ) -> Result<Box<dyn Denoiser>, PluginError> {
+                check_width(stringify!($plugin), $width, text)?;
+                let (config, seed) = (Self::config(), 0);
+                Ok(Box::new(UnetDenoiser::new(&config, seed, device)?.load(&config, naming, file)?))
             }
         }
     };

@@ -1,14 +1,20 @@
 //! The one adapter from a `UNet2dCondition` to a [`Denoiser`].
 
+use std::path::Path;
+
 use add_nn::{
     layers::Init,
     unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConfig},
 };
-use add_plugin::{Conditioning, Denoiser, PluginError, TextInfo, Timesteps};
+use add_plugin::{Conditioning, Denoiser, Naming, PluginError, TextInfo, Timesteps};
+use add_weights::{WeightsError, WeightsFile, names::found};
 use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
+
+/// Residual blocks of a level on the way down, in every released model.
+const LAYERS: usize = 2;
 
 /// A U-Net that conditions itself on what its configuration asks for.
 #[derive(Module, Debug)]
@@ -37,6 +43,26 @@ impl UnetDenoiser {
         };
         Ok(Self { unet, added })
     }
+
+    /// With the values of a released file.
+    pub(crate) fn load(self, config: &UnetConfig, naming: Naming, file: &Path) -> Result<Self, PluginError> {
+        let unet = released(self.unet, config, naming, file);
+        Ok(Self { unet: unet.map_err(|error| PluginError::Weights(error.to_string()))?, ..self })
+    }
+}
+
+fn released(
+    unet: UNet2dCondition,
+    config: &UnetConfig,
+    naming: Naming,
+    file: &Path,
+) -> Result<UNet2dCondition, WeightsError> {
+    let file = WeightsFile::open(file)?;
+    let naming = match naming {
+        Naming::Diffusers => found::unet_of_diffusers(&file)?,
+        Naming::Ldm => found::unet_of_ldm(&file, config.clone(), LAYERS)?,
+    };
+    naming.load(unet, &file)
 }
 
 impl Denoiser for UnetDenoiser {
@@ -77,4 +103,63 @@ pub(crate) fn check_width(name: &str, expected: usize, text: TextInfo) -> Result
     Err(PluginError::Mismatch(format!(
         "the backbone {name} attends to token states of width {expected}, the text encoder gives {found}"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use add_nn::{
+        config::PerLevel, unet::DownBlockType::CrossAttnDownBlock2D, unet::UpBlockType::CrossAttnUpBlock2D,
+    };
+    use add_plugin::Network;
+    use add_weights::{NamedTensor, Precision, named_tensors, names::ldm, save};
+
+    use super::*;
+
+    fn config() -> UnetConfig {
+        UnetConfig {
+            block_out_channels: vec![8, 16],
+            down_block_types: vec![CrossAttnDownBlock2D; 2],
+            up_block_types: vec![CrossAttnUpBlock2D; 2],
+            norm_num_groups: 4,
+            cross_attention_dim: PerLevel::All(12),
+            attention_head_dim: PerLevel::All(2),
+            ..UnetConfig::default()
+        }
+    }
+
+    fn values(network: &dyn Network) -> BTreeMap<String, Vec<f32>> {
+        let mut all = BTreeMap::new();
+        network.for_each_parameter(&mut |name, _, value| {
+            all.insert(name.to_owned(), value.into_data().iter::<f32>().collect());
+        });
+        all
+    }
+
+    #[test]
+    fn a_released_file_fills_the_network_under_both_namings() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = UnetDenoiser::new(&config(), 1, &Device::flex()).unwrap();
+        let tensors = named_tensors(&source.unet);
+        let path = |name: &str| folder.path().join(name);
+        save(&path("unet.safetensors"), &tensors, Precision::F32, &BTreeMap::new()).unwrap();
+        let single: BTreeMap<String, NamedTensor> = tensors
+            .into_iter()
+            .map(|(name, tensor)| match ldm::unet(&config(), LAYERS, &name).under(ldm::UNET) {
+                add_weights::Source::Whole(name) => (name, tensor),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        save(&path("single.safetensors"), &single, Precision::F32, &BTreeMap::new()).unwrap();
+        for (naming, file) in [(Naming::Diffusers, "unet.safetensors"), (Naming::Ldm, "single.safetensors")] {
+            let fresh = UnetDenoiser::new(&config(), 2, &Device::flex().autodiff()).unwrap();
+            let loaded = fresh.load(&config(), naming, &path(file)).unwrap();
+            assert_eq!(values(&loaded), values(&source), "{file}");
+            let error = UnetDenoiser::new(&config(), 2, &Device::flex()).unwrap();
+            let other = path(if naming == Naming::Ldm { "unet.safetensors" } else { "single.safetensors" });
+            let error = error.load(&config(), naming, &other).unwrap_err().to_string();
+            assert!(error.contains("it holds no U-Net"), "{error}");
+        }
+    }
 }

@@ -1,7 +1,17 @@
 //! Plugins: frozen feature networks, and the judge of caption accuracy, which no loss sees.
 
+mod blocks;
+mod clip;
+mod dino_v1;
+mod dino_v2;
 pub mod judge;
 mod mobilenet_v2;
+mod normalise;
+mod transformer;
 
+pub use blocks::Blocks;
+pub use clip::{Clip, ClipModel};
+pub use dino_v1::DinoV1;
+pub use dino_v2::{DinoV2, DinoV2Model};
 pub use judge::EmojiJudge;
-pub use mobilenet_v2::MobileNetV2;
+pub use mobilenet_v2::{MobileNetV2, WEIGHTS as MOBILENET_V2_WEIGHTS};

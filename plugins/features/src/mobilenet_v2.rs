@@ -3,17 +3,16 @@
 //! Sandler et al. 2018. Blocks are torchvision's `features.N`. At 64 px, block 3 gives 24 channels at 16 x 16
 //! places, 6: 32 at 8 x 8, 10: 64 at 4 x 4, 13: 96 at 4 x 4, 17: 320 at 2 x 2.
 
-use add_nn::{
-    layers::Init,
-    mobilenet_v2::{IMAGENET_MEAN, IMAGENET_STD, MobileNetV2 as Network},
-};
+use add_nn::{layers::Init, mobilenet_v2::MobileNetV2 as Network};
 use add_plugin::{Entry, FeatureExtractor, FeatureNetwork, Pixels, PluginError, inventory};
 use add_weights::{Loading, Source, WeightsFile};
 use burn::{
     module::Module,
-    tensor::{DType, Device, Tensor, TensorData},
+    tensor::{DType, Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::normalise::{IMAGENET, normalised};
 
 /// `MobileNetV2` with embedded `ImageNet` weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +32,8 @@ impl Default for MobileNetV2 {
 
 inventory::submit!(Entry::feature_network::<MobileNetV2>("MobileNetV2", "torchvision, ImageNet-1k weights"));
 
-static WEIGHTS: &[u8] = include_bytes!("../assets/mobilenet_v2_features_f16.safetensors");
+/// torchvision's weights up to the last convolution, under its names, in half precision.
+pub static WEIGHTS: &[u8] = include_bytes!("../assets/mobilenet_v2_features_f16.safetensors");
 /// Side of the pictures that it is given, in pixels.
 const INPUT: usize = 64;
 /// The last convolution.
@@ -103,18 +103,6 @@ struct MobileNetFeatures {
     embedding_width: usize,
 }
 
-/// `[-1, 1]` to what the network was trained on: `((x + 1) / 2 - mean) / std`.
-fn normalised(pixels: Pixels) -> Tensor<4> {
-    let x = pixels.0;
-    let per_channel = |value: fn(f32, f32) -> f32| {
-        let values: Vec<f32> = IMAGENET_MEAN.iter().zip(IMAGENET_STD).map(|(&m, s)| value(m, s)).collect();
-        Tensor::from_data(TensorData::new(values, [1, 3, 1, 1]), (&x.device().without_autodiff(), x.dtype()))
-    };
-    let (scale, shift): (Tensor<4>, Tensor<4>) =
-        (per_channel(|_, s| 0.5 / s), per_channel(|m, s| (0.5 - m) / s));
-    x * scale + shift
-}
-
 impl FeatureExtractor for MobileNetFeatures {
     fn hooks(&self) -> Vec<(String, usize)> {
         let name = |block| format!("mobilenet-{block}");
@@ -130,12 +118,13 @@ impl FeatureExtractor for MobileNetFeatures {
     }
 
     fn features(&self, pixels: Pixels) -> Vec<Tensor<3>> {
-        let blocks = self.network.forward_blocks(normalised(pixels), &self.blocks);
+        let blocks = self.network.forward_blocks(normalised(pixels, IMAGENET), &self.blocks);
         blocks.into_iter().map(|block| block.flatten(2, 3)).collect()
     }
 
     fn embedding(&self, pixels: Pixels) -> Tensor<2> {
-        let block = self.network.forward_blocks(normalised(pixels), &[self.embedding_block]).swap_remove(0);
+        let block =
+            self.network.forward_blocks(normalised(pixels, IMAGENET), &[self.embedding_block]).swap_remove(0);
         let [b, c, _, _] = block.dims();
         block.flatten::<3>(2, 3).mean_dim(2).reshape([b, c])
     }

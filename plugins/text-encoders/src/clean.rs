@@ -1,12 +1,17 @@
 //! What CLIP's tokenizer does to a text before it looks for words.
 //!
-//! CLIP calls `ftfy.fix_text`. This is its part that prompts meet: HTML entities, curly quotes, ligatures, full-width
-//! letters and control characters. Text that was decoded with the wrong character set is left as it is.
+//! CLIP calls `ftfy.fix_text`. This is its part that prompts meet, in its order: HTML entities, text that was decoded
+//! with the wrong character set (`mojibake.rs`), curly quotes, ligatures, full-width letters and control characters.
+
+use crate::mojibake::repair;
 
 /// The text with plain quotes, letters and entities.
 pub(crate) fn clean(text: &str) -> String {
     // As in ftfy: whoever writes a literal `<` means `&lt;` literally too.
     let mut text = if text.contains('<') { text.to_owned() } else { unescape_fully(text) };
+    while let Some(repaired) = repair(&text) {
+        text = repaired;
+    }
     if !text.is_ascii() || text.contains(|c: char| c.is_ascii_control()) {
         text = text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
             push_plain(&mut out, c);

@@ -142,6 +142,10 @@ impl Network for MiniText {
         self.network.map_parameters(f);
     }
 
+    fn set_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>) {
+        self.network.set_parameters(f);
+    }
+
     fn take_gradients(&self, gradients: &mut Gradients) -> std::collections::BTreeMap<String, Tensor<1>> {
         self.network.take_gradients(gradients)
     }

@@ -99,6 +99,21 @@ impl VitConfig {
         }
     }
 
+    /// OpenCLIP's ViT-g/14. Cherti et al. 2023.
+    pub fn open_clip_g14() -> Self {
+        Self {
+            channels: 1408,
+            depth: 40,
+            heads: 16,
+            // 4.3637 widths, rounded down.
+            inner: 6144,
+            activation: Activation::Gelu,
+            family: VitFamily::Clip { projection: 1024 },
+            resize: PositionResize::Antialiased,
+            ..Self::clip_l14()
+        }
+    }
+
     /// Side of the position table's grid.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size

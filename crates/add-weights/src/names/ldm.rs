@@ -6,7 +6,7 @@
 
 use add_nn::unet::{UnetConfig, UpBlockType};
 
-use super::{open_clip_text, replaced, whole};
+use super::{replaced, whole};
 use crate::load::Source;
 
 /// Prefix of the U-Net.
@@ -22,7 +22,7 @@ pub const TEXT_SDXL_1: &str = "conditioner.embedders.0.transformer.";
 /// Prefix of SDXL's second text encoder, in `open_clip`'s names.
 pub const TEXT_SDXL_2: &str = "conditioner.embedders.1.model.";
 
-/// The U-Net. Every level must have the same number of residual blocks, as in all released models.
+/// The U-Net, behind [`UNET`]. Every level must have the same number of residual blocks, as in all released models.
 pub fn unet(config: &UnetConfig, layers_per_block: usize, name: &str) -> Source {
     let each = layers_per_block + 1;
     let (place, rest) = match *name.splitn(5, '.').collect::<Vec<_>>().as_slice() {
@@ -64,10 +64,10 @@ pub fn unet(config: &UnetConfig, layers_per_block: usize, name: &str) -> Source 
                 ("conv_norm_out", "out.0"),
                 ("conv_out", "out.2"),
             ];
-            return whole(format!("{UNET}{}", replaced(name, &pairs)));
+            return whole(replaced(name, &pairs));
         }
     };
-    whole(format!("{UNET}{place}.{rest}"))
+    whole(format!("{place}.{rest}"))
 }
 
 fn resnet(rest: &str) -> String {
@@ -82,7 +82,7 @@ fn resnet(rest: &str) -> String {
     replaced(rest, &pairs)
 }
 
-/// The autoencoder of `levels` levels, numbered from the finest in both directions.
+/// The autoencoder of `levels` levels, behind [`AUTOENCODER`], numbered from the finest in both directions.
 pub fn autoencoder_kl(levels: usize, name: &str) -> Source {
     let parts = name.split('.').collect::<Vec<_>>();
     let name = match parts.as_slice() {
@@ -113,16 +113,7 @@ pub fn autoencoder_kl(levels: usize, name: &str) -> Source {
         }
         _ => name.replace("conv_norm_out", "norm_out"),
     };
-    whole(format!("{AUTOENCODER}{}", name.replace("conv_shortcut", "nin_shortcut")))
-}
-
-/// A text encoder in `open_clip`'s names under `prefix`.
-pub fn open_clip_text_at(prefix: &str, name: &str) -> Source {
-    match open_clip_text(name) {
-        Source::Whole(name) => Source::Whole(format!("{prefix}{name}")),
-        Source::Transposed(name) => Source::Transposed(format!("{prefix}{name}")),
-        Source::Rows { name, part, of } => Source::Rows { name: format!("{prefix}{name}"), part, of },
-    }
+    whole(name.replace("conv_shortcut", "nin_shortcut"))
 }
 
 /// Names come from our own networks, whose list positions are numbers.
@@ -176,7 +167,7 @@ mod tests {
             "output_blocks.11.1.norm.weight",
             "out.2.bias",
         ] {
-            assert!(found.contains(&format!("{UNET}{name}")), "{name}");
+            assert!(found.contains(name), "{name}");
         }
     }
 
@@ -196,7 +187,7 @@ mod tests {
             "decoder.mid.block_2.norm1.weight",
             "post_quant_conv.weight",
         ] {
-            assert!(found.contains(&format!("{AUTOENCODER}{name}")), "{name}");
+            assert!(found.contains(name), "{name}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! is a function for [`Loading::source`](crate::Loading): from our name to a place in the file. A layer of ours is
 //! `layers.N.{layer_norm1, self_attn.{q,k,v,out}_proj, layer_scale1, layer_norm2, mlp.fc1, mlp.fc2, layer_scale2}`.
 
+pub mod found;
 pub mod ldm;
 
 use crate::load::Source;
@@ -48,6 +49,7 @@ pub fn vit_from_transformers_dinov2(name: &str) -> Source {
     }
     let pairs = [
         ("cls_token", "embeddings.cls_token"),
+        ("register_tokens", "embeddings.register_tokens"),
         ("position_embedding", "embeddings.position_embeddings"),
         ("patch_embedding", "embeddings.patch_embeddings.projection"),
         ("post_norm", "layernorm"),

@@ -1,0 +1,60 @@
+//! The text encoder of Stable Diffusion 1: OpenAI's CLIP ViT-L/14. Radford et al. 2021; Rombach et al. 2022.
+
+use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
+use add_weights::{Location, names::found::TextTower};
+use burn::{module::Module, tensor::Device};
+use serde::{Deserialize, Serialize};
+
+use crate::released::{Padding, Tower, clip_l, file, info};
+
+/// CLIP ViT-L/14: 123 M parameters; the last state after the final norm, pooled at the end of the text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipL {
+    /// A file, or a folder with `model.safetensors`, such as
+    /// `hf://stable-diffusion-v1-5/stable-diffusion-v1-5/text_encoder`. A single file of Stable Diffusion will do.
+    weights: Location,
+}
+
+inventory::submit!(Entry::text_encoder::<ClipL>("ClipL", "OpenAI, ViT-L/14; Stable Diffusion 1"));
+
+impl ClipL {
+    fn tower(device: &Device) -> Result<Tower, PluginError> {
+        Tower::outline(&clip_l(), Padding::End, device)
+    }
+}
+
+impl TextEncoder for ClipL {
+    fn info(&self) -> TextInfo {
+        info(768, 768)
+    }
+
+    fn weights(&self) -> Vec<String> {
+        vec![file(&self.weights).to_string()]
+    }
+
+    fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
+        let tower = Self::tower(device)?.load(&file(&self.weights), TextTower::ClipL)?;
+        Ok(Box::new(ClipLNetwork { tower }))
+    }
+
+    fn outline(&self, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
+        Ok(Box::new(ClipLNetwork { tower: Self::tower(device)? }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct ClipLNetwork {
+    tower: Tower,
+}
+
+impl TextNetwork for ClipLNetwork {
+    fn encode(&self, captions: &[String]) -> Conditioning {
+        let output = self.tower.forward(captions);
+        Conditioning { tokens: output.last_hidden_state, pooled: output.pooled }
+    }
+
+    fn frozen(&self) -> Box<dyn TextNetwork> {
+        Box::new(self.clone())
+    }
+}

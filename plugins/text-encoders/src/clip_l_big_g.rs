@@ -1,0 +1,117 @@
+//! The pair of text encoders of SDXL: CLIP ViT-L/14 and OpenCLIP ViT-bigG/14. Podell et al. 2023.
+//!
+//! A token's state is that of both before their last layer, without the final norms, side by side (768 + 1280). Pooled
+//! is the projection of the second. The base model was trained with zeros in place of an empty caption's states.
+
+use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
+use add_weights::{Location, names::found::TextTower};
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::released::{Padding, Tower, clip_l, file, info, open_clip, projected};
+
+/// CLIP ViT-L/14 and OpenCLIP ViT-bigG/14: 818 M parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipLBigG {
+    /// A folder with `text_encoder` and `text_encoder_2`, such as `hf://stabilityai/stable-diffusion-xl-base-1.0`, or a
+    /// single file of SDXL.
+    weights: Location,
+    /// What stands for the empty caption.
+    #[serde(default)]
+    empty: EmptyCaption,
+}
+
+/// What stands for the empty caption.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EmptyCaption {
+    /// Zeros, as SDXL's base model was trained.
+    #[default]
+    Zeros,
+    /// Its encoding.
+    Encoded,
+}
+
+inventory::submit!(Entry::text_encoder::<ClipLBigG>("ClipLBigG", "Podell et al. 2023; SDXL, SDXL Turbo"));
+
+const WIDTHS: [usize; 2] = [768, 1280];
+
+impl ClipLBigG {
+    /// The files of the two.
+    fn files(&self) -> [Location; 2] {
+        if self.weights.is_file() {
+            return [self.weights.clone(), self.weights.clone()];
+        }
+        ["text_encoder", "text_encoder_2"].map(|folder| file(&self.weights.join(folder)))
+    }
+
+    fn network(&self, device: &Device) -> Result<ClipLBigGNetwork, PluginError> {
+        Ok(ClipLBigGNetwork {
+            clip_l: Tower::outline(&clip_l(), Padding::End, device)?,
+            big_g: Tower::outline(&projected(open_clip(WIDTHS[1], 32, 20)), Padding::Zero, device)?,
+            empty: self.empty,
+        })
+    }
+}
+
+impl TextEncoder for ClipLBigG {
+    fn info(&self) -> TextInfo {
+        info(WIDTHS.iter().sum(), WIDTHS[1])
+    }
+
+    fn weights(&self) -> Vec<String> {
+        let mut files = self.files().map(|file| file.to_string()).to_vec();
+        files.dedup();
+        files
+    }
+
+    fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
+        let [first, second] = self.files();
+        let ClipLBigGNetwork { clip_l, big_g, empty } = self.network(device)?;
+        let clip_l = clip_l.load(&first, TextTower::ClipL)?;
+        let big_g = big_g.load(&second, TextTower::OpenClip)?;
+        Ok(Box::new(ClipLBigGNetwork { clip_l, big_g, empty }))
+    }
+
+    fn outline(&self, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
+        Ok(Box::new(self.network(device)?))
+    }
+}
+
+#[derive(Module, Debug)]
+struct ClipLBigGNetwork {
+    clip_l: Tower,
+    big_g: Tower,
+    #[module(skip)]
+    empty: EmptyCaption,
+}
+
+impl TextNetwork for ClipLBigGNetwork {
+    fn encode(&self, captions: &[String]) -> Conditioning {
+        let (first, second) = (self.clip_l.forward(captions), self.big_g.forward(captions));
+        let pooled = second.text_embeds.expect("the configuration asks for a projection");
+        let tokens =
+            Tensor::cat(vec![penultimate(first.hidden_states), penultimate(second.hidden_states)], 2);
+        match self.empty {
+            EmptyCaption::Encoded => Conditioning { tokens, pooled },
+            EmptyCaption::Zeros => {
+                let kept: Vec<f32> = captions.iter().map(|c| if c.is_empty() { 0.0 } else { 1.0 }).collect();
+                let kept = TensorData::new(kept, [captions.len(), 1]);
+                let kept = Tensor::<2>::from_data(kept, (&pooled.device(), pooled.dtype()));
+                Conditioning { tokens: tokens * kept.clone().unsqueeze_dim(2), pooled: pooled * kept }
+            }
+        }
+    }
+
+    fn frozen(&self) -> Box<dyn TextNetwork> {
+        Box::new(self.clone())
+    }
+}
+
+/// The state before the last layer.
+fn penultimate(mut states: Vec<Tensor<3>>) -> Tensor<3> {
+    states.swap_remove(states.len() - 2)
+}

@@ -1,0 +1,68 @@
+//! The text tower of OpenCLIP ViT-g/14, the paper's `c_text`. Cherti et al. 2023; ADD, section 4.
+
+use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
+use add_weights::{Location, names::found::TextTower};
+use burn::{module::Module, tensor::Device};
+use serde::{Deserialize, Serialize};
+
+use crate::released::{Padding, Tower, info, open_clip, projected};
+
+/// OpenCLIP ViT-g/14: 354 M parameters; the last state after the final norm, pooled in CLIP's common space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenClipG {
+    /// A file, or a folder with `open_clip_model.safetensors`, such as `hf://laion/CLIP-ViT-g-14-laion2B-s12B-b42K`.
+    weights: Location,
+}
+
+inventory::submit!(Entry::text_encoder::<OpenClipG>("OpenClipG", "OpenCLIP, ViT-g/14; ADD, section 4"));
+
+const WIDTH: usize = 1024;
+/// The file of open_clip's folders.
+const FILE: &str = "open_clip_model.safetensors";
+
+impl OpenClipG {
+    fn tower(device: &Device) -> Result<Tower, PluginError> {
+        Tower::outline(&projected(open_clip(WIDTH, 24, 16)), Padding::Zero, device)
+    }
+
+    fn file(&self) -> Location {
+        self.weights.named(FILE)
+    }
+}
+
+impl TextEncoder for OpenClipG {
+    fn info(&self) -> TextInfo {
+        info(WIDTH, WIDTH)
+    }
+
+    fn weights(&self) -> Vec<String> {
+        vec![self.file().to_string()]
+    }
+
+    fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
+        let tower = Self::tower(device)?.load(&self.file(), TextTower::OpenClip)?;
+        Ok(Box::new(OpenClipGNetwork { tower }))
+    }
+
+    fn outline(&self, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
+        Ok(Box::new(OpenClipGNetwork { tower: Self::tower(device)? }))
+    }
+}
+
+#[derive(Module, Debug)]
+struct OpenClipGNetwork {
+    tower: Tower,
+}
+
+impl TextNetwork for OpenClipGNetwork {
+    fn encode(&self, captions: &[String]) -> Conditioning {
+        let output = self.tower.forward(captions);
+        let pooled = output.text_embeds.expect("the configuration asks for a projection");
+        Conditioning { tokens: output.last_hidden_state, pooled }
+    }
+
+    fn frozen(&self) -> Box<dyn TextNetwork> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,115 @@
+//! What the released text encoders share: 77 tokens of CLIP's vocabulary, and a file of weights.
+
+use add_nn::{
+    clip_text::{ClipText, ClipTextConfig, ClipTextOutput},
+    layers::{Activation, Init},
+};
+use add_plugin::{PluginError, TextInfo};
+use add_weights::{
+    Location,
+    names::found::{TextTower, clip_text},
+};
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
+
+use crate::clip_bpe::{ClipBpe, END};
+
+/// Tokens of every caption, with start, end and padding.
+pub(crate) const TOKENS: usize = 77;
+/// The file of transformers' folders.
+const FILE: &str = "model.safetensors";
+
+/// What fills the rest of a caption; the encoder sees it, so it belongs to the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// The end token, as OpenAI's weights were trained.
+    End,
+    /// Id 0, an exclamation mark, as OpenCLIP's were.
+    Zero,
+}
+
+/// A text encoder of CLIP on a device, constant.
+#[derive(Module, Debug)]
+pub(crate) struct Tower {
+    network: ClipText,
+    #[module(skip)]
+    padding: Padding,
+    #[module(skip)]
+    layers: usize,
+    #[module(skip)]
+    device: Device,
+}
+
+impl Tower {
+    /// Without its weights. On the plain device, since nothing trains it.
+    pub(crate) fn outline(
+        config: &ClipTextConfig,
+        padding: Padding,
+        device: &Device,
+    ) -> Result<Self, PluginError> {
+        let device = device.clone().without_autodiff();
+        let network = ClipText::new(config, &Init::new(0, &device))
+            .map_err(|problem| PluginError::Mismatch(format!("the text encoder: {problem}")))?;
+        Ok(Self { network, padding, layers: config.num_hidden_layers, device })
+    }
+
+    /// With the weights of a file. Layers that the file has beyond this encoder's are passed over.
+    pub(crate) fn load(self, weights: &Location, tower: TextTower) -> Result<Self, PluginError> {
+        let read = || {
+            let file = weights.open()?;
+            clip_text(&file, tower)?.first_layers(self.layers).load(self.network, &file)
+        };
+        let network = read().map_err(|error| PluginError::Weights(error.to_string()))?;
+        Ok(Self { network, ..self })
+    }
+
+    pub(crate) fn forward(&self, captions: &[String]) -> ClipTextOutput {
+        let pad = match self.padding {
+            Padding::End => END,
+            Padding::Zero => 0,
+        };
+        let tokenizer = ClipBpe::shared();
+        let ids: Vec<i64> = captions
+            .iter()
+            .flat_map(|caption| tokenizer.padded(caption, TOKENS, pad))
+            .map(i64::from)
+            .collect();
+        let data = TensorData::new(ids, [captions.len(), TOKENS]);
+        self.network.forward(Tensor::<2, Int>::from_data(data, &self.device))
+    }
+}
+
+/// The file that a location means: itself, or transformers' file in the folder.
+pub(crate) fn file(weights: &Location) -> Location {
+    weights.named(FILE)
+}
+
+/// OpenAI's ViT-L/14.
+pub(crate) fn clip_l() -> ClipTextConfig {
+    ClipTextConfig::default()
+}
+
+/// OpenCLIP's towers: exact GELU.
+pub(crate) fn open_clip(width: usize, layers: usize, heads: usize) -> ClipTextConfig {
+    ClipTextConfig {
+        hidden_size: width,
+        intermediate_size: 4 * width,
+        projection_dim: width,
+        num_hidden_layers: layers,
+        num_attention_heads: heads,
+        hidden_act: Activation::Gelu,
+        ..ClipTextConfig::default()
+    }
+}
+
+/// The same with a projection of the pooled state.
+pub(crate) fn projected(config: ClipTextConfig) -> ClipTextConfig {
+    ClipTextConfig { architectures: vec!["CLIPTextModelWithProjection".to_owned()], ..config }
+}
+
+/// 77 states of `width`, and a pooled embedding.
+pub(crate) fn info(width: usize, pooled: usize) -> TextInfo {
+    TextInfo { tokens: TOKENS, width, pooled }
+}
