@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use add_core::error::CoreError;
 use clap::Parser;
+use miette::MietteHandlerOpts;
 use mimalloc::MiMalloc;
 // Linking the umbrella links every plugin.
 use plugins as _;
@@ -30,6 +31,8 @@ struct Arguments {
 fn main() -> ExitCode {
     add_kernels::keep_free_memory();
     let arguments = Arguments::parse();
+    // Broken lines would break the paths and commands in them. It fails only where a hook is set already.
+    let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
     let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
     let duplicates = add_plugin::duplicates();

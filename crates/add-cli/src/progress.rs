@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use add_core::weights;
 use add_train::{report::StepReport, run::Observer};
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Seconds between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -94,6 +95,31 @@ impl Counter {
             say(&format!("{what}: {total}"));
         }
         what.clone_into(&mut self.what);
+    }
+}
+
+/// Shows files that come over the network: a bar on a terminal, a line each when piped.
+pub(crate) struct Download(ProgressBar);
+
+impl Download {
+    pub(crate) fn new() -> Self {
+        Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()))
+    }
+}
+
+impl weights::Progress for Download {
+    fn begin(&mut self, file: &str, bytes: u64) {
+        if std::io::stderr().is_terminal() {
+            let template = "{bar:32.cyan/blue} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left  {msg}";
+            let style = ProgressStyle::with_template(template).expect("the template is valid");
+            self.0 = ProgressBar::new(bytes).with_style(style).with_message(file.to_owned());
+        } else {
+            say(&format!("fetching {file}, {}", HumanBytes(bytes)));
+        }
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.0.inc(bytes);
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use add_data::Loader;
-use add_plugin::{Backbone, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextNetwork};
+use add_plugin::{
+    Backbone, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin, PluginError, Split,
+    TextNetwork,
+};
 use add_train::{
     add_step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition},
     diffusion_step::DiffusionTrainer,
@@ -24,6 +27,7 @@ use crate::{
         AddObjective, DeviceChoice, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights,
     },
     sampled::Sampled,
+    weights::{check_prediction, released},
 };
 
 /// The plain device that a recipe names.
@@ -51,14 +55,33 @@ type Networks = (Box<dyn Denoiser>, Box<dyn TextNetwork>);
 pub(crate) fn model(loaded: &LoadedRecipe, model: &Model, device: &Device) -> Result<Networks, CoreError> {
     let recipe = &loaded.recipe;
     let backbone: &Plugin<dyn Backbone> = &model.backbone;
-    let mut denoiser = backbone.init(recipe.text.info(), recipe.seed, device)?;
+    // The denoiser first: it is the largest, and its file the first that may be missing.
+    let mut denoiser = match released(loaded, model) {
+        None => backbone.init(recipe.text.info(), recipe.seed, device)?,
+        Some((naming, location)) => {
+            check_prediction(loaded, model)?;
+            backbone.load(recipe.text.info(), naming, &location.fetch(&mut ())?, device)?
+        }
+    };
     let mut text = recipe.text.init(recipe.seed, device)?;
     if let Weights::File(name) = &model.weights {
-        let networks: &mut [(&str, &mut dyn Network)] =
-            &mut [("denoiser", &mut *denoiser), ("text", &mut *text)];
+        let networks = &mut stored(recipe, &mut *denoiser, &mut *text);
         model_file::read(&loaded.resolve(name), recipe, model, networks)?;
     }
     Ok((denoiser, text))
+}
+
+/// The networks that a model file holds, by prefix.
+fn stored<'a>(
+    recipe: &Recipe,
+    denoiser: &'a mut dyn Denoiser,
+    text: &'a mut dyn TextNetwork,
+) -> Vec<(&'static str, &'a mut dyn Network)> {
+    let mut networks: Vec<(&str, &mut dyn Network)> = vec![("denoiser", denoiser)];
+    if recipe.text.weights().is_empty() {
+        networks.push(("text", text));
+    }
+    networks
 }
 
 /// The model in the file at `path`, to be sampled.
@@ -70,7 +93,7 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<Sampled, CoreError>
     let device = device(recipe.device)?;
     let mut denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
     let mut text = recipe.text.init(recipe.seed, &device)?;
-    let networks: &mut [(&str, &mut dyn Network)] = &mut [("denoiser", &mut *denoiser), ("text", &mut *text)];
+    let networks = &mut stored(recipe, &mut *denoiser, &mut *text);
     let card = model_file::read(path, recipe, &recipe.model, networks)?;
     Ok(Sampled {
         denoiser,
@@ -78,6 +101,20 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<Sampled, CoreError>
         diffusion: diffusion(&recipe.model),
         student_timesteps: card.student_timesteps(),
     })
+}
+
+/// A model with the weights that the recipe states for it, to be sampled; `student_timesteps` is empty for a model
+/// that knows all.
+///
+/// # Errors
+/// When its weights cannot be had.
+pub fn untrained(
+    loaded: &LoadedRecipe,
+    of: &Model,
+    student_timesteps: Vec<usize>,
+) -> Result<Sampled, CoreError> {
+    let (denoiser, text) = model(loaded, of, &device(loaded.recipe.device)?)?;
+    Ok(Sampled { denoiser, text, diffusion: diffusion(of), student_timesteps })
 }
 
 fn loader(loaded: &LoadedRecipe) -> Result<Loader, CoreError> {
@@ -120,7 +157,8 @@ pub(crate) fn add_run<'a>(
         TeacherModel::Initial() => (student.frozen(), diffusion(&recipe.model)),
         TeacherModel::Other(other) => (model(loaded, other, &plain)?.0, diffusion(other)),
     };
-    let (features, heads) = features_and_heads(recipe, objective, &plain, &trainable)?;
+    let features = features(objective, |network| network.init(&plain))?;
+    let heads = heads(recipe, objective, &features, &trainable)?;
     let Features { network: features, image_encoder } = features;
     heads.check_batch(recipe.batch / recipe.shards)?;
     let schedule = recipe.model.schedule.tables();
@@ -166,27 +204,34 @@ pub(crate) struct Features {
     pub(crate) image_encoder: Option<Box<dyn FeatureExtractor>>,
 }
 
-/// The feature networks on `frozen`, and heads of the widths that follow on `trainable`.
-pub(crate) fn features_and_heads(
-    recipe: &Recipe,
+/// The feature networks, each made by `make`.
+pub(crate) fn features(
     objective: &AddObjective,
-    frozen: &Device,
-    trainable: &Device,
-) -> Result<(Features, Box<dyn Discriminator>), CoreError> {
+    make: impl Fn(&Plugin<dyn FeatureNetwork>) -> Result<Box<dyn FeatureExtractor>, PluginError>,
+) -> Result<Features, CoreError> {
     let adversarial = &objective.adversarial;
-    let network = adversarial.features.init(frozen)?;
     let image_encoder = match &adversarial.image_encoder {
         ImageEncoder::Features => None,
-        ImageEncoder::Network(network) => Some(network.init(frozen)?),
+        ImageEncoder::Network(network) => Some(make(network)?),
     };
-    let channels: Vec<usize> = network.hooks().iter().map(|(_, channels)| *channels).collect();
+    Ok(Features { network: make(&adversarial.features)?, image_encoder })
+}
+
+/// Heads on `device` of the widths that follow from the networks that they look through.
+pub(crate) fn heads(
+    recipe: &Recipe,
+    objective: &AddObjective,
+    features: &Features,
+    device: &Device,
+) -> Result<Box<dyn Discriminator>, CoreError> {
+    let adversarial = &objective.adversarial;
+    let channels: Vec<usize> = features.network.hooks().iter().map(|(_, channels)| *channels).collect();
     let text_width = if adversarial.text_condition { recipe.text.info().pooled } else { 0 };
     let image_width = match adversarial.image_condition {
         ImageCondition::Off => 0,
-        _ => image_encoder.as_ref().unwrap_or(&network).embedding_width(),
+        _ => features.image_encoder.as_ref().unwrap_or(&features.network).embedding_width(),
     };
-    let heads = adversarial.heads.init(&channels, text_width + image_width, recipe.seed, trainable)?;
-    Ok((Features { network, image_encoder }, heads))
+    Ok(adversarial.heads.init(&channels, text_width + image_width, recipe.seed, device)?)
 }
 
 fn options(objective: &AddObjective) -> AddOptions {

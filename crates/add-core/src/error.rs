@@ -50,6 +50,9 @@ pub enum CoreError {
         /// Expected and found, and what to do.
         problem: String,
     },
+    /// Released weights cannot be had.
+    #[error(transparent)]
+    Released(#[from] add_weights::WeightsError),
     /// A file cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     Io {

@@ -157,33 +157,22 @@ fn model(
     student: &Path,
 ) -> Result<(&'static str, Sampled), CoreError> {
     let recipe = &loaded.recipe;
-    let initial = |timesteps: Vec<usize>| -> Result<Sampled, CoreError> {
-        let device = assemble::device(recipe.device)?;
-        let (denoiser, text) = assemble::model(loaded, &recipe.model, &device)?;
-        Ok(Sampled {
-            denoiser,
-            text,
-            diffusion: assemble::diffusion(&recipe.model),
-            student_timesteps: timesteps,
-        })
-    };
     match (which, &recipe.objective) {
         (EvaluatedModel::Student, _) => Ok(("student", assemble::sampled(loaded, student)?)),
         (EvaluatedModel::Undistilled, Objective::Add(objective)) => {
-            let steps = recipe.model.schedule.tables().steps();
-            Ok(("undistilled", initial(objective.student_timesteps.resolve(steps))?))
+            let timesteps = objective.student_timesteps.resolve(recipe.model.schedule.tables().steps());
+            Ok(("undistilled", assemble::untrained(loaded, &recipe.model, timesteps)?))
         }
-        (EvaluatedModel::Teacher, Objective::Add(objective)) => match &objective.teacher.model {
-            TeacherModel::Initial() => Ok(("teacher", initial(Vec::new())?)),
-            TeacherModel::Other(other) => {
-                let device = assemble::device(recipe.device)?;
-                let (denoiser, text) = assemble::model(loaded, other, &device)?;
-                let diffusion = assemble::diffusion(other);
-                Ok(("teacher", Sampled { denoiser, text, diffusion, student_timesteps: Vec::new() }))
-            }
-        },
-        (_, Objective::Diffusion(_)) => Err(CoreError::Request(
-            "evaluation.rows: a recipe with `objective: Diffusion` has a Student only".to_owned(),
+        (EvaluatedModel::Teacher, Objective::Add(objective)) => {
+            let teacher = match &objective.teacher.model {
+                TeacherModel::Initial() => &recipe.model,
+                TeacherModel::Other(other) => other,
+            };
+            Ok(("teacher", assemble::untrained(loaded, teacher, Vec::new())?))
+        }
+        (_, Objective::Diffusion(_) | Objective::Off()) => Err(CoreError::Request(
+            "evaluation.rows: only a recipe with `objective: Add` has another model than a Student"
+                .to_owned(),
         )),
     }
 }

@@ -17,6 +17,7 @@ pub mod sampled;
 mod spans;
 pub mod train;
 mod validate;
+pub mod weights;
 
 use add_data::DataError;
 use add_plugin::PluginError;

@@ -1,4 +1,5 @@
-//! A model in one file: `denoiser.*` and `text.*`, and in its metadata all that sampling it depends on.
+//! A model in one file: `denoiser.*`, `text.*` where the text encoder has no weights of its own, and in the metadata all
+//! that sampling it depends on.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -98,21 +99,17 @@ pub fn read(
     }
     let mut problems = Vec::new();
     for (prefix, network) in networks {
-        network.map_parameters(&mut |name, shape, value| {
+        network.set_parameters(&mut |name, shape, device| {
             let name = format!("{prefix}.{name}");
-            let stored = file.info(&name).map(|info| info.shape.clone());
-            let loaded = match stored {
-                Ok(found) if found == shape => file.tensor(&name, DType::F32, &value.device()),
-                Ok(found) => {
-                    problems.push(format!("{name}: expected {shape:?}, found {found:?}"));
-                    return value;
+            let loaded = match file.info(&name) {
+                Ok(info) if info.shape == shape => file.tensor(&name, DType::F32, device),
+                Ok(info) => {
+                    problems.push(format!("{name}: expected {shape:?}, found {:?}", info.shape));
+                    return None;
                 }
                 Err(error) => Err(error),
             };
-            loaded.unwrap_or_else(|error| {
-                problems.push(error.to_string());
-                value
-            })
+            loaded.map_err(|error| problems.push(error.to_string())).ok()
         });
     }
     if problems.is_empty() { Ok(card) } else { Err(failed(problems.join("\n"))) }

@@ -29,8 +29,7 @@ pub struct LoadedRecipe {
 impl LoadedRecipe {
     /// A file that the recipe names: beside the recipe, or else from the current folder.
     pub fn resolve(&self, name: &str) -> PathBuf {
-        let beside = self.path.parent().unwrap_or_else(|| Path::new("")).join(name);
-        if beside.exists() || !Path::new(name).exists() { beside } else { PathBuf::from(name) }
+        self.beside(Path::new(name))
     }
 }
 

@@ -12,6 +12,8 @@ use add_train::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::weights::Weights;
+
 /// A whole recipe.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,18 +91,11 @@ pub struct Model {
     pub weights: Weights,
 }
 
-/// Where a model's values come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Weights {
-    /// Drawn from the recipe's seed.
-    Random(),
-    /// A file of this project with `denoiser.*` and `text.*`; relative to the recipe.
-    File(String),
-}
-
 /// What is learnt.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Objective {
+    /// Nothing: the recipe is for sampling a released model.
+    Off(),
     /// Pretraining: the denoiser, and the text encoder with it, learn to undo noise.
     Diffusion(DiffusionObjective),
     /// Adversarial Diffusion Distillation.

@@ -40,8 +40,8 @@ pub struct Wanted<'a> {
     pub first: u64,
 }
 
-/// Pictures per pass; more would not be faster on a CPU and would need more memory.
-const PASS: usize = 32;
+/// Pixels per pass, those of 32 small pictures; more would not be faster on a CPU and would need more memory.
+const PASS: usize = 32 * 32 * 32;
 
 impl Sampled {
     /// Pictures `[N, 3, S, S]`, one per caption. Each depends on the seed and its own index alone.
@@ -55,13 +55,14 @@ impl Sampled {
         };
         assert!(!wanted.captions.is_empty(), "at least one picture is wanted");
         let null = self.text.encode(&[wanted.negative.to_owned()]);
-        let parts = wanted.captions.chunks(PASS).enumerate().map(|(i, captions)| {
+        let pass = (PASS / recipe.data.size().pow(2).max(1)).max(1);
+        let parts = wanted.captions.chunks(pass).enumerate().map(|(i, captions)| {
             let request = SampleRequest {
                 sampler: wanted.sampler,
                 steps: wanted.steps,
                 guidance: wanted.guidance,
                 seed: wanted.seed,
-                first: wanted.first + (i * PASS) as u64,
+                first: wanted.first + (i * pass) as u64,
                 size: recipe.data.size(),
             };
             model.sample(&request, &self.text.encode(captions), &null).0

@@ -44,7 +44,9 @@ pub fn train(
         folder.write("recipe.ron", &show(recipe))?;
         Ok(run::run(objective, &mut folder, recipe.run, &hash, start, observer, stop)?)
     };
+    check_objective(recipe)?;
     match &recipe.objective {
+        Objective::Off() => unreachable!("checked above"),
         Objective::Diffusion(objective) => {
             let mut run = assemble::diffusion_run(loaded, objective)?;
             let ending = go(&mut run, observer)?;
@@ -60,6 +62,20 @@ pub fn train(
     }
 }
 
+/// Refuses a recipe that is for sampling alone.
+///
+/// # Errors
+/// When its objective is `Off()`.
+pub fn check_objective(recipe: &Recipe) -> Result<(), CoreError> {
+    match recipe.objective {
+        Objective::Off() => Err(CoreError::Request(format!(
+            "objective: Off(): the recipe {} is for sampling; there is nothing to train",
+            recipe.name
+        ))),
+        Objective::Diffusion(_) | Objective::Add(_) => Ok(()),
+    }
+}
+
 /// Writes the averaged model into the run folder.
 fn export(recipe: &Recipe, out: &Path, model: &Sampled, ending: Ending) -> Result<(), CoreError> {
     let step = match ending {
@@ -67,8 +83,11 @@ fn export(recipe: &Recipe, out: &Path, model: &Sampled, ending: Ending) -> Resul
         Ending::Stopped(step) => step,
     };
     let card = ModelCard::new(recipe, &recipe.model, &model.student_timesteps, step);
-    let networks: &[(&str, &dyn Network)] = &[("denoiser", &*model.denoiser), ("text", &*model.text)];
-    model_file::write(&model_path(out), networks, Precision::F16, &card)
+    let mut networks: Vec<(&str, &dyn Network)> = vec![("denoiser", &*model.denoiser)];
+    if recipe.text.weights().is_empty() {
+        networks.push(("text", &*model.text));
+    }
+    model_file::write(&model_path(out), &networks, Precision::F16, &card)
 }
 
 /// Where the model of the run in `out` lies.
@@ -114,26 +133,39 @@ pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreErro
     let device = assemble::device(recipe.device)?;
     let text_info = recipe.text.info();
     let denoiser = parameter_count(&*recipe.model.backbone.init(text_info, recipe.seed, &device)?);
-    let text = parameter_count(&*recipe.text.init(recipe.seed, &device)?);
+    let text = parameter_count(&*recipe.text.outline(&device)?);
+    let codec = parameter_count(&*recipe.codec.outline(&device)?);
     let trained = |name, parameters| NetworkSize { name, parameters, trained: true, averaged: true };
     let frozen = |name, parameters| NetworkSize { name, parameters, trained: false, averaged: false };
-    let Objective::Add(objective) = &recipe.objective else {
-        return Ok(vec![trained("denoiser", denoiser), trained("text encoder", text)]);
-    };
-    let teacher = match &objective.teacher.model {
-        TeacherModel::Initial() => denoiser,
-        TeacherModel::Other(model) => {
-            parameter_count(&*model.backbone.init(text_info, recipe.seed, &device)?)
+    let own_text = !recipe.text.weights().is_empty();
+    let mut sizes = match &recipe.objective {
+        Objective::Off() => vec![frozen("denoiser", denoiser), frozen("text encoder", text)],
+        Objective::Diffusion(_) if own_text => {
+            vec![trained("denoiser", denoiser), frozen("text encoder", text)]
+        }
+        Objective::Diffusion(_) => vec![trained("denoiser", denoiser), trained("text encoder", text)],
+        Objective::Add(objective) => {
+            let teacher = match &objective.teacher.model {
+                TeacherModel::Initial() => denoiser,
+                TeacherModel::Other(model) => {
+                    parameter_count(&*model.backbone.init(text_info, recipe.seed, &device)?)
+                }
+            };
+            let features = assemble::features(objective, |network| network.outline(&device))?;
+            let heads = assemble::heads(recipe, objective, &features, &device)?;
+            let image_encoder = features.image_encoder.iter();
+            [
+                trained("student", denoiser),
+                frozen("text encoder", text),
+                frozen("teacher", teacher),
+                frozen("feature network", parameter_count(&*features.network)),
+                NetworkSize { averaged: false, ..trained("heads", parameter_count(&*heads)) },
+            ]
+            .into_iter()
+            .chain(image_encoder.map(|network| frozen("image encoder", parameter_count(&**network))))
+            .collect()
         }
     };
-    let (features, heads) = assemble::features_and_heads(recipe, objective, &device, &device)?;
-    let mut sizes = vec![
-        trained("student", denoiser),
-        frozen("text encoder", text),
-        frozen("teacher", teacher),
-        frozen("feature network", parameter_count(&*features.network)),
-        NetworkSize { averaged: false, ..trained("heads", parameter_count(&*heads)) },
-    ];
-    sizes.extend(features.image_encoder.iter().map(|e| frozen("image encoder", parameter_count(&**e))));
+    sizes.extend((codec > 0).then(|| frozen("codec", codec)));
     Ok(sizes)
 }

@@ -30,6 +30,7 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     p.range("sampling.guidance", recipe.sampling.guidance, 0.0, 100.0);
     fits(p, recipe);
     match &recipe.objective {
+        Objective::Off() => {}
         Objective::Diffusion(objective) => diffusion(p, objective),
         Objective::Add(objective) => add(p, recipe, objective),
     }

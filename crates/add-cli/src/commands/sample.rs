@@ -2,12 +2,22 @@
 
 use std::{fs, path::PathBuf};
 
-use add_core::{assemble, error::CoreError, sampled::Wanted};
+use add_core::{
+    assemble,
+    error::CoreError,
+    read::{LoadedRecipe, show},
+    recipe::Objective,
+    sampled::{Sampled, Wanted},
+    weights::{self, Use},
+};
 use add_data::{Grid, pictures, write_png};
 use clap::Args;
 
 use super::{RecipeArgs, student_file};
-use crate::{Outcome, progress::say};
+use crate::{
+    Outcome,
+    progress::{Download, say},
+};
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
@@ -38,14 +48,15 @@ pub(crate) struct Sample {
     /// Write each picture by itself into this folder.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// The model [default: that of the recipe's run, else the one shipped with the recipe].
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// The model: a file of this project, a diffusers folder, a single file of Stable Diffusion, or hf://owner/repo
+    /// [default: that of the recipe's run, else the one shipped with or named by the recipe].
+    #[arg(long, value_name = "PLACE")]
+    weights: Option<String>,
 }
 
 impl Sample {
     pub(crate) fn run(&self) -> Outcome {
-        let loaded = self.recipe.read(&[])?;
+        let mut loaded = self.recipe.read(&[])?;
         if self.grid.is_none() && self.out.is_none() {
             return Err(CoreError::Request(
                 "nowhere to write to: give --grid FILE.png or --out FOLDER".to_owned(),
@@ -55,7 +66,7 @@ impl Sample {
         if steps == 0 || count == 0 {
             return Err(CoreError::Request("--steps and --count: expected positive numbers".to_owned()));
         }
-        let model = assemble::sampled(&loaded, &student_file(self.weights.as_ref(), None, &loaded)?)?;
+        let model = self.model(&mut loaded)?;
         let codec = loaded.recipe.codec.init(&assemble::device(loaded.recipe.device)?)?;
         let captions: Vec<String> =
             self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
@@ -70,16 +81,19 @@ impl Sample {
         };
         let made = pictures(&model.generate(&loaded.recipe, &*codec, &wanted));
         let data = |error: add_data::DataError| CoreError::Request(error.to_string());
-        let (seed, steps) = (self.seed.to_string(), steps.to_string());
+        let (seed, steps, recipe) = (self.seed.to_string(), steps.to_string(), show(&loaded.recipe));
+        let guidance = wanted.guidance.to_string();
+        let made_with = [
+            ("negative", self.negative.as_str()),
+            ("seed", &seed),
+            ("steps", &steps),
+            ("guidance", &guidance),
+            ("recipe", &recipe),
+        ];
         if let Some(folder) = &self.out {
             fs::create_dir_all(folder).map_err(CoreError::io(folder))?;
             for (i, (picture, prompt)) in made.iter().zip(&captions).enumerate() {
-                let text = [
-                    ("prompt", prompt.as_str()),
-                    ("seed", &seed),
-                    ("steps", &steps),
-                    ("recipe", &loaded.recipe.name),
-                ];
+                let text = [&[("prompt", prompt.as_str())], made_with.as_slice()].concat();
                 write_png(&folder.join(format!("{i:04}.png")), picture, &text).map_err(data)?;
             }
             say(&format!("{} pictures in {}", made.len(), folder.display()));
@@ -88,15 +102,29 @@ impl Sample {
             let scale = (96 / made.first().map_or(96, |p| p.width().max(1))).max(1);
             let grid = Grid::new(made, count).map_err(data)?.scale(scale).rows(self.prompt.iter().cloned());
             let prompts = self.prompt.join("; ");
-            let text = [
-                ("prompt", prompts.as_str()),
-                ("seed", &seed),
-                ("steps", &steps),
-                ("recipe", &loaded.recipe.name),
-            ];
+            let text = [&[("prompt", prompts.as_str())], made_with.as_slice()].concat();
             write_png(path, &grid.draw(), &text).map_err(data)?;
             say(&format!("{}", path.display()));
         }
         Ok(0)
+    }
+    /// The model that is meant, with everything that it needs on this machine.
+    fn model(&self, loaded: &mut LoadedRecipe) -> Result<Sampled, CoreError> {
+        let progress = &mut Download::new();
+        let file = match &self.weights {
+            Some(place) => weights::choose(loaded, place, progress)?,
+            None if matches!(loaded.recipe.objective, Objective::Off()) => None,
+            None => Some(student_file(None, None, loaded)?),
+        };
+        match file {
+            Some(file) => {
+                weights::fetch(loaded, Use::SamplingTrained, progress)?;
+                assemble::sampled(loaded, &file)
+            }
+            None => {
+                weights::fetch(loaded, Use::Sampling, progress)?;
+                assemble::untrained(loaded, &loaded.recipe.model, Vec::new())
+            }
+        }
     }
 }

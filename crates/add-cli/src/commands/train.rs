@@ -7,6 +7,7 @@ use add_core::{
     evaluate::Extent,
     read::show,
     train::{self, NetworkSize, model_path, network_sizes},
+    weights::{self, Use},
 };
 use add_eval::report::write_report;
 use add_train::run::{Ending, Start};
@@ -15,7 +16,7 @@ use clap::Args;
 use super::{RecipeArgs, print, run_folder};
 use crate::{
     Outcome,
-    progress::{Progress, say},
+    progress::{Download, Progress, say},
     signals::Signals,
 };
 
@@ -50,11 +51,17 @@ impl Train {
                 print(&format!("{:<16} {:>13} parameters, {part}", size.name, size.parameters));
             }
             let mebibytes = sizes.iter().map(NetworkSize::bytes).sum::<usize>() as f64 / f64::from(1 << 20);
+            for needed in weights::needed(&loaded, Use::Training)? {
+                let state = if needed.is_here() { "here" } else { "to be fetched" };
+                print(&format!("{:<16} reads {}, {state}", needed.part, needed.location));
+            }
             print(&format!(
                 "{mebibytes:.0} MiB for values, gradients, moments and averages; activations come on top"
             ));
             return Ok(0);
         }
+        train::check_objective(&loaded.recipe)?;
+        weights::fetch(&loaded, Use::Training, &mut Download::new())?;
         let out = run_folder(self.out.as_ref(), &loaded);
         let start = match self.resume.as_deref() {
             None => Start::Fresh,

@@ -1,0 +1,261 @@
+//! Where a model's values come from, and every file of weights that a recipe needs before it can run.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use add_plugin::{Naming, Prediction};
+pub use add_weights::Progress;
+use add_weights::{Location, WeightsFile, names::ldm};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::CoreError,
+    read::LoadedRecipe,
+    recipe::{ImageEncoder, Model, Objective, TeacherModel},
+};
+
+/// Where a model's values come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Weights {
+    /// Drawn from the recipe's seed.
+    Random(),
+    /// A file of this project with `denoiser.*`, and `text.*` where the text encoder has no weights of its own;
+    /// relative to the recipe.
+    File(String),
+    /// The denoiser of a diffusers pipeline: its folder, such as `hf://stabilityai/sd-turbo`, or the file itself.
+    Diffusers(Location),
+    /// The denoiser in a single file of Stable Diffusion's own training code.
+    Ldm(Location),
+}
+
+/// The denoiser's file in a diffusers pipeline.
+const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
+/// What a diffusers pipeline says about its model.
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
+/// Largest such file, in bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// A file of weights that a recipe reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// What it is for.
+    pub part: &'static str,
+    /// Where it is.
+    pub location: Location,
+}
+
+impl Needed {
+    /// Whether it is on this machine.
+    pub fn is_here(&self) -> bool {
+        self.location.cached().is_some()
+    }
+}
+
+/// What a recipe is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Every network.
+    Training,
+    /// The model as the recipe states it.
+    Sampling,
+    /// A model file that holds the denoiser.
+    SamplingTrained,
+}
+
+/// The released files that a recipe reads, each once, in the order of reading.
+///
+/// # Errors
+/// When a plugin names a place that is none.
+pub fn needed(loaded: &LoadedRecipe, wanted_for: Use) -> Result<Vec<Needed>, CoreError> {
+    let recipe = &loaded.recipe;
+    let mut all = Vec::new();
+    let mut add = |part, location| {
+        let new = Needed { part, location };
+        if !all.iter().any(|old: &Needed| old.location == new.location) {
+            all.push(new);
+        }
+    };
+    if wanted_for != Use::SamplingTrained
+        && let Some((_, location)) = released(loaded, &recipe.model)
+    {
+        add("denoiser", location);
+    }
+    let mut plugins = vec![("text encoder", recipe.text.weights()), ("codec", recipe.codec.weights())];
+    if wanted_for == Use::Training
+        && let Objective::Add(objective) = &recipe.objective
+    {
+        if let TeacherModel::Other(teacher) = &objective.teacher.model
+            && let Some((_, location)) = released(loaded, teacher)
+        {
+            add("teacher", location);
+        }
+        plugins.push(("feature network", objective.adversarial.features.weights()));
+        if let ImageEncoder::Network(network) = &objective.adversarial.image_encoder {
+            plugins.push(("image encoder", network.weights()));
+        }
+    }
+    for (part, places) in plugins {
+        for place in places {
+            add(part, Location::parse(&place)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Brings every released file of a recipe to this machine.
+///
+/// # Errors
+/// Names the first that is not to be had, and how to provide it.
+pub fn fetch(loaded: &LoadedRecipe, wanted_for: Use, progress: &mut dyn Progress) -> Result<(), CoreError> {
+    for needed in needed(loaded, wanted_for)? {
+        needed.location.fetch(progress)?;
+    }
+    for pipeline in pipelines(loaded).iter().filter(|_| wanted_for != Use::SamplingTrained) {
+        // It only serves a check; a pipeline without one is used all the same.
+        let _ = pipeline.join(SCHEDULER).fetch(progress);
+    }
+    Ok(())
+}
+
+/// Takes the denoiser from `place` instead: a pipeline's folder, a single file of Stable Diffusion, or a model file of
+/// this project, whose path is then returned.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub fn choose(
+    loaded: &mut LoadedRecipe,
+    place: &str,
+    progress: &mut dyn Progress,
+) -> Result<Option<PathBuf>, CoreError> {
+    let location = match Location::parse(place)? {
+        // It is the person at the terminal who says it, not the recipe.
+        Location::Local(path) => Location::Local(std::path::absolute(&path).map_err(CoreError::io(&path))?),
+        hub @ Location::Hub(_) => hub,
+    };
+    let folder = matches!(&location, Location::Local(path) if path.is_dir());
+    if folder || (matches!(location, Location::Hub(_)) && !location.is_file()) {
+        loaded.recipe.model.weights = Weights::Diffusers(location);
+        return Ok(None);
+    }
+    let path = location.fetch(progress)?;
+    let file = WeightsFile::open(&path)?;
+    if file.tensors().keys().any(|name| name.starts_with(ldm::UNET)) {
+        loaded.recipe.model.weights = Weights::Ldm(location);
+    } else if file.tensors().contains_key("time_embedding.linear_1.weight") {
+        loaded.recipe.model.weights = Weights::Diffusers(location);
+    } else {
+        return Ok(Some(path));
+    }
+    Ok(None)
+}
+
+/// The diffusers pipelines that a recipe's models come from.
+fn pipelines(loaded: &LoadedRecipe) -> Vec<Location> {
+    let teacher = match &loaded.recipe.objective {
+        Objective::Add(objective) => match &objective.teacher.model {
+            TeacherModel::Other(model) => Some(model),
+            TeacherModel::Initial() => None,
+        },
+        _ => None,
+    };
+    let models = [Some(&loaded.recipe.model), teacher].into_iter().flatten();
+    models.filter_map(|model| pipeline(loaded, model)).collect()
+}
+
+/// The pipeline's folder, where the recipe names that and not a file.
+fn pipeline(loaded: &LoadedRecipe, model: &Model) -> Option<Location> {
+    match &model.weights {
+        Weights::Diffusers(location) => Some(loaded.locate(location)).filter(|place| !place.is_file()),
+        _ => None,
+    }
+}
+
+/// The file of a model's denoiser, where it is a released one.
+pub(crate) fn released(loaded: &LoadedRecipe, model: &Model) -> Option<(Naming, Location)> {
+    match &model.weights {
+        Weights::Random() | Weights::File(_) => None,
+        Weights::Diffusers(location) => Some((Naming::Diffusers, loaded.locate(location).named(UNET))),
+        Weights::Ldm(location) => Some((Naming::Ldm, loaded.locate(location))),
+    }
+}
+
+/// Refuses a pipeline whose scheduler says that the model predicts something else than the recipe says: it would be
+/// sampled and trained without an error, to noise.
+pub(crate) fn check_prediction(loaded: &LoadedRecipe, model: &Model) -> Result<(), CoreError> {
+    let Some(path) = pipeline(loaded, model).and_then(|folder| folder.join(SCHEDULER).cached()) else {
+        return Ok(());
+    };
+    let expected = model.backbone.info().prediction;
+    match prediction(&path) {
+        Some(found) if found != expected => {
+            let problem = format!(
+                "this scheduler's model predicts {found:?}, the recipe's {expected:?}; say `backbone: {}(prediction: {found:?})`",
+                model.backbone.name()
+            );
+            Err(CoreError::Weights { path, problem })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a `scheduler_config.json` says; nothing when it is not to be read.
+fn prediction(path: &Path) -> Option<Prediction> {
+    #[derive(Deserialize)]
+    struct Scheduler {
+        #[serde(default)]
+        prediction_type: Option<String>,
+    }
+    let mut text = String::new();
+    File::open(path).ok()?.take(MAX_CONFIG).read_to_string(&mut text).ok()?;
+    let scheduler: Scheduler = serde_json::from_str(&text).ok()?;
+    // The default of diffusers' schedulers.
+    match scheduler.prediction_type.as_deref().unwrap_or("epsilon") {
+        "epsilon" => Some(Prediction::Epsilon),
+        "v_prediction" => Some(Prediction::V),
+        "sample" => Some(Prediction::X0),
+        _ => None,
+    }
+}
+
+impl LoadedRecipe {
+    /// A place that the recipe names; a local one lies beside the recipe, or else in the current folder.
+    pub(crate) fn locate(&self, location: &Location) -> Location {
+        match location {
+            Location::Local(path) => Location::Local(self.beside(path)),
+            Location::Hub(_) => location.clone(),
+        }
+    }
+
+    /// A file or folder that the recipe names: beside the recipe, or else from the current folder.
+    pub(crate) fn beside(&self, name: &Path) -> PathBuf {
+        let beside = self.path.parent().unwrap_or_else(|| Path::new("")).join(name);
+        if beside.exists() || !name.exists() { beside } else { name.to_path_buf() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_scheduler_says_what_its_model_predicts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("scheduler_config.json");
+        for (text, expected) in [
+            (r#"{"prediction_type": "v_prediction", "beta_start": 0.00085}"#, Some(Prediction::V)),
+            (r#"{"prediction_type": "epsilon"}"#, Some(Prediction::Epsilon)),
+            ("{}", Some(Prediction::Epsilon)),
+            (r#"{"prediction_type": "flow"}"#, None),
+            ("no JSON", None),
+        ] {
+            fs::write(&path, text).expect("written");
+            assert_eq!(prediction(&path), expected, "{text}");
+        }
+        assert_eq!(prediction(Path::new("no/such/file")), None);
+    }
+}
