@@ -162,7 +162,7 @@ mod tests {
     fn close(got: &[f64], want: &[f64]) {
         assert_eq!(got.len(), want.len());
         for (g, w) in got.iter().zip(want) {
-            assert!((g - w).abs() < 1e-6 * (1.0 + w.abs()), "{got:?} and {want:?}");
+            assert!((g - w).abs() < 2e-6 * (1.0 + w.abs()), "{got:?} and {want:?}");
         }
     }
 
@@ -171,46 +171,30 @@ mod tests {
     fn a_row_is_resized_as_pytorch_does() {
         let squares: Vec<f64> = (0..7).map(|i| f64::from(i * i)).collect();
         let to = |n: usize, filter: Filter| values(resize(picture(&squares, [1, 7]), [1, n], filter));
-        close(&to(3, Filter::Linear), &[0.666666667, 9.0, 28.666666667]);
+        close(&to(3, Filter::Linear), &[0.666_667, 9.0, 28.666_667]);
         close(&to(10, Filter::Linear), &[0.0, 0.55, 1.75, 3.85, 7.25, 11.45, 16.45, 22.75, 29.95, 36.0]);
-        close(&to(3, Filter::LinearAntialiased), &[1.285714286, 9.941176471, 27.0]);
+        close(&to(3, Filter::LinearAntialiased), &[1.285_714, 9.941_176, 27.0]);
         close(
             &to(10, Filter::LinearAntialiased),
             &[0.0, 0.55, 1.75, 3.85, 7.25, 11.45, 16.45, 22.75, 29.95, 36.0],
         );
-        close(&to(3, Filter::Cubic), &[0.351851852, 9.0, 29.462962963]);
+        close(&to(3, Filter::Cubic), &[0.351_852, 9.0, 29.462_963]);
         close(
             &to(10, Filter::Cubic),
             &[
-                -0.08128125,
-                0.24990625,
-                1.609375,
-                3.714625,
-                6.738125,
-                11.347625,
-                16.571125,
-                22.046875,
-                30.80078125,
-                36.89409375,
+                -0.081_281, 0.249_906, 1.609_375, 3.714_625, 6.738_125, 11.347_625, 16.571_125, 22.046_875,
+                30.800_781, 36.894_094,
             ],
         );
-        close(&to(3, Filter::CubicAntialiased), &[0.677419355, 9.363858364, 28.064516129]);
+        close(&to(3, Filter::CubicAntialiased), &[0.677_419, 9.363_858, 28.064_516]);
         close(
             &to(10, Filter::CubicAntialiased),
             &[
-                -0.060570071,
-                0.339293115,
-                1.5625,
-                3.8025,
-                7.0225,
-                11.2225,
-                16.4025,
-                22.5625,
-                30.720442839,
-                36.666270784,
+                -0.060_57, 0.339_293, 1.562_5, 3.802_5, 7.022_5, 11.222_5, 16.402_5, 22.562_5, 30.720_443,
+                36.666_271,
             ],
         );
-        close(&to(3, Filter::Area), &[1.666666667, 9.666666667, 25.666666667]);
+        close(&to(3, Filter::Area), &[1.666_667, 9.666_667, 25.666_667]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use features::{FeatureExtractor, FeatureNetwork};
 pub use heads::{Discriminator, Head, Tangent};
 pub use inventory;
 pub use metric::{Labels, Measurement, Metric, MetricValue};
-pub use network::{Network, fork, frozen, parameter_count};
+pub use network::{Fill, Network, fork, frozen, parameter_count};
 pub use registry::{Entry, Family, FamilyName, Listing, Plugin, duplicates, listings};
 pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext};
 pub use schedule::{NoiseSchedule, Prediction, Schedule};

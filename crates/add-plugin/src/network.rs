@@ -11,6 +11,9 @@ use burn::{
 };
 use dyn_clone::DynClone;
 
+/// The new value of the parameter at a path, of this shape, on this device; `None` keeps the old one.
+pub type Fill<'a> = dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>> + 'a;
+
 /// A network by the names of its parameters; implemented for every Burn module.
 ///
 /// Values pass as flat `[n]` tensors on the plain device; a path looks like `down_blocks.0.resnets.1.conv1.weight`.
@@ -26,7 +29,7 @@ pub trait Network: fmt::Debug + Send + DynClone {
 
     /// Gives new values to the parameters for which `f(path, shape, device)` returns some, without making the old ones:
     /// a lazy parameter is filled, not replaced.
-    fn set_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>);
+    fn set_parameters(&mut self, f: &mut Fill<'_>);
 
     /// Takes this network's gradients out of `gradients`, by path; a parameter without one is left out.
     fn take_gradients(&self, gradients: &mut Gradients) -> BTreeMap<String, Tensor<1>>;
@@ -65,7 +68,7 @@ impl<M: Module> Network for M {
         replace_with::replace_with_or_abort(self, |module| module.map(&mut Map { path: Path::default(), f }));
     }
 
-    fn set_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>) {
+    fn set_parameters(&mut self, f: &mut Fill<'_>) {
         replace_with::replace_with_or_abort(self, |module| module.map(&mut Set { path: Path::default(), f }));
     }
 
@@ -154,7 +157,7 @@ impl ModuleMapper for Map<'_> {
 
 struct Set<'a> {
     path: Path,
-    f: &'a mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>,
+    f: &'a mut Fill<'a>,
 }
 
 impl ModuleMapper for Set<'_> {

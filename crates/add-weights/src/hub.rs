@@ -57,10 +57,11 @@ impl Hub {
     /// As the environment says.
     pub(crate) fn from_env() -> Self {
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let home = set("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
+        let in_cache = || {
             let user = env::home_dir().unwrap_or_default();
             set("XDG_CACHE_HOME").map_or_else(|| user.join(".cache"), PathBuf::from).join("huggingface")
-        });
+        };
+        let home = set("HF_HOME").map_or_else(in_cache, PathBuf::from);
         let cache = set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from);
         let from_file = || std::fs::read_to_string(home.join("token")).ok();
         let token = set("HF_TOKEN").or_else(from_file).map(|token| token.trim().to_owned());

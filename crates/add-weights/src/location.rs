@@ -152,19 +152,15 @@ fn local(path: &Path) -> Result<PathBuf, WeightsError> {
 fn from_hub(place: &HubPlace, hub: &Hub, progress: &mut dyn Progress) -> Result<PathBuf, WeightsError> {
     let places: Vec<HubPlace> =
         variants(&place.path).into_iter().map(|path| HubPlace { path, ..place.clone() }).collect();
-    let found = match places.iter().find_map(|place| Some((place, hub.cached(place)?))) {
-        Some((place, path)) => Some((place, path)),
-        None => {
-            let mut found = None;
-            for place in &places {
-                if let Fetched::At(path) = hub.fetch(place, progress)? {
-                    found = Some((place, path));
-                    break;
-                }
+    let mut found = places.iter().find_map(|place| Some((place, hub.cached(place)?)));
+    if found.is_none() {
+        for place in &places {
+            if let Fetched::At(path) = hub.fetch(place, progress)? {
+                found = Some((place, path));
+                break;
             }
-            found
         }
-    };
+    }
     let Some((place, path)) = found else {
         let or: Vec<&str> = places[1..].iter().map(|place| place.path.as_str()).collect();
         return Err(WeightsError::NotOnHub { place: place.to_string(), or: or.join(", ") });

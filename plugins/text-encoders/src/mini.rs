@@ -10,7 +10,7 @@ use add_nn::{
     layers::Init,
 };
 use add_plugin::{
-    Conditioning, Entry, Network, PluginError, TextEncoder, TextInfo, TextNetwork, frozen, inventory,
+    Conditioning, Entry, Fill, Network, PluginError, TextEncoder, TextInfo, TextNetwork, frozen, inventory,
 };
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -142,7 +142,7 @@ impl Network for MiniText {
         self.network.map_parameters(f);
     }
 
-    fn set_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>) {
+    fn set_parameters(&mut self, f: &mut Fill<'_>) {
         self.network.set_parameters(f);
     }
 

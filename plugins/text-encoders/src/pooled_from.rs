@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{
-    Conditioning, Entry, Network, Plugin, PluginError, TextEncoder, TextInfo, TextNetwork, inventory,
+    Conditioning, Entry, Fill, Network, Plugin, PluginError, TextEncoder, TextInfo, TextNetwork, inventory,
 };
 use burn::tensor::{Device, Gradients, Tensor};
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl Network for Pair {
         self.pooled.map_parameters(&mut |path, shape, value| f(&at("pooled", path), shape, value));
     }
 
-    fn set_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>>) {
+    fn set_parameters(&mut self, f: &mut Fill<'_>) {
         self.tokens.set_parameters(&mut |path, shape, device| f(&at("tokens", path), shape, device));
         self.pooled.set_parameters(&mut |path, shape, device| f(&at("pooled", path), shape, device));
     }

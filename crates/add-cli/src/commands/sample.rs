@@ -116,15 +116,11 @@ impl Sample {
             None if matches!(loaded.recipe.objective, Objective::Off()) => None,
             None => Some(student_file(None, None, loaded)?),
         };
-        match file {
-            Some(file) => {
-                weights::fetch(loaded, Use::SamplingTrained, progress)?;
-                assemble::sampled(loaded, &file)
-            }
-            None => {
-                weights::fetch(loaded, Use::Sampling, progress)?;
-                assemble::untrained(loaded, &loaded.recipe.model, Vec::new())
-            }
+        if let Some(file) = file {
+            weights::fetch(loaded, Use::SamplingTrained, progress)?;
+            return assemble::sampled(loaded, &file);
         }
+        weights::fetch(loaded, Use::Sampling, progress)?;
+        assemble::untrained(loaded, &loaded.recipe.model, Vec::new())
     }
 }
