@@ -11,11 +11,11 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("add-eval", &[]),
     ("add-nn", &["add-kernels"]),
     ("add-weights", &["add-nn"]),
-    ("add-loss", &["add-plugin"]),
+    ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
     ("add-train", &["add-kernels", "add-loss", "add-plugin", "add-weights"]),
     ("add-core", &["add-data", "add-eval", "add-loss", "add-plugin", "add-train", "add-weights"]),
-    ("add-cli", &["add-core", "add-data", "add-eval", "add-plugin", "add-train", "plugins"]),
+    ("add-cli", &["add-core", "add-data", "add-eval", "add-kernels", "add-plugin", "add-train", "plugins"]),
     ("xtask", &[]),
 ];
 
