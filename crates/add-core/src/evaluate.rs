@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use add_eval::{FeatureSet, Row, pixel_std};
-use add_plugin::{Dataset, Draw, Labels, Measurement, Pixels, Sample, Split};
+use add_plugin::{Dataset, Draw, Labels, Measurement, Pixels, Sample, Split, Start};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
@@ -203,6 +203,7 @@ fn measure(
             guidance: row.guidance,
             seed: SEED,
             first: first as u64,
+            start: Start::Noise,
         };
         let pictures = model.generate(recipe, &*codec, &wanted);
         seconds += began.elapsed().as_secs_f64();
@@ -254,6 +255,7 @@ fn diversity(
             guidance: row.guidance,
             seed: SEED,
             first: (prompt * pictures) as u64,
+            start: Start::Noise,
         };
         let made: Vec<f32> = model.generate(recipe, &*codec, &wanted).0.into_data().iter::<f32>().collect();
         let failed = |e: add_eval::EvalError| CoreError::Request(e.to_string());

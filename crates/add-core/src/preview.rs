@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use add_data::{Grid, RgbImage, pictures, write_png};
-use add_plugin::{Pixels, Sampler};
+use add_plugin::{Pixels, Sampler, Start};
 use add_train::TrainError;
 
 use crate::{data_error, recipe::Recipe, sampled::Wanted};
@@ -29,6 +29,7 @@ pub(crate) fn request<'a>(
         guidance,
         seed: recipe.seed,
         first: 0,
+        start: Start::Noise,
     }
 }
 

@@ -1,13 +1,16 @@
 //! A model with its text encoder, ready to be sampled.
 
-use add_plugin::{Autoencoder, Denoiser, Pixels, Sampler, TextNetwork};
+use std::{fs, path::Path};
+
+use add_data::{decode_rgb, square, to_planes};
+use add_plugin::{Autoencoder, Denoiser, Pixels, Sampler, Start, TextNetwork};
 use add_train::{
     model::Diffusion,
     sampling::{SampleRequest, SampledModel},
 };
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
-use crate::recipe::Recipe;
+use crate::{assemble::device, error::CoreError, recipe::Recipe};
 
 /// A frozen model, on the plain device.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Wanted<'a> {
     pub seed: u64,
     /// Index of the first picture under that seed.
     pub first: u64,
+    /// What is there before the first step; a picture's latents are a batch of one.
+    pub start: Start,
 }
 
 /// Pixels per pass, those of 32 small pictures; more would not be faster on a CPU and would need more memory.
@@ -64,9 +69,34 @@ impl Sampled {
                 seed: wanted.seed,
                 first: wanted.first + (i * pass) as u64,
                 size: recipe.data.size(),
+                start: match &wanted.start {
+                    Start::Noise => Start::Noise,
+                    Start::Picture { x_0, strength } => {
+                        Start::Picture { x_0: x_0.clone().repeat_dim(0, captions.len()), strength: *strength }
+                    }
+                },
             };
             model.sample(&request, &self.text.encode(captions), &null).0
         });
         Pixels(Tensor::cat(parts.collect(), 0).clamp(-1.0, 1.0))
     }
+}
+
+/// A picture as what a sampler begins with: its central square at the recipe's size, encoded.
+///
+/// # Errors
+/// When the file is missing or no picture.
+pub fn picture_start(
+    recipe: &Recipe,
+    codec: &dyn Autoencoder,
+    path: &Path,
+    strength: f64,
+) -> Result<Start, CoreError> {
+    let bytes = fs::read(path).map_err(CoreError::io(path))?;
+    let picture =
+        decode_rgb(&bytes).map_err(|error| CoreError::Request(format!("{}: {error}", path.display())))?;
+    let size = recipe.data.size();
+    let planes = TensorData::new(to_planes(&square(&picture, size as u32)), [1, 3, size, size]);
+    let pixels = Tensor::from_data(planes, &device(recipe.device)?);
+    Ok(Start::Picture { x_0: codec.encode(Pixels(pixels)).0, strength })
 }

@@ -8,7 +8,11 @@ use std::{
 
 use add_plugin::{Naming, Prediction};
 pub use add_weights::Progress;
-use add_weights::{Location, WeightsFile, names::ldm};
+use add_weights::{
+    Location, WeightsError, WeightsFile,
+    doctor::{self, Diagnosis},
+    names::ldm,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -150,6 +154,21 @@ pub fn choose(
         return Ok(Some(path));
     }
     Ok(None)
+}
+
+/// What the file or folder at `place` is.
+///
+/// # Errors
+/// When it is not on this machine, or cannot be read.
+pub fn diagnose(place: &str) -> Result<Diagnosis, WeightsError> {
+    match Location::parse(place)? {
+        Location::Local(path) => doctor::diagnose(&path),
+        hub @ Location::Hub(_) if hub.is_file() => doctor::diagnose(&hub.fetch(&mut ())?),
+        hub @ Location::Hub(_) => Err(WeightsError::Location {
+            text: hub.to_string(),
+            reason: "expected a file of the repository, such as .../model.safetensors".to_owned(),
+        }),
+    }
 }
 
 /// The diffusers pipelines that a recipe's models come from.

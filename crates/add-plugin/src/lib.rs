@@ -46,7 +46,7 @@ pub use inventory;
 pub use metric::{Labels, Measurement, Metric, MetricValue};
 pub use network::{Fill, Network, fork, frozen, parameter_count};
 pub use registry::{Entry, Family, FamilyName, Listing, Plugin, duplicates, listings};
-pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext};
+pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext, Start};
 pub use schedule::{NoiseSchedule, Prediction, Schedule};
 pub use tensors::{Latents, Logits, Pixels, Timesteps, per_sample};
 pub use text::{Conditioning, TextEncoder, TextInfo, TextNetwork};

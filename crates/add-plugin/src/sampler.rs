@@ -35,6 +35,36 @@ pub struct SamplerContext<'a> {
     pub student_timesteps: &'a [usize],
     /// Standard normal noise `[B, C, H, W]` to start from.
     pub noise: Tensor<4>,
+    /// What is there before the first step.
+    pub start: Start,
     /// Fresh standard normal noise of that shape for step `i`.
     pub fresh_noise: &'a mut dyn FnMut(usize) -> Tensor<4>,
+}
+
+/// What is there before a sampler's first step.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
+pub enum Start {
+    /// Noise alone.
+    Noise,
+    /// A clean sample `[B, C, H, W]` under the noise, of whose steps only the last part is gone.
+    Picture {
+        /// The sample.
+        x_0: Tensor<4>,
+        /// The part of the steps that is gone, 0 to 1: how much of the picture is made anew.
+        strength: f64,
+    },
+}
+
+impl Start {
+    /// How many of `steps` are left out; at least one remains.
+    pub fn skipped(&self, steps: usize) -> usize {
+        match self {
+            Self::Noise => 0,
+            // As diffusers counts: rounded down.
+            Self::Picture { strength, .. } => {
+                steps - ((steps as f64 * strength) as usize).clamp(1.min(steps), steps)
+            }
+        }
+    }
 }

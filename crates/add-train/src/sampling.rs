@@ -2,7 +2,7 @@
 
 use add_plugin::{
     Autoencoder, Conditioning, Denoiser, Draw, LatentInfo, Latents, Pixels, Purpose, Sampler, SamplerContext,
-    Timesteps,
+    Start, Timesteps,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -36,6 +36,8 @@ pub struct SampleRequest<'a> {
     pub first: u64,
     /// Side of the pictures in pixels.
     pub size: usize,
+    /// What is there before the first step; a picture's latents have the batch of the conditioning.
+    pub start: Start,
 }
 
 impl SampledModel<'_> {
@@ -63,6 +65,7 @@ impl SampledModel<'_> {
             schedule: &self.diffusion.schedule,
             student_timesteps: self.student_timesteps,
             noise: noise(0, Purpose::SampleNoise),
+            start: request.start.clone(),
             fresh_noise: &mut fresh,
         };
         let latents = request.sampler.sample(&mut context, &mut call);

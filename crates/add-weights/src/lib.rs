@@ -1,5 +1,6 @@
 //! Weights in and out: safetensors, key maps between namings, hub download, hostile-file limits.
 
+pub mod doctor;
 mod error;
 mod file;
 mod hub;

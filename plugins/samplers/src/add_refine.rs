@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Spacing,
-    path::{denoise, levels},
+    path::{begin_at, denoise, levels, remaining},
     spacing::{for_model, subset},
 };
 
@@ -23,7 +23,7 @@ pub struct AddRefine {}
 impl Sampler for AddRefine {
     fn sample(&self, context: &mut SamplerContext<'_>, denoiser: &mut DenoiserCall<'_>) -> Tensor<4> {
         let timesteps = self.timesteps(context);
-        let mut x = context.noise.clone();
+        let mut x = begin_at(context, &timesteps);
         for (i, &t) in timesteps.iter().enumerate() {
             let x0 = denoise(denoiser, &x, t).x0;
             if i + 1 == timesteps.len() {
@@ -39,7 +39,7 @@ impl Sampler for AddRefine {
         if context.student_timesteps.is_empty() {
             return for_model(context, |total, steps| Spacing::Trailing.timesteps(total, steps));
         }
-        subset(context.student_timesteps, context.steps)
+        remaining(context, subset(context.student_timesteps, context.steps))
     }
 }
 

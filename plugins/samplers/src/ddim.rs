@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Spacing,
-    path::{Level, denoise, levels},
+    path::{Level, begin_at, denoise, levels},
     spacing::for_model,
 };
 
@@ -38,7 +38,7 @@ pub enum Landing {
 impl Sampler for Ddim {
     fn sample(&self, context: &mut SamplerContext<'_>, denoiser: &mut DenoiserCall<'_>) -> Tensor<4> {
         let timesteps = self.timesteps(context);
-        let mut x = context.noise.clone();
+        let mut x = begin_at(context, &timesteps);
         for (i, &t) in timesteps.iter().enumerate() {
             let estimate = denoise(denoiser, &x, t);
             let (here, mut next) = levels(context.schedule, &timesteps, i);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Spacing,
-    path::{Level, denoise},
+    path::{Level, begin, denoise, remaining},
     spacing::for_model,
 };
 
@@ -47,7 +47,7 @@ const LARGEST_RATIO: f64 = 4096.0;
 impl Sampler for DpmSolver2M {
     fn sample(&self, context: &mut SamplerContext<'_>, denoiser: &mut DenoiserCall<'_>) -> Tensor<4> {
         let (timesteps, levels) = self.path(context);
-        let mut x = context.noise.clone();
+        let mut x = begin(context, levels.first().copied(), context.noise.clone());
         let mut previous: Option<(Tensor<4>, f64)> = None;
         for (i, (&t, &here)) in timesteps.iter().zip(&levels).enumerate() {
             let estimate = denoise(denoiser, &x, t);
@@ -85,7 +85,7 @@ impl DpmSolver2M {
         let schedule = context.schedule;
         let known = context.student_timesteps.len() >= context.steps.max(1);
         if self.sigmas == Sigmas::Karras && !known {
-            return karras(schedule, context.steps).into_iter().unzip();
+            return remaining(context, karras(schedule, context.steps)).into_iter().unzip();
         }
         let timesteps = for_model(context, |total, steps| self.spacing.timesteps_above_the_end(total, steps));
         let levels = timesteps.iter().map(|&t| Level::at(schedule, t)).collect();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Spacing,
-    path::{Level, denoise, levels},
+    path::{Level, begin, denoise, levels},
     spacing::for_model,
 };
 
@@ -76,12 +76,12 @@ inventory::submit!(Entry::sampler::<EulerAncestral>("EulerAncestral", "k-diffusi
 /// The released schedulers start at `s` times the noise, that is `sigma_t` times it in `x`, where the spacing visits
 /// the last timestep, and at the noise itself under leading spacing.
 fn start(spacing: Spacing, context: &SamplerContext<'_>, timesteps: &[usize]) -> Tensor<4> {
-    match (spacing, timesteps.first()) {
-        (Spacing::Trailing | Spacing::Linspace, Some(&t)) => {
-            context.noise.clone().mul_scalar(context.schedule.sigma(t))
-        }
+    let first = timesteps.first().map(|&t| Level::at(context.schedule, t));
+    let pure = match (spacing, first) {
+        (Spacing::Trailing | Spacing::Linspace, Some(level)) => context.noise.clone().mul_scalar(level.sigma),
         _ => context.noise.clone(),
-    }
+    };
+    begin(context, first, pure)
 }
 
 /// `r = s' / s`, the part of the predicted noise that an ancestral step keeps; 0 from a start without signal.

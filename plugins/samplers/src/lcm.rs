@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    path::{Level, denoise, levels},
+    path::{Level, begin_at, denoise, levels},
     spacing::{for_model, subset},
 };
 
@@ -37,7 +37,7 @@ impl Default for Lcm {
 impl Sampler for Lcm {
     fn sample(&self, context: &mut SamplerContext<'_>, denoiser: &mut DenoiserCall<'_>) -> Tensor<4> {
         let timesteps = self.timesteps(context);
-        let mut x = context.noise.clone();
+        let mut x = begin_at(context, &timesteps);
         for (i, &t) in timesteps.iter().enumerate() {
             let x0 = denoise(denoiser, &x, t).x0;
             let (skip, out) = self.boundary(t);

@@ -1,6 +1,6 @@
 //! Noise levels along a sampler's way.
 
-use add_plugin::{DenoiserCall, Estimate, NoiseSchedule, Timesteps};
+use add_plugin::{DenoiserCall, Estimate, NoiseSchedule, SamplerContext, Start, Timesteps};
 use burn::tensor::Tensor;
 
 /// `(alpha, sigma)` of one point.
@@ -34,4 +34,24 @@ pub(crate) fn levels(schedule: &NoiseSchedule, timesteps: &[usize], i: usize) ->
 /// The denoiser's estimate for a batch that is at one timestep.
 pub(crate) fn denoise(denoiser: &mut DenoiserCall<'_>, x_t: &Tensor<4>, t: usize) -> Estimate {
     denoiser(x_t.clone(), &Timesteps::same(t, x_t.dims()[0]))
+}
+
+/// Where the walk begins: at `pure` noise, or at the given picture, noised to the first step's level.
+pub(crate) fn begin(context: &SamplerContext<'_>, first: Option<Level>, pure: Tensor<4>) -> Tensor<4> {
+    match (&context.start, first) {
+        (Start::Picture { x_0, .. }, Some(level)) => level.diffuse(x_0.clone(), context.noise.clone()),
+        _ => pure,
+    }
+}
+
+/// The same for a walk over timesteps, whose pure noise is the context's.
+pub(crate) fn begin_at(context: &SamplerContext<'_>, timesteps: &[usize]) -> Tensor<4> {
+    let first = timesteps.first().map(|&t| Level::at(context.schedule, t));
+    begin(context, first, context.noise.clone())
+}
+
+/// What is left of a list of steps when a picture is there already.
+pub(crate) fn remaining<T>(context: &SamplerContext<'_>, mut steps: Vec<T>) -> Vec<T> {
+    let skipped = context.start.skipped(steps.len());
+    steps.split_off(skipped)
 }

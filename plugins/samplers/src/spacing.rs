@@ -5,6 +5,8 @@
 use add_plugin::SamplerContext;
 use serde::{Deserialize, Serialize};
 
+use crate::path::remaining;
+
 /// How `n` timesteps are spread over `0 .. T`. Source: Lin et al. 2023, Table 2.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spacing {
@@ -47,17 +49,20 @@ impl Spacing {
     }
 }
 
-/// The timesteps of a distilled student, when it knows enough of them for `context.steps`; otherwise `spread`.
+/// The timesteps of a distilled student, when it knows enough of them for `context.steps`; otherwise `spread`. Of these
+/// the last ones, where a picture is there already.
 ///
 /// A student is never asked at a timestep that it has not seen as long as its own suffice.
 pub(crate) fn for_model(
     context: &SamplerContext<'_>,
     spread: impl FnOnce(usize, usize) -> Vec<usize>,
 ) -> Vec<usize> {
-    if context.student_timesteps.len() >= context.steps.max(1) {
-        return subset(context.student_timesteps, context.steps);
-    }
-    spread(context.schedule.steps(), context.steps)
+    let all = if context.student_timesteps.len() >= context.steps.max(1) {
+        subset(context.student_timesteps, context.steps)
+    } else {
+        spread(context.schedule.steps(), context.steps)
+    };
+    remaining(context, all)
 }
 
 /// `steps` of `ascending`, evenly spread, descending, starting at the last: index `floor(i n / steps)` from the top.

@@ -1,6 +1,6 @@
 //! A denoiser that knows the answer, and a record of what it was asked.
 
-use add_plugin::{Estimate, NoiseSchedule, Plugin, Sampler, SamplerContext, Timesteps};
+use add_plugin::{Estimate, NoiseSchedule, Plugin, Sampler, SamplerContext, Start, Timesteps};
 use burn::tensor::{DType, Device, Tensor};
 
 /// Reads a sampler as a recipe would.
@@ -21,6 +21,8 @@ pub(crate) struct Run {
     pub(crate) noise: f64,
     /// The noise of every later step.
     pub(crate) fresh: f64,
+    /// A picture that is there before, with its strength.
+    pub(crate) picture: Option<(f64, f64)>,
     /// Timesteps that the denoiser was asked at.
     pub(crate) asked: Vec<usize>,
     /// What it was given there.
@@ -48,6 +50,7 @@ impl Run {
             x0: 0.7,
             noise: -1.3,
             fresh: 0.4,
+            picture: None,
             asked: Vec::new(),
             inputs: Vec::new(),
         }
@@ -62,6 +65,10 @@ impl Run {
             schedule: &schedule,
             student_timesteps: &self.student_timesteps,
             noise: pixel(self.noise),
+            start: match self.picture {
+                None => Start::Noise,
+                Some((x_0, strength)) => Start::Picture { x_0: pixel(x_0), strength },
+            },
             fresh_noise: &mut |_| pixel(fresh),
         };
         let (asked, inputs) = (&mut self.asked, &mut self.inputs);
@@ -111,6 +118,26 @@ mod laws {
             let sample = run.sample(&*recipe(SAMPLERS[which]));
             prop_assert!((sample - x0).abs() < 1e-6, "{}: {sample} for {x0}", SAMPLERS[which]);
             prop_assert_eq!(run.asked.len(), steps);
+        }
+
+        #[test]
+        fn a_picture_is_noised_to_where_its_part_of_the_steps_begins(
+            which in 0..SAMPLERS.len(), steps in 1_usize..30, strength in 0.0..1.0_f64,
+        ) {
+            let sampler = recipe(SAMPLERS[which]);
+            let mut whole = Run::new(steps);
+            whole.sample(&*sampler);
+            let mut run = Run::new(steps);
+            run.picture = Some((-0.4, strength));
+            let sample = run.sample(&*sampler);
+            let left = ((steps as f64 * strength) as usize).max(1);
+            prop_assert_eq!(&run.asked, &whole.asked[steps - left..]);
+            prop_assert!((sample - run.x0).abs() < 1e-6, "{}: {sample}", SAMPLERS[which]);
+            // Karras levels lie beside their timesteps.
+            if !SAMPLERS[which].contains("Karras") {
+                let (alpha, sigma) = (run.schedule.alpha(run.asked[0]), run.schedule.sigma(run.asked[0]));
+                prop_assert!((run.inputs[0] - (alpha * -0.4 + sigma * run.noise)).abs() < 1e-12);
+            }
         }
 
         #[test]

@@ -6,11 +6,12 @@ use add_core::{
     assemble,
     error::CoreError,
     read::{LoadedRecipe, show},
-    recipe::Objective,
-    sampled::{Sampled, Wanted},
+    recipe::{Objective, Recipe},
+    sampled::{Sampled, Wanted, picture_start},
     weights::{self, Use},
 };
 use add_data::{Grid, pictures, write_png};
+use add_plugin::{Autoencoder, Start};
 use clap::Args;
 
 use super::{RecipeArgs, student_file};
@@ -39,6 +40,12 @@ pub(crate) struct Sample {
     /// Seed of the noise; the same seed gives the same pictures.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// A picture to begin with instead of noise alone; it is cropped to its central square and resized.
+    #[arg(long, value_name = "PICTURE")]
+    init: Option<PathBuf>,
+    /// How much of --init is made anew: the part of the steps that is gone, above 0 to 1.
+    #[arg(long, default_value_t = 0.8, requires = "init")]
+    strength: f64,
     /// Pictures per prompt.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -78,6 +85,7 @@ impl Sample {
             guidance: self.guidance.unwrap_or(loaded.recipe.sampling.guidance),
             seed: self.seed,
             first: 0,
+            start: self.start(&loaded.recipe, &*codec, steps)?,
         };
         let made = pictures(&model.generate(&loaded.recipe, &*codec, &wanted));
         let data = |error: add_data::DataError| CoreError::Request(error.to_string());
@@ -108,6 +116,18 @@ impl Sample {
         }
         Ok(0)
     }
+    /// Noise, or the picture of `--init` as latents.
+    fn start(&self, recipe: &Recipe, codec: &dyn Autoencoder, steps: usize) -> Result<Start, CoreError> {
+        let Some(path) = &self.init else { return Ok(Start::Noise) };
+        let strength = self.strength;
+        if !(strength > 0.0 && strength <= 1.0) || steps as f64 * strength < 1.0 {
+            return Err(CoreError::Request(format!(
+                "--strength: expected a number above 0 up to 1 that leaves at least one of {steps} steps, got {strength}"
+            )));
+        }
+        picture_start(recipe, codec, path, strength)
+    }
+
     /// The model that is meant, with everything that it needs on this machine.
     fn model(&self, loaded: &mut LoadedRecipe) -> Result<Sampled, CoreError> {
         let progress = &mut Download::new();
