@@ -23,12 +23,15 @@ fn binary() -> &'static Path {
     })
 }
 
-fn add(arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).current_dir(root()).env("NO_COLOR", "1").output().unwrap()
+/// Never over the network, and with a cache that is empty.
+pub(crate) fn add(arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.env("NO_COLOR", "1").env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nonexistent-cache");
+    command.args(arguments).current_dir(root()).output().unwrap()
 }
 
 /// Runs `add`, which must exit with `code`, say `words`, and not panic.
-fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
+pub(crate) fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
     let output = add(arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
@@ -66,6 +69,33 @@ fn missing_and_broken_files_exit_with_1() {
     refuses(&["train", RECIPE, "--out", out, "--set", &weights], 1, &["broken.safetensors"]);
     refuses(&["train", RECIPE, "--out", out, "--resume", "latest"], 1, &["no checkpoint"]);
     refuses(&["train", RECIPE, "--out", out, "--resume", broken], 1, &["broken.safetensors"]);
+}
+
+#[test]
+fn parity_answers_with_rows_and_an_exit_code() {
+    let fixtures = root().join("crates/add-parity/tests/fixtures/openclip");
+    let output = add(&["parity", fixtures.to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), said.lines().last()), (Some(0), Some("3 passed, 0 failed, 0 skipped")));
+    let row = said.lines().find(|line| line.contains("out.text_features")).unwrap();
+    assert!(row.starts_with("openclip/vit_l_14_quickgelu ") && row.ends_with(" ok"), "{row}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("openclip");
+    fs::create_dir(&copy).unwrap();
+    for file in fs::read_dir(&fixtures).unwrap().map(Result::unwrap) {
+        if !file.path().ends_with("vit_l_14_quickgelu.weights.safetensors") {
+            fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+        }
+    }
+    let output = add(&["parity", folder.path().to_str().unwrap(), "--quiet"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), said.lines().last()), (Some(1), Some("0 passed, 1 failed, 0 skipped")));
+    assert!(said.contains("FAILED: vit_l_14_quickgelu.weights.safetensors is missing"), "{said}");
+
+    refuses(&["parity", "nowhere"], 2, &["nowhere"]);
+    refuses(&["parity", "configs"], 2, &["no fixture"]);
+    refuses(&["parity", fixtures.to_str().unwrap(), "--family", "unet"], 2, &["openclip/vit_l_14_quickgelu"]);
 }
 
 #[test]

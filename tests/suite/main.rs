@@ -8,6 +8,7 @@
 use plugins as _;
 
 mod binary;
+mod released;
 mod runs;
 mod snapshots;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on `build-features`.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("add-kernels", &[]),
     ("add-plugin", &[]),
     ("add-eval", &[]),
@@ -14,8 +14,36 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
     ("add-train", &["add-kernels", "add-loss", "add-plugin", "add-weights"]),
+    (
+        "add-parity",
+        &[
+            "add-eval",
+            "add-loss",
+            "add-nn",
+            "add-plugin",
+            "add-weights",
+            "features",
+            "heads",
+            "samplers",
+            "schedules",
+            "text-encoders",
+            "weightings",
+        ],
+    ),
     ("add-core", &["add-data", "add-eval", "add-loss", "add-plugin", "add-train", "add-weights"]),
-    ("add-cli", &["add-core", "add-data", "add-eval", "add-kernels", "add-plugin", "add-train", "plugins"]),
+    (
+        "add-cli",
+        &[
+            "add-core",
+            "add-data",
+            "add-eval",
+            "add-kernels",
+            "add-parity",
+            "add-plugin",
+            "add-train",
+            "plugins",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -42,8 +42,8 @@ pub fn top_k_accuracy(logits: &FeatureSet, labels: &[usize], k: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::assert_close;
     use crate::rng::SplitMix64;
+    use crate::testing::assert_close;
     use proptest::prelude::*;
 
     #[test]

@@ -67,21 +67,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Fixture, assert_close};
-
-    #[test]
-    fn all_three_conventions_match_the_libraries() {
-        let fixture = Fixture::open("distances");
-        let (images, texts) = (fixture.set("clip.image"), fixture.set("clip.text"));
-        let cosines = row_cosines(&images, &texts).unwrap();
-        for (got, want) in cosines.iter().zip(fixture.f64s("clip.cos").1) {
-            assert_close(*got, want, 1e-13);
-        }
-        assert_close(mean_cosine(&images, &texts).unwrap(), fixture.scalar("clip.mean_cos"), 1e-13);
-        let library = fixture.scalar("clip.torchmetrics_100");
-        assert_close(clip_score_torchmetrics(&images, &texts).unwrap(), library, 1e-13);
-        assert_close(clip_score_hessel(&images, &texts).unwrap(), fixture.scalar("clip.hessel_2.5"), 1e-13);
-    }
+    use crate::testing::assert_close;
 
     #[test]
     fn conventions_clip_a_disagreement_where_they_say() {

@@ -36,8 +36,8 @@ pub fn pixel_std(samples: &FeatureSet) -> Result<f64, EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::assert_close;
     use crate::rng::SplitMix64;
+    use crate::testing::assert_close;
     use proptest::prelude::*;
 
     #[test]

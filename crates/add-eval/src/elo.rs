@@ -109,7 +109,7 @@ fn score(outcome: Outcome) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::assert_close;
+    use crate::testing::assert_close;
 
     fn vote(first: usize, second: usize, outcome: Outcome) -> Vote {
         Vote { first, second, outcome }

@@ -12,8 +12,6 @@ mod diversity;
 mod elo;
 mod error;
 mod features;
-#[cfg(test)]
-mod fixture;
 mod frechet;
 mod kid;
 mod knn;
@@ -26,6 +24,8 @@ pub mod resize;
 mod retrieval;
 mod rng;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use classifier::{accuracy, top_k_accuracy};
 pub use clip_score::{clip_score_hessel, clip_score_torchmetrics, mean_cosine, row_cosines};

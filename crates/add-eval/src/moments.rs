@@ -122,23 +122,8 @@ impl Moments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Fixture, assert_close};
     use crate::rng::SplitMix64;
-
-    #[test]
-    fn mean_and_covariance_match_numpy() {
-        let fixture = Fixture::open("distances");
-        for case in ["plain", "same", "fewer_than_dims", "shifted"] {
-            let moments = Moments::of(&fixture.set(&format!("fid.{case}.x")));
-            for (got, want) in moments.mean().iter().zip(fixture.f64s(&format!("fid.{case}.mu_x")).1) {
-                assert!((got - want).abs() < 1e-13, "{case}: {got} {want}");
-            }
-            let want = fixture.f64s(&format!("fid.{case}.sigma_x")).1;
-            for (got, want) in moments.covariance().unwrap().iter().zip(want) {
-                assert!((got - want).abs() < 1e-13, "{case}: {got} {want}");
-            }
-        }
-    }
+    use crate::testing::assert_close;
 
     #[test]
     fn batches_of_any_size_give_the_moments_of_the_whole() {

@@ -45,8 +45,8 @@ pub fn retrieval_top_k(real: &FeatureSet, fake: &FeatureSet, k: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::assert_close;
     use crate::rng::SplitMix64;
+    use crate::testing::assert_close;
 
     #[test]
     fn four_points_on_a_line_give_the_hand_computed_fractions() {

@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
 mod config;
+mod doctor;
 mod eval;
+mod parity;
 mod plugins;
 mod sample;
 mod train;
@@ -26,6 +28,10 @@ pub(crate) enum Command {
     Sample(sample::Sample),
     /// Measure a trained model and what it is compared with.
     Eval(eval::Eval),
+    /// Compare this build's numbers with reference fixtures of the peers' libraries.
+    Parity(parity::Parity),
+    /// Say what a file or folder of weights is.
+    Doctor(doctor::Doctor),
     /// List the linked plugins.
     Plugins(plugins::Plugins),
     /// Show or check a recipe.
@@ -85,6 +91,8 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Parity(parity) => parity.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Plugins(plugins) => Ok(plugins.run()),
         Command::Config(config) => config.run(),
     }

@@ -141,52 +141,7 @@ fn linear_taps(at: f32, size: usize) -> Taps {
 
 #[cfg(test)]
 mod tests {
-    use safetensors::Dtype;
-
     use super::*;
-    use crate::fixture::Fixture;
-
-    fn check(name: &str, resize: fn(&HwcImage, usize, usize) -> Result<HwcImage, EvalError>) {
-        let fixture = Fixture::open("resize");
-        for case in 0..3 {
-            let (shape, bytes) = fixture.bytes(&format!("resize.{case}.in"), Dtype::U8);
-            let image = HwcImage::from_u8(shape[0], shape[1], shape[2], &bytes).unwrap();
-            let got = resize(&image, 31, 29).unwrap();
-            let (_, want) = fixture.f32s(&format!("resize.{case}.{name}.31x29"));
-            assert_near(got.values(), &want);
-            // The 299 x 299 reference keeps every 13th row and column.
-            let got = resize(&image, 299, 299).unwrap();
-            let kept: Vec<f32> = (0..299)
-                .step_by(13)
-                .flat_map(|row| (0..299).step_by(13).map(move |column| (row * 299 + column) * 3))
-                .flat_map(|at| got.values()[at..at + 3].to_vec())
-                .collect();
-            assert_near(&kept, &fixture.f32s(&format!("resize.{case}.{name}.299")).1);
-        }
-    }
-
-    #[track_caller]
-    fn assert_near(got: &[f32], want: &[f32]) {
-        assert_eq!(got.len(), want.len());
-        let worst = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        // The references compute in float32: a few units in the last place of 255.
-        assert!(worst < 1e-4, "off by {worst} of 255");
-    }
-
-    #[test]
-    fn clean_matches_clean_fid() {
-        check("clean", clean);
-    }
-
-    #[test]
-    fn tf1_bilinear_matches_torch_fidelity() {
-        check("tf1", tf1_bilinear);
-    }
-
-    #[test]
-    fn torch_bilinear_matches_pytorch_fid() {
-        check("torch", torch_bilinear);
-    }
 
     #[test]
     fn every_convention_keeps_a_flat_picture_flat_and_its_own_size_unchanged() {

@@ -10,7 +10,10 @@ pub(crate) mod resnet;
 mod transformer;
 
 use blocks::{Conditions, DownBlock, MidBlock, UpBlock};
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::Module,
+    tensor::{DType, Tensor},
+};
 pub use config::{AdditionEmbedType, ClassEmbedType, DownBlockType, UnetConfig, UpBlockType};
 pub use embedding::{Sinusoids, TimestepEmbedding};
 
@@ -97,7 +100,8 @@ impl UNet2dCondition {
     }
 
     /// `sample: [B, C_in, H, W]`, `timesteps: [B]` in training steps, `encoder_hidden_states: [B, M, C_context]`
-    /// to the prediction `[B, C_out, H, W]`.
+    /// to the prediction `[B, C_out, H, W]`. The number type of the timesteps and of SDXL's numbers decides that of
+    /// their angles ([`Sinusoids::embed`]) and may differ from the network's.
     ///
     /// # Panics
     /// When `added` is not what the configuration asks for.
@@ -123,7 +127,7 @@ impl UNet2dCondition {
         added: Option<AddedConditions>,
         probe: &mut Probe,
     ) -> Tensor<4> {
-        let emb = self.embed(timesteps, added, probe);
+        let emb = self.embed(timesteps, added, sample.dtype(), probe);
         let to = Conditions { emb, context: encoder_hidden_states };
         let mut x = self.conv_in.forward(sample);
         probe.see("conv_in", &x);
@@ -141,9 +145,16 @@ impl UNet2dCondition {
         self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
 
-    /// The sum of all embeddings that every residual block receives, `[B, width]`.
-    fn embed(&self, timesteps: Tensor<1>, added: Option<AddedConditions>, probe: &mut Probe) -> Tensor<2> {
-        let sinusoids = self.time_proj.embed(timesteps);
+    /// The sum of all embeddings that every residual block receives, `[B, width]`, of the network's number type
+    /// whatever that of the timesteps is.
+    fn embed(
+        &self,
+        timesteps: Tensor<1>,
+        added: Option<AddedConditions>,
+        dtype: DType,
+        probe: &mut Probe,
+    ) -> Tensor<2> {
+        let sinusoids = self.time_proj.embed(timesteps).cast(dtype);
         probe.see("time_proj", &sinusoids);
         let emb = self.time_embedding.forward(sinusoids);
         probe.see("time_embedding", &emb);
@@ -154,7 +165,7 @@ impl UNet2dCondition {
             }
             (None, Some(add_embedding), Some(AddedConditions::TextTime { text_embeds, time_ids })) => {
                 let [b, n] = time_ids.dims();
-                let times = self.add_time_proj.embed(time_ids.reshape([b * n]));
+                let times = self.add_time_proj.embed(time_ids.reshape([b * n])).cast(dtype);
                 probe.see("add_time_proj", &times);
                 let times = times.reshape([b, n * self.add_time_proj.channels]);
                 let added = add_embedding.forward(Tensor::cat(vec![text_embeds, times], 1));

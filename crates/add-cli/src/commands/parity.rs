@@ -1,0 +1,121 @@
+//! `add parity`: this build's numbers against reference fixtures of the peers' libraries.
+
+use std::path::PathBuf;
+
+use add_core::error::CoreError;
+use add_parity::{Found, Outcome, Row};
+use clap::Args;
+
+use super::print;
+use crate::Outcome as ExitCode;
+
+/// Arguments of `parity`.
+#[derive(Debug, Args)]
+pub(crate) struct Parity {
+    /// Folder of fixtures, searched recursively; the folder that holds a fixture names its family.
+    dir: PathBuf,
+    /// Only this family, such as unet; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    family: Vec<String>,
+    /// Only fixtures in whose name this is found.
+    #[arg(long, value_name = "SUBSTRING")]
+    only: Option<String>,
+    /// Print failures and the last line only.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// How many rows came to what end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Parity {
+    pub(crate) fn run(&self) -> ExitCode {
+        let mut all = Count::default();
+        for found in self.wanted()? {
+            let rows = add_parity::run(&found);
+            let count = Count::of(&rows);
+            for row in rows.iter().filter(|row| row.failure() || !self.quiet) {
+                print(&line(&found, row));
+            }
+            if !self.quiet {
+                print(&format!("{}: {}{}\n", found.label, count.text(), worst(&rows)));
+            }
+            all.add(count);
+        }
+        print(&all.text());
+        Ok(u8::from(all.failed > 0))
+    }
+
+    /// The fixtures that were asked for.
+    fn wanted(&self) -> Result<Vec<Found>, CoreError> {
+        let all = add_parity::find(&self.dir).map_err(|error| CoreError::Request(error.to_string()))?;
+        let of_family = |found: &Found| self.family.is_empty() || self.family.contains(&found.family);
+        let of_name = |found: &Found| self.only.as_ref().is_none_or(|part| found.label.contains(part));
+        let wanted: Vec<Found> =
+            all.iter().filter(|found| of_family(found) && of_name(found)).cloned().collect();
+        if wanted.is_empty() {
+            let labels: Vec<&str> = all.iter().map(|found| found.label.as_str()).collect();
+            let problem = format!("none of the fixtures is wanted; there are {}", labels.join(", "));
+            return Err(CoreError::Request(problem));
+        }
+        Ok(wanted)
+    }
+}
+
+impl Count {
+    fn of(rows: &[Row]) -> Self {
+        let mut count = Self::default();
+        for row in rows {
+            if row.passed() {
+                count.passed += 1;
+            } else if row.was_skipped() {
+                count.skipped += 1;
+            } else {
+                count.failed += 1;
+            }
+        }
+        count
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    fn text(self) -> String {
+        let Self { passed, failed, skipped } = self;
+        format!("{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// Fixture, tensor, largest absolute difference, tolerance, verdict.
+fn line(found: &Found, row: &Row) -> String {
+    let verdict = match &row.outcome {
+        Outcome::Compared { difference, tolerance } => {
+            let verdict = if row.passed() { "ok" } else { "FAILED" };
+            format!("{difference:>9.2e} {tolerance:>9.2e} {verdict}")
+        }
+        Outcome::Failed(problem) => format!("{:>9} {:>9} FAILED: {problem}", "-", "-"),
+        Outcome::Skipped(reason) => format!("{:>9} {:>9} skipped: {reason}", "-", "-"),
+    };
+    format!("{:<28} {:<52} {verdict}", found.label, row.tensor)
+}
+
+/// The row that came nearest to its tolerance, among those that have one.
+fn worst(rows: &[Row]) -> String {
+    let share = |row: &Row| match row.outcome {
+        Outcome::Compared { difference, tolerance } if tolerance > 0.0 => Some(difference / tolerance),
+        _ => None,
+    };
+    let shares = rows.iter().filter_map(|row| Some((row, share(row)?)));
+    let worst = shares.max_by(|(_, a), (_, b)| a.total_cmp(b));
+    worst.map_or_else(String::new, |(row, share)| {
+        format!("; the worst is {} at {share:.2} of its tolerance", row.tensor)
+    })
+}

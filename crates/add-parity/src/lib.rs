@@ -1,0 +1,33 @@
+//! Reference fixtures made by the peers' own libraries, and the comparison of this project's numbers with them.
+//!
+//! [`find`] lists the fixtures of a folder, [`run`] compares one and returns a row for each of its tensors. Every
+//! size, name and number of cases is read from the files, so that fixtures of other seeds and widths run unchanged.
+//! A family is one file of this crate, named as the folder that holds its fixtures: see [`families`].
+//! What a fixture expects and nobody computes is a row too: left out with its reason, or failed.
+
+pub mod families;
+
+mod error;
+mod find;
+mod fixture;
+mod json;
+mod row;
+mod run;
+
+mod losses;
+mod metrics;
+mod mobilenet_v2;
+mod openclip;
+mod sched;
+mod tables;
+mod text;
+mod tokens;
+mod unet;
+mod vae;
+mod vit;
+
+pub use error::ParityError;
+pub use find::{Found, find};
+pub use fixture::{Fixture, Numbers};
+pub use row::{Outcome, Row};
+pub use run::run;

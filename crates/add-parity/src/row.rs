@@ -1,0 +1,221 @@
+//! One compared tensor, and the collection of a fixture's rows.
+
+use std::{collections::BTreeSet, fmt::Display};
+
+use burn::tensor::{Gradients, Tensor};
+
+use crate::Fixture;
+
+/// What became of one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was compared.
+    Compared {
+        /// Largest absolute difference from the expected values; NaN where one is NaN.
+        difference: f64,
+        /// Largest that is accepted.
+        tolerance: f64,
+    },
+    /// It could not be compared, which counts as a failure.
+    Failed(String),
+    /// It was left out, for this reason.
+    Skipped(String),
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The tensor's name in the fixture, and the precision where a fixture is compared in two.
+    pub tensor: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl Row {
+    pub(crate) fn failed(tensor: &str, problem: impl Display) -> Self {
+        Self { tensor: tensor.to_owned(), outcome: Outcome::Failed(problem.to_string()) }
+    }
+
+    pub(crate) fn skipped(tensor: &str, reason: impl Display) -> Self {
+        Self { tensor: tensor.to_owned(), outcome: Outcome::Skipped(reason.to_string()) }
+    }
+
+    /// Whether it is within its tolerance.
+    pub fn passed(&self) -> bool {
+        matches!(self.outcome, Outcome::Compared { difference, tolerance } if difference <= tolerance)
+    }
+
+    /// Whether it was left out.
+    pub fn was_skipped(&self) -> bool {
+        matches!(self.outcome, Outcome::Skipped(_))
+    }
+
+    /// Neither passed nor left out.
+    pub fn failure(&self) -> bool {
+        !self.passed() && !self.was_skipped()
+    }
+}
+
+/// How far a value may be from the expected one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Tolerance {
+    /// The library's own difference between its f32 and its f64, 5 times, within 2e-6 and 2e-5 of the largest
+    /// expected value.
+    Rounding(f64),
+    /// A part of the largest expected value, or of `floor` where all are smaller.
+    Relative {
+        /// The part.
+        part: f64,
+        /// Values below it count as rounding.
+        floor: f64,
+    },
+    /// The same whatever the values are.
+    Absolute(f64),
+}
+
+impl Tolerance {
+    /// A part of the largest expected value.
+    pub(crate) fn relative(part: f64) -> Self {
+        Self::Relative { part, floor: 0.0 }
+    }
+
+    fn of(self, largest: f64) -> f64 {
+        match self {
+            Self::Rounding(own) => (5.0 * own).max(2e-6 * largest).min(2e-5 * largest),
+            Self::Relative { part, floor } => part * largest.max(floor),
+            Self::Absolute(tolerance) => tolerance,
+        }
+    }
+}
+
+/// The rows of one fixture as they come.
+pub(crate) struct Comparison<'a> {
+    fixture: &'a Fixture,
+    label: &'static str,
+    rows: Vec<Row>,
+}
+
+impl<'a> Comparison<'a> {
+    pub(crate) fn new(fixture: &'a Fixture) -> Self {
+        Self { fixture, label: "", rows: Vec::new() }
+    }
+
+    /// Follows the names of the rows to come.
+    pub(crate) fn label(&mut self, label: &'static str) {
+        self.label = label;
+    }
+
+    /// Compares a network's output with `key` by the library's own rounding. A flat tensor has any shape.
+    pub(crate) fn check<const D: usize>(&mut self, key: &str, got: Tensor<D>) {
+        self.check_tensor(key, got, Tolerance::Rounding(self.fixture.rounding(key)));
+    }
+
+    /// The same where the fixture has such a tensor.
+    pub(crate) fn check_if_there<const D: usize>(&mut self, key: &str, got: impl FnOnce() -> Tensor<D>) {
+        if self.fixture.has(key) {
+            self.check(key, got());
+        }
+    }
+
+    /// Compares shapes and values.
+    pub(crate) fn check_tensor<const D: usize>(&mut self, key: &str, got: Tensor<D>, tolerance: Tolerance) {
+        let shape = got.dims();
+        match self.fixture.shape(key) {
+            Ok(expected) if D > 1 && expected != shape => {
+                self.fail(key, format!("expected shape {expected:?}, got {shape:?}"));
+            }
+            _ => self.check_values(key, &values(got), tolerance),
+        }
+    }
+
+    /// Compares values in row-major order.
+    pub(crate) fn check_values(&mut self, key: &str, got: &[f64], tolerance: Tolerance) {
+        match self.fixture.numbers(key) {
+            Ok(expected) if expected.values.len() == got.len() => {
+                let tolerance = tolerance.of(expected.largest());
+                self.record(key, largest_difference(got, &expected.values), tolerance);
+            }
+            Ok(expected) => {
+                self.fail(key, format!("expected {} values, got {}", expected.values.len(), got.len()));
+            }
+            Err(error) => self.fail(key, error),
+        }
+    }
+
+    /// A comparison that was made elsewhere.
+    pub(crate) fn record(&mut self, key: &str, difference: f64, tolerance: f64) {
+        self.push(key, Outcome::Compared { difference, tolerance });
+    }
+
+    pub(crate) fn fail(&mut self, key: &str, problem: impl Display) {
+        // Asked for, so not forgotten as well.
+        let _ = self.fixture.numbers(key);
+        self.push(key, Outcome::Failed(problem.to_string()));
+    }
+
+    pub(crate) fn skip(&mut self, key: &str, reason: impl Display) {
+        self.push(key, Outcome::Skipped(reason.to_string()));
+    }
+
+    fn push(&mut self, key: &str, outcome: Outcome) {
+        self.rows.push(Row { tensor: format!("{key}{}", self.label), outcome });
+    }
+
+    /// All rows, with one for each expected tensor that was not compared: left out for the reason that `left_out`
+    /// knows, else failed.
+    pub(crate) fn finish(mut self, left_out: impl Fn(&str) -> Option<String>) -> Vec<Row> {
+        let named: BTreeSet<String> = self.rows.iter().map(|row| row.tensor.clone()).collect();
+        for key in self.fixture.unread().iter().filter(|key| !named.contains(*key)) {
+            self.rows.push(match left_out(key) {
+                Some(reason) => Row::skipped(key, reason),
+                None => Row::failed(key, "expected by the fixture, and nothing here computes it"),
+            });
+        }
+        self.rows
+    }
+}
+
+/// Nothing is left out.
+pub(crate) fn nothing(_key: &str) -> Option<String> {
+    None
+}
+
+/// The largest absolute difference; NaN if there is one, since a maximum would lose it.
+pub(crate) fn largest_difference(got: &[f64], expected: &[f64]) -> f64 {
+    let differences = got.iter().zip(expected).map(|(g, e)| (g - e).abs());
+    differences.fold(0.0, |largest: f64, d| if d <= largest || largest.is_nan() { largest } else { d })
+}
+
+/// A tensor's values in double precision.
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    let data = tensor.without_autodiff().into_data();
+    data.try_into_vec_as().expect("floats of any type become f64")
+}
+
+/// The gradient of a leaf; one that nothing reached is zero.
+pub(crate) fn gradient<const D: usize>(leaf: &Tensor<D>, gradients: &Gradients) -> Tensor<D> {
+    leaf.grad(gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like())
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_five_times_the_librarys_within_its_bounds() {
+        assert_eq!(Tolerance::Rounding(1.0).of(1e5 * 10.0), 5.0);
+        assert_eq!(Tolerance::Rounding(0.0).of(10.0), 2e-5, "never tighter than 2e-6 of the largest value");
+        assert_eq!(Tolerance::Rounding(1.0).of(10.0), 2e-4, "never looser than 2e-5 of the largest value");
+    }
+
+    #[test]
+    fn a_nan_is_never_within_tolerance() {
+        for got in [[f64::NAN, 1.0], [1.0, f64::NAN]] {
+            let difference = largest_difference(&got, &[1.0, 1.0]);
+            assert!(difference.is_nan());
+            let outcome = Outcome::Compared { difference, tolerance: f64::INFINITY };
+            assert!(Row { tensor: String::new(), outcome }.failure());
+        }
+    }
+}
