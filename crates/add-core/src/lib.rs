@@ -4,6 +4,7 @@
 //! registry; [`train`](train::train) runs it; [`sampled`](assemble::sampled) opens a model to make pictures.
 
 pub mod assemble;
+mod caption_dropout;
 pub mod error;
 pub mod evaluate;
 pub mod model_file;

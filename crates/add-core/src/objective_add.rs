@@ -18,6 +18,7 @@ use burn::tensor::Device;
 use tracing::warn;
 
 use crate::{
+    caption_dropout::caption_dropout,
     preview::{self, PreviewRow},
     recipe::{AddObjective, Guidance, Recipe},
     sampled::Sampled,
@@ -142,12 +143,15 @@ pub(crate) fn latent_shape(recipe: &Recipe, pixels: &Pixels) -> [usize; 4] {
 impl Objective for AddRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
         let batch = self.loader.load(step).map_err(crate::data_error)?;
-        let (x_0, captions) = (batch.pixels(&self.device).0, self.text.encode(&batch.captions));
-        let ranges = self.trainer.shards.ranges(batch.captions.len()).into_iter();
+        let (seed, count) = (self.recipe.seed, batch.captions.len());
+        let captions =
+            caption_dropout(&batch.captions, self.objective.caption_dropout, seed, step, step * count as u64);
+        let (x_0, captions) = (batch.pixels(&self.device).0, self.text.encode(&captions));
+        let ranges = self.trainer.shards.ranges(count).into_iter();
         let parts = ranges
             .map(|range| {
                 let x_0 = Pixels(x_0.clone().slice([range.clone()]));
-                let first = step * batch.captions.len() as u64 + range.start as u64;
+                let first = step * count as u64 + range.start as u64;
                 self.part(step, first, x_0, captions.slice(range))
             })
             .collect();

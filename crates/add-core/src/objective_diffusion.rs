@@ -15,6 +15,7 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
+    caption_dropout::caption_dropout,
     objective_add::latent_shape,
     preview::{self, PreviewRow},
     recipe::{DiffusionObjective, Recipe},
@@ -46,13 +47,11 @@ impl DiffusionRun<'_> {
         let batch = self.loader.load(step).map_err(crate::data_error)?;
         let count = batch.captions.len();
         let first = step * count as u64;
-        let draw = |i: usize| Draw { seed, step, index: first + i as u64 };
         // Stratified: the batch covers the whole range of timesteps evenly, from a random offset.
         let steps = self.trainer.diffusion.schedule.steps();
-        let offset = draw(0).uniform(Purpose::StudentTimestep);
+        let offset = Draw { seed, step, index: first }.uniform(Purpose::StudentTimestep);
         let t = |i: usize| ((((i as f64 + offset) / count as f64) * steps as f64) as usize).min(steps - 1);
-        let dropped = |i: usize| draw(i).uniform(Purpose::CaptionDropout) < self.objective.caption_dropout;
-        let caption = |i: usize| if dropped(i) { String::new() } else { batch.captions[i].clone() };
+        let captions = caption_dropout(&batch.captions, self.objective.caption_dropout, seed, step, first);
         let x_0 = batch.pixels(&self.device).0;
         let part = |range: Range<usize>| {
             let x_0 = Pixels(x_0.clone().slice([range.clone()]));
@@ -60,7 +59,7 @@ impl DiffusionRun<'_> {
             DiffusionInputs {
                 eps: normal(seed, step, first, Purpose::StudentNoise, shape, &self.device),
                 x_0,
-                captions: range.clone().map(caption).collect(),
+                captions: captions[range.clone()].to_vec(),
                 t: Timesteps(range.map(t).collect()),
             }
         };

@@ -134,6 +134,10 @@ pub struct AddObjective {
     /// How the last student timestep is made pure noise.
     #[serde(default)]
     pub terminal: Terminal,
+    /// Part of the captions that is replaced by the empty one, for student, heads and teacher alike. The paper has none;
+    /// nothing but the noise tells the pictures of the empty caption apart, so the student must learn to use it.
+    #[serde(default)]
+    pub caption_dropout: f64,
     /// The frozen teacher.
     #[serde(default)]
     pub teacher: TeacherPart,
