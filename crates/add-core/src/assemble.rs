@@ -37,6 +37,7 @@ use crate::{
 pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
     match choice {
         DeviceChoice::Flex() => Ok(Device::flex()),
+        DeviceChoice::NdArray() => Ok(Device::ndarray()),
         DeviceChoice::Cuda(index) => Err(CoreError::Request(format!(
             "device: Cuda({index}): this binary was built without the feature `cuda`; use `--set device=Flex()`"
         ))),
@@ -162,6 +163,7 @@ pub(crate) fn add_run<'a>(
     let Features { network: features, image_encoder } = features;
     heads.check_batch(recipe.batch / recipe.shards)?;
     let schedule = recipe.model.schedule.tables();
+    let timesteps = objective.student_timesteps.resolve(schedule.steps());
     let trainer = AddTrainer {
         ema: Ema::new(objective.ema_half_life, &[("", &*student)]),
         networks: AddNetworks {
@@ -176,13 +178,12 @@ pub(crate) fn add_run<'a>(
             student_diffusion: diffusion(&recipe.model),
             teacher_diffusion,
             weighting: &*objective.distillation.weighting,
-            options: options(objective),
+            options: options(objective, &timesteps),
         },
         shards: Shards::new(recipe.shards)?,
         optimizer_g: AdamW::new(objective.generator),
         optimizer_d: AdamW::new(objective.discriminator),
     };
-    let timesteps = objective.student_timesteps.resolve(schedule.steps());
     let text = text.frozen();
     let encoded = |caption: &str| text.encode(&[caption.to_owned()]);
     Ok(AddRun {
@@ -234,7 +235,7 @@ pub(crate) fn heads(
     Ok(adversarial.heads.init(&channels, text_width + image_width, recipe.seed, device)?)
 }
 
-fn options(objective: &AddObjective) -> AddOptions {
+fn options(objective: &AddObjective, timesteps: &[usize]) -> AddOptions {
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
     AddOptions {
         adversarial_weight: adversarial.weight,
@@ -247,6 +248,7 @@ fn options(objective: &AddObjective) -> AddOptions {
         text_condition: adversarial.text_condition,
         image_condition: adversarial.image_condition,
         teacher_steps: objective.teacher.steps,
+        last_timestep: timesteps.last().copied().unwrap_or_default(),
         terminal: objective.terminal,
     }
 }

@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::{
     caption_dropout::caption_dropout,
     preview::{self, PreviewRow},
-    recipe::{AddObjective, Guidance, Recipe},
+    recipe::{AddObjective, Guidance, Recipe, TeacherNoise},
     sampled::Sampled,
 };
 
@@ -112,19 +112,23 @@ impl<'a> AddRun<'a> {
             let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
             Box::new(move |x| augmented_view(x, &each, [size; 2]))
         };
+        let generator = StudentInput {
+            s: Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect()),
+            eps: noise(Purpose::StudentNoise),
+        };
         AddInputs {
             x_0,
             prompts: self.prompts(captions),
-            generator: StudentInput {
-                s: Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect()),
-                eps: noise(Purpose::StudentNoise),
-            },
             discriminator: None,
             teacher: TeacherInput {
                 t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
-                eps: noise(Purpose::TeacherNoise),
+                eps: match self.objective.teacher.noise {
+                    TeacherNoise::Fresh() => noise(Purpose::TeacherNoise),
+                    TeacherNoise::Students() => generator.eps.clone(),
+                },
                 guidance: draws.iter().map(|d| self.guidance(d)).collect(),
             },
+            generator,
             real_view: augmented(Purpose::AugmentReal),
             fake_view: augmented(Purpose::AugmentFake),
             embedding_view: Box::new(move |x| resize(x, [embedding_size; 2])),

@@ -69,6 +69,8 @@ fn default_shards() -> usize {
 pub enum DeviceChoice {
     /// The processor, through Burn's flex backend and the kernels of this project.
     Flex(),
+    /// The processor, through Burn's older ndarray backend: slow, and good for a second opinion.
+    NdArray(),
     /// An NVIDIA GPU by number; needs a binary with the feature `cuda`.
     Cuda(usize),
 }
@@ -204,6 +206,8 @@ pub struct TeacherPart {
     pub steps: usize,
     /// Smallest and largest `t`, inclusive.
     pub timesteps: (usize, usize),
+    /// Which noise diffuses the student's sample.
+    pub noise: TeacherNoise,
     /// What noise-free score distillation pushes away from.
     pub negative: String,
 }
@@ -215,9 +219,21 @@ impl Default for TeacherPart {
             guidance: Guidance::Fixed(7.5),
             steps: 1,
             timesteps: (20, 980),
+            noise: TeacherNoise::Fresh(),
             negative: "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy".to_owned(),
         }
     }
+}
+
+/// The noise `eps'` in `x_hat_theta_t = alpha_t x_hat_theta + sigma_t eps'`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TeacherNoise {
+    /// Drawn anew, as in the paper. At high `t` the teacher's answer is then an average over noise, which draws the
+    /// student's pictures of one caption together.
+    Fresh(),
+    /// The noise that the student's sample was made from, as along a trajectory of the teacher's own sampling: the
+    /// answer differs with the noise, and so do the student's pictures.
+    Students(),
 }
 
 /// Which model teaches.

@@ -91,11 +91,10 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
          with `terminal: InputReplacement`"
             .to_owned()
     });
-    let pure = zero || objective.terminal == Terminal::InputReplacement;
     let last = timesteps.last() == Some(&(tables.steps() - 1));
-    p.require(pure && last, "objective.terminal", || {
-        "sampling starts from pure noise, so training must see it: expected the last student timestep to be the \
-         schedule's last, and a ZeroTerminalSnr schedule or `terminal: InputReplacement`"
+    p.require((zero && last) || objective.terminal == Terminal::InputReplacement, "objective.terminal", || {
+        "sampling starts from pure noise, so training must see it: expected a ZeroTerminalSnr schedule with its last \
+         timestep as the student's last, or `terminal: InputReplacement`"
             .to_owned()
     });
     teacher(p, recipe, objective, tables.steps());

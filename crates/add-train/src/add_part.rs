@@ -205,8 +205,7 @@ fn student(
 
 /// 0 where the student's input is pure noise, else 1.
 fn informed(method: &AddMethod<'_>, s: usize) -> f64 {
-    let last = method.student_diffusion.schedule.steps() - 1;
-    if s == last { 0.0 } else { 1.0 }
+    if s == method.options.last_timestep { 0.0 } else { 1.0 }
 }
 
 /// `d loss / d leaf` on the plain device.

@@ -60,6 +60,8 @@ pub struct AddOptions {
     pub image_condition: ImageCondition,
     /// Consecutive teacher steps.
     pub teacher_steps: usize,
+    /// `tau_n`, the largest student timestep, whose input is pure noise.
+    pub last_timestep: usize,
     /// How the last timestep's input becomes pure noise.
     pub terminal: Terminal,
 }
@@ -70,7 +72,8 @@ pub enum Terminal {
     /// By the schedule: it must have zero terminal SNR.
     #[default]
     Schedule,
-    /// The input is replaced by noise; the schedule's own, leaky `alpha` stays in the formula of `x_0`.
+    /// The input is replaced by noise; the schedule's own, leaky `alpha` stays in the formula of `x_0`. The model takes a
+    /// part of the noise for signal, so different noise begins as a different picture.
     InputReplacement,
 }
 

@@ -182,4 +182,31 @@ mod tests {
         assert_eq!(a.dims(), [2, 3, 32, 32]);
         assert!((a - b).abs().max().into_scalar::<f32>() > 1e-5);
     }
+
+    /// The kernels of this project run on one of them only.
+    #[test]
+    fn flex_and_ndarray_agree() {
+        let mini = Mini { channels: vec![16, 32], ..Mini::default() };
+        let run = |device: &Device| {
+            let network = mini.init(TEXT, 1, &device.clone().autodiff()).unwrap();
+            let ramp = |shape: &[usize]| {
+                let values = (0..shape.iter().product()).map(|i: usize| ((i * 37 % 101) as f32) / 50.0 - 1.0);
+                TensorData::new(values.collect::<Vec<_>>(), shape.to_vec())
+            };
+            let conditioning = Conditioning {
+                tokens: Tensor::from_data(ramp(&[2, 16, 128]), device),
+                pooled: Tensor::from_data(ramp(&[2, 128]), device),
+            };
+            let x = Tensor::<4>::from_data(ramp(&[2, 3, 16, 16]), device).autodiff().require_grad();
+            let prediction = network.predict(x.clone(), &Timesteps(vec![10, 999]), &conditioning);
+            let gradient = x.grad(&prediction.clone().square().mean().backward()).unwrap();
+            [prediction.inner(), gradient].map(|x| x.into_data().try_to_vec::<f32>().unwrap())
+        };
+        let [flex, ndarray] = [Device::flex(), Device::ndarray()].map(|device| run(&device));
+        for (flex, ndarray) in flex.iter().zip(&ndarray) {
+            let largest = flex.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            let worst = flex.iter().zip(ndarray).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert!(largest > 0.0 && worst <= 1e-5 * largest, "{worst} of {largest}");
+        }
+    }
 }
