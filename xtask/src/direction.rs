@@ -21,6 +21,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "add-loss",
             "add-nn",
             "add-plugin",
+            "add-train",
             "add-weights",
             "features",
             "heads",

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use add_eval::EvalError;
 use add_nn::config::ConfigError;
 use add_plugin::PluginError;
+use add_train::TrainError;
 use add_weights::WeightsError;
 
 /// Every failure of this crate; inside a fixture it becomes a failed row.
@@ -54,6 +55,9 @@ pub enum ParityError {
     /// A plugin refused its fields.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// A training run could not be set up.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// A metric refused its inputs.
     #[error(transparent)]
     Eval(#[from] EvalError),

@@ -1,14 +1,15 @@
 //! The families of fixtures, and what compares them.
 
 use crate::{
-    Fixture, ParityError, Row, losses, metrics, mobilenet_v2, openclip, sched, text, tokens, unet, vae, vit,
+    Fixture, ParityError, Row, losses, metrics, mobilenet_v2, openclip, sched, text, tokens, train, unet,
+    vae, vit,
 };
 
 /// Compares one fixture; an error means that nothing could be compared.
 pub type Comparison = fn(&Fixture) -> Result<Vec<Row>, ParityError>;
 
 /// Each family by the name of its folder.
-pub const FAMILIES: [(&str, Comparison); 10] = [
+pub const FAMILIES: [(&str, Comparison); 11] = [
     ("unet", unet::run),
     ("vae", vae::run),
     ("text", text::run),
@@ -19,6 +20,7 @@ pub const FAMILIES: [(&str, Comparison); 10] = [
     ("losses", losses::run),
     ("sched", sched::run),
     ("metrics", metrics::run),
+    ("train", train::run),
 ];
 
 /// What compares the fixtures of a folder of this name.

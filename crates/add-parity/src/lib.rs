@@ -2,7 +2,7 @@
 //!
 //! [`find`] lists the fixtures of a folder, [`run`] compares one and returns a row for each of its tensors. Every
 //! size, name and number of cases is read from the files, so that fixtures of other seeds and widths run unchanged.
-//! A family is one file of this crate, named as the folder that holds its fixtures: see [`families`].
+//! A family is one module of this crate, named as the folder that holds its fixtures: see [`families`].
 //! What a fixture expects and nobody computes is a row too: left out with its reason, or failed.
 
 pub mod families;
@@ -22,6 +22,7 @@ mod sched;
 mod tables;
 mod text;
 mod tokens;
+mod train;
 mod unet;
 mod vae;
 mod vit;

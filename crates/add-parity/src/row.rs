@@ -25,7 +25,8 @@ pub enum Outcome {
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The tensor's name in the fixture, and the precision where a fixture is compared in two.
+    /// The tensor's name in the fixture; the precision where a fixture is compared in two, and the worst place where a
+    /// tensor's parts are compared one by one.
     pub tensor: String,
     /// What became of it.
     pub outcome: Outcome,
@@ -79,7 +80,8 @@ impl Tolerance {
         Self::Relative { part, floor: 0.0 }
     }
 
-    fn of(self, largest: f64) -> f64 {
+    /// The largest accepted difference from values of which the largest is `largest`.
+    pub(crate) fn of(self, largest: f64) -> f64 {
         match self {
             Self::Rounding(own) => (5.0 * own).max(2e-6 * largest).min(2e-5 * largest),
             Self::Relative { part, floor } => part * largest.max(floor),
@@ -142,6 +144,42 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// Compares each row of a tensor `[N, ...]` by its own size; the row of the report is the worst of them.
+    pub(crate) fn check_rows(&mut self, key: &str, got: &[Vec<f64>], tolerance: Tolerance) {
+        let expected = match self.fixture.numbers(key) {
+            Ok(expected) => expected,
+            Err(error) => return self.fail(key, error),
+        };
+        let size = expected.values.len() / got.len().max(1);
+        if size == 0 || expected.shape.first() != Some(&got.len()) || got.iter().any(|row| row.len() != size)
+        {
+            let sizes: Vec<usize> = got.iter().map(Vec::len).collect();
+            return self.fail(key, format!("expected shape {:?}, got rows of {sizes:?}", expected.shape));
+        }
+        let compared =
+            got.iter().zip(expected.values.chunks_exact(size)).enumerate().map(|(i, (got, row))| {
+                let largest = row.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
+                (format!("row {i}"), largest_difference(got, row), tolerance.of(largest))
+            });
+        self.record_worst(key, compared);
+    }
+
+    /// The worst of the comparisons of a tensor's parts, each with its place, difference and tolerance.
+    pub(crate) fn record_worst(&mut self, key: &str, compared: impl IntoIterator<Item = (String, f64, f64)>) {
+        // A NaN is the worst of all, and `total_cmp` places it so.
+        let share = |difference: f64, tolerance: f64| {
+            if difference == 0.0 && tolerance == 0.0 { 0.0 } else { (difference / tolerance).abs() }
+        };
+        let worst =
+            compared.into_iter().max_by(|(_, d, t), (_, e, u)| share(*d, *t).total_cmp(&share(*e, *u)));
+        match worst {
+            Some((place, difference, tolerance)) => {
+                self.record(&format!("{key}, {place}"), difference, tolerance);
+            }
+            None => self.fail(key, "it has no part that could be compared"),
+        }
+    }
+
     /// A comparison that was made elsewhere.
     pub(crate) fn record(&mut self, key: &str, difference: f64, tolerance: f64) {
         self.push(key, Outcome::Compared { difference, tolerance });
@@ -200,13 +238,47 @@ pub(crate) fn gradient<const D: usize>(leaf: &Tensor<D>, gradients: &Gradients) 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::Found;
+
+    /// A fixture without a tensor.
+    fn empty() -> Fixture {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("x.io.safetensors"), b"\x02\0\0\0\0\0\0\0{}").expect("written");
+        fs::write(folder.path().join("x.json"), "{}").expect("written");
+        let [family, name, label] = ["unet", "x", "x"].map(str::to_owned);
+        Fixture::open(&Found { family, name, label, folder: folder.path().to_path_buf() }).expect("sound")
+    }
+
+    #[test]
+    fn the_worst_part_is_the_one_furthest_beyond_its_own_tolerance() {
+        let fixture = empty();
+        let worst = |parts: &[(f64, f64)]| {
+            let mut rows = Comparison::new(&fixture);
+            let parts = parts.iter().enumerate().map(|(i, &(d, t))| (format!("part {i}"), d, t));
+            rows.record_worst("x", parts);
+            rows.rows.remove(0)
+        };
+        let large_but_right = (5.0, 100.0);
+        let named = |i: usize| format!("x, part {i}");
+        let row = worst(&[large_but_right, (2e-3, 1e-3), (0.0, 0.0)]);
+        assert_eq!((row.tensor.clone(), row.failure()), (named(1), true));
+        let row = worst(&[large_but_right, (f64::NAN, 1.0), (2.0, 1.0)]);
+        assert_eq!((row.tensor.clone(), row.failure()), (named(1), true));
+        let row = worst(&[(0.0, 0.0), large_but_right, (1e-9, 0.0)]);
+        assert_eq!((row.tensor.clone(), row.failure()), (named(2), true));
+        let row = worst(&[(0.0, 0.0), large_but_right]);
+        assert_eq!((row.tensor.clone(), row.passed()), (named(1), true));
+        assert!(worst(&[]).failure(), "nothing was compared");
+    }
 
     #[test]
     fn rounding_is_five_times_the_librarys_within_its_bounds() {
         assert_eq!(Tolerance::Rounding(1.0).of(1e5 * 10.0), 5.0);
-        assert_eq!(Tolerance::Rounding(0.0).of(10.0), 2e-5, "never tighter than 2e-6 of the largest value");
-        assert_eq!(Tolerance::Rounding(1.0).of(10.0), 2e-4, "never looser than 2e-5 of the largest value");
+        assert_eq!(Tolerance::Rounding(0.0).of(1.0), 2e-6, "never tighter than 2e-6 of the largest value");
+        assert_eq!(Tolerance::Rounding(1.0).of(1.0), 2e-5, "never looser than 2e-5 of the largest value");
     }
 
     #[test]

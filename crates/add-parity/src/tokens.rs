@@ -16,8 +16,9 @@ use crate::{
     row::{Comparison, Tolerance, largest_difference, nothing},
 };
 
+/// A prompt with its ids.
 #[derive(Deserialize)]
-struct Prompt {
+struct Encoded {
     prompt: String,
     hf_slow: Vec<u32>,
     open_clip: Vec<u32>,
@@ -26,7 +27,7 @@ struct Prompt {
 pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let file = format!("{}_rows.json", fixture.name());
-    let prompts: Vec<Prompt> =
+    let prompts: Vec<Encoded> =
         fixture.json_beside(&file)?.ok_or_else(|| ParityError::MissingFile(file.clone()))?;
     let tokenizer = ClipBpe::shared();
     let shape = fixture.shape("ids_pad_eos")?;
@@ -39,7 +40,7 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     let exact = Tolerance::Absolute(0.0);
     rows.check_values("ids_pad_eos", &padded(END), exact);
     rows.check_values("ids_pad_zero", &padded(0), exact);
-    let used = |p: &Prompt| (tokenizer.ids(&p.prompt).len() + 2).min(length);
+    let used = |p: &Encoded| (tokenizer.ids(&p.prompt).len() + 2).min(length);
     let mask: Vec<f64> = prompts
         .iter()
         .flat_map(|p| {
@@ -62,7 +63,7 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
 fn compare_open_clip(
     fixture: &Fixture,
     rows: &mut Comparison,
-    prompts: &[Prompt],
+    prompts: &[Encoded],
     length: usize,
 ) -> Result<(), ParityError> {
     let expected = fixture.numbers("openclip_ids")?.values;

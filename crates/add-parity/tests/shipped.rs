@@ -85,6 +85,21 @@ fn metrics_equal_their_libraries() {
     check("metrics", 73, &[]);
 }
 
+/// The runs in other precisions are left out, and biases that nothing but rounding moves.
+#[test]
+fn training_runs_equal_pytorch() {
+    let losses =
+        ["adv_g", "d_fake", "d_real", "distill", "gradnorm_d", "gradnorm_g", "loss_d", "loss_g", "r1"];
+    let of_runs = ["f32", "f32emb"].iter().flat_map(|run| losses.map(|loss| format!("{run}.loss.{loss}")));
+    let biases = [("final.heads.", "0"), ("final.heads.", "4"), ("step0.d.after.", "0")];
+    let of_heads = biases.iter().flat_map(|(prefix, head)| {
+        ["main.0.0.bias", "main.1.fn.0.bias"].map(|bias| format!("{prefix}{head}.{bias}"))
+    });
+    let each: Vec<String> = of_runs.chain(of_heads).collect();
+    let both: Vec<&str> = each.iter().chain(&each).map(String::as_str).collect();
+    check("train", 462, &both);
+}
+
 /// Trajectories that no plugin has are left out with their reasons.
 #[test]
 fn samplers_equal_diffusers() {

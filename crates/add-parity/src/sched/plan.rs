@@ -127,12 +127,11 @@ fn unsupported(scheduler: &str, facts: &Value) -> Option<String> {
         ("final_sigmas_type", json!("zero")),
     ];
     let own: &[(&str, Value)] = match scheduler {
-        "DDIMScheduler" => &[],
+        "DDIMScheduler" | "EulerAncestralDiscreteScheduler" => &[],
         "LCMScheduler" => &[("set_alpha_to_one", json!(true))],
         "EulerDiscreteScheduler" => {
             &[("use_karras_sigmas", no.clone()), ("interpolation_type", json!("linear"))]
         }
-        "EulerAncestralDiscreteScheduler" => &[],
         "DPMSolverMultistepScheduler" => &[
             ("algorithm_type", json!("dpmsolver++")),
             ("solver_type", json!("midpoint")),
@@ -159,6 +158,7 @@ fn unsupported(scheduler: &str, facts: &Value) -> Option<String> {
 }
 
 /// Whether DDIM goes elsewhere than to the next of its timesteps.
+#[expect(clippy::float_cmp, reason = "timesteps and strides are whole numbers")]
 fn strays(timesteps: &[f64], facts: &Value) -> Result<bool, ParityError> {
     let stride = (betas(facts)?.steps / timesteps.len().max(1)) as f64;
     let inside = timesteps.windows(2).any(|pair| pair[0] - stride != pair[1]);

@@ -107,15 +107,13 @@ fn check_in_double_precision(
     }
     let scales = record.timesteps.iter().map(|&t| scale(plan, t)).chain([1.0]);
     let got = record.inputs.iter().map(Vec::as_slice).chain([sample]);
-    let compared = got.zip(expected.chunks_exact(size)).zip(scales).map(|((got, expected), scale)| {
+    let compared = got.zip(expected.chunks_exact(size)).zip(scales).enumerate();
+    let compared = compared.map(|(i, ((got, expected), scale))| {
         let expected: Vec<f64> = expected.iter().map(|x| x * scale).collect();
         let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-        (largest_difference(got, &expected), plan.tolerance * largest)
+        (format!("state {i}"), largest_difference(got, &expected), plan.tolerance * largest)
     });
-    // A NaN is the worst of all, and `total_cmp` places it so.
-    let worst = compared.max_by(|(d, t), (e, u)| (d / t).abs().total_cmp(&(e / u).abs()));
-    let (difference, tolerance) = worst.unwrap_or((f64::NAN, 0.0));
-    rows.record(key, difference, tolerance);
+    rows.record_worst(key, compared);
 }
 
 fn check_in_single_precision(

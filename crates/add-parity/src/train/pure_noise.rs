@@ -9,9 +9,10 @@ use add_train::{
 };
 use burn::tensor::Tensor;
 
-use crate::{
-    fixture::Fixture,
-    run::{Run, leaky, weighting},
+use super::{
+    recording::Recording,
+    run::{Run, leaky},
+    shipped,
 };
 
 /// Changes a step before it is taken.
@@ -19,10 +20,10 @@ type Change<'a> = &'a dyn Fn(&mut AddTrainer<'_>, &mut AddInputs<'static>);
 
 /// The figures of a first step in which every sample is at `s`.
 fn step_at(s: usize, changes: &[Change<'_>]) -> StepReport {
-    let fixture = Fixture::open("add_exp");
-    let weighting = weighting(&fixture.config.hyper.weighting);
-    let mut run = Run::new(&fixture, &weighting, 1);
-    let mut inputs = run.inputs(0);
+    let fixture = shipped("add_exp");
+    let recording = Recording::read(&fixture).expect("a run");
+    let mut run = Run::new(&recording, 1).expect("networks");
+    let mut inputs = run.inputs(0).expect("inputs");
     inputs.generator.s = Timesteps::same(s, inputs.batch());
     inputs.discriminator = None;
     for change in changes {
@@ -52,7 +53,7 @@ fn a_replaced_input_knows_nothing_of_the_picture() {
     let matters = |s: usize, terminal: Terminal| {
         // A schedule with signal left at the end; without the discriminator nothing else sees the picture.
         let set: Change = &|trainer, _| {
-            trainer.method.student_diffusion = leaky();
+            trainer.method.student_diffusion = leaky().expect("betas");
             trainer.method.options.terminal = terminal;
             trainer.method.options.adversarial_weight = 0.0;
         };

@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
+use super::recording::{Recording, VitShape};
+use crate::{ParityError, row::values};
+use ::heads::{ProjectedHead, stylegan_t_name};
 use add_nn::{
     layers::Init,
     unet::UNet2dCondition,
@@ -12,49 +15,43 @@ use add_plugin::{
     Timesteps, frozen,
 };
 use add_train::add_step::AddNetworks;
-use add_weights::{Loading, Source, names};
+use add_weights::{Loading, Source, WeightsFile, names};
 use burn::{
     module::Module,
     tensor::{DType, Device, Tensor},
 };
-use heads::{ProjectedHead, stylegan_t_name};
-
-use crate::fixture::{Fixture, VitShape};
 
 /// Means and deviations of ImageNet's colours, in float64 as the reference has them.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const STD: [f64; 3] = [0.229, 0.224, 0.225];
 
 /// Samples that share their statistics in the reference's heads, or the whole batch where it is smaller.
-const VIRTUAL_BATCH: usize = 8;
+const VIRTUAL_BATCH: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// All networks; the teacher is a frozen copy of the student.
-pub(crate) fn networks(fixture: &Fixture) -> AddNetworks {
-    let student = student(fixture);
-    let features = vit(fixture, "feat.", &fixture.config.feat, &fixture.config.hyper.hooks);
-    let image_encoder = vit(fixture, "cimg.", &fixture.config.cimg, &[]);
-    AddNetworks {
+pub(super) fn networks(recording: &Recording<'_>) -> Result<AddNetworks, ParityError> {
+    let config = &recording.config;
+    let weights = recording.fixture.weights()?;
+    let student = student(recording, &weights)?;
+    let features = vit(&weights, "feat.", &config.feat, &config.hyper.hooks)?;
+    let image_encoder = vit(&weights, "cimg.", &config.cimg, &[])?;
+    Ok(AddNetworks {
         teacher: student.frozen(),
-        heads: heads(fixture, &features, &image_encoder),
+        heads: heads(recording, &weights, &features, &image_encoder)?,
         student: Box::new(student),
         features: Box::new(features),
         image_encoder: Some(Box::new(image_encoder)),
         codec: Box::new(PixelSpace {}),
-    }
+    })
 }
 
 /// A network's values by the reference's names.
-pub(crate) fn values(network: &dyn Network, name: fn(&str) -> String) -> BTreeMap<String, Vec<f64>> {
+pub(super) fn named_values(network: &dyn Network, name: fn(&str) -> String) -> BTreeMap<String, Vec<f64>> {
     let mut all = BTreeMap::new();
     network.for_each_parameter(&mut |path, _, value| {
-        all.insert(name(path), flat(value));
+        all.insert(name(path), values(value));
     });
     all
-}
-
-/// The values of a float64 tensor.
-pub(crate) fn flat<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    tensor.into_data().try_to_vec().expect("float64")
 }
 
 /// The U-Net as a denoiser.
@@ -64,13 +61,13 @@ struct Unet {
 }
 
 /// diffusers' name of a parameter of the student: no wrapper, no variants of an enum.
-pub(crate) fn student_name(path: &str) -> String {
+pub(super) fn student_name(path: &str) -> String {
     let parts = path.split('.').skip(1).filter(|part| !part.starts_with(char::is_uppercase));
     parts.collect::<Vec<_>>().join(".")
 }
 
 /// `0.main...` for `heads.0.main...`.
-pub(crate) fn heads_name(path: &str) -> String {
+pub(super) fn heads_name(path: &str) -> String {
     stylegan_t_name(path).trim_start_matches("heads.").to_owned()
 }
 
@@ -85,17 +82,22 @@ impl Denoiser for Unet {
     }
 }
 
-fn student(fixture: &Fixture) -> Unet {
+fn student(recording: &Recording<'_>, weights: &WeightsFile) -> Result<Unet, ParityError> {
     let init = Init::new(0, &Device::flex().autodiff());
-    let unet = UNet2dCondition::new(&fixture.config.unet, &init).expect("a valid configuration");
+    let unet = UNet2dCondition::new(&recording.config.unet, &init)?;
     let source = |name: &str| Source::Whole(format!("student.{name}"));
-    Unet { unet: load(unet, fixture, "student.", &source) }
+    Ok(Unet { unet: load(unet, weights, "student.", &source)? })
 }
 
 /// Fills `module` with all of the file's tensors under `prefix`.
-fn load<M: Module>(module: M, fixture: &Fixture, prefix: &str, source: &dyn Fn(&str) -> Source) -> M {
+fn load<M: Module>(
+    module: M,
+    weights: &WeightsFile,
+    prefix: &str,
+    source: &dyn Fn(&str) -> Source,
+) -> Result<M, ParityError> {
     let loading = Loading { source, ignore: &|name| !name.starts_with(prefix), dtype: DType::F64 };
-    loading.load(module, &fixture.weights).expect("all parameters")
+    Ok(loading.load(module, weights)?)
 }
 
 /// A vision transformer as StyleGAN-T looks through it.
@@ -111,7 +113,12 @@ struct VitFeatures {
     width: usize,
 }
 
-fn vit(fixture: &Fixture, prefix: &str, shape: &VitShape, hooks: &[usize]) -> VitFeatures {
+fn vit(
+    weights: &WeightsFile,
+    prefix: &str,
+    shape: &VitShape,
+    hooks: &[usize],
+) -> Result<VitFeatures, ParityError> {
     let config = VitConfig {
         image_size: shape.img_size,
         patch_size: shape.patch_size,
@@ -121,21 +128,14 @@ fn vit(fixture: &Fixture, prefix: &str, shape: &VitShape, hooks: &[usize]) -> Vi
         inner: 4 * shape.embed_dim,
         ..VitConfig::dino_s16()
     };
-    let source = |name: &str| {
-        let at = |name: String| format!("{prefix}{name}");
-        match names::vit_from_hub(name) {
-            Source::Whole(name) => Source::Whole(at(name)),
-            Source::Rows { name, part, of } => Source::Rows { name: at(name), part, of },
-            Source::Transposed(name) => Source::Transposed(at(name)),
-        }
-    };
-    let vit = Vit::new(&config, &Init::new(0, &Device::flex())).expect("a valid configuration");
-    VitFeatures {
-        vit: load(vit, fixture, prefix, &source),
+    let source = |name: &str| names::vit_from_hub(name).under(prefix);
+    let vit = Vit::new(&config, &Init::new(0, &Device::flex()))?;
+    Ok(VitFeatures {
+        vit: load(vit, weights, prefix, &source)?,
         hooks: hooks.to_vec(),
         side: shape.img_size,
         width: shape.embed_dim,
-    }
+    })
 }
 
 impl FeatureExtractor for VitFeatures {
@@ -177,32 +177,23 @@ fn normalised(Pixels(x): Pixels) -> Tensor<4> {
 
 /// The heads on `features`, conditioned on text and on what `image_encoder` sees.
 fn heads(
-    fixture: &Fixture,
+    recording: &Recording<'_>,
+    weights: &WeightsFile,
     features: &dyn FeatureExtractor,
     image_encoder: &dyn FeatureExtractor,
-) -> Box<dyn Discriminator> {
-    let (text, batch) = (fixture.shape("in.c_text")[2], fixture.shape("in.c_text")[1]);
-    let size = |n: usize| NonZeroUsize::new(n).expect("a size");
+) -> Result<Box<dyn Discriminator>, ParityError> {
+    let batch = NonZeroUsize::new(recording.batch).unwrap_or(VIRTUAL_BATCH);
     let config = ProjectedHead {
-        projection_width: size(fixture.config.hyper.cmap_dim),
-        virtual_batch: size(batch.min(VIRTUAL_BATCH)),
+        projection_width: recording.config.hyper.cmap_dim,
+        virtual_batch: batch.min(VIRTUAL_BATCH),
         ..ProjectedHead::default()
     };
     let channels: Vec<usize> = features.hooks().into_iter().map(|(_, channels)| channels).collect();
-    let condition = text + image_encoder.embedding_width();
-    let mut heads =
-        config.build(&channels, condition, 0, &Device::flex().autodiff()).expect("heads for these features");
-    let mut read = 0;
-    heads.map_parameters(&mut |path, shape, _| {
-        let key = format!("heads.{}", heads_name(path));
-        let info = fixture.weights.info(&key).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(info.shape, shape, "{key}");
-        read += 1;
-        fixture.weights.tensor(&key, DType::F64, &Device::flex()).expect("floats")
-    });
-    let there = fixture.weights.tensors().keys().filter(|key| key.starts_with("heads.")).count();
-    assert_eq!(read, there, "every weight is read");
-    Box::new(heads)
+    let condition = recording.pooled + image_encoder.embedding_width();
+    let heads = config.build(&channels, condition, 0, &Device::flex().autodiff())?;
+    heads.check_batch(recording.batch)?;
+    let source = |name: &str| Source::Whole(stylegan_t_name(name));
+    Ok(Box::new(load(heads, weights, "heads.", &source)?))
 }
 
 /// The recorded runs diffuse pixels.
