@@ -34,6 +34,7 @@ use crate::{
 ///
 /// # Errors
 /// When this binary has no such device.
+#[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
 pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
     match choice {
         DeviceChoice::Flex() => Ok(Device::flex()),

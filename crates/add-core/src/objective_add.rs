@@ -14,13 +14,13 @@ use add_train::{
     sampling::normal,
     state::State,
 };
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use tracing::warn;
 
 use crate::{
     caption_dropout::caption_dropout,
     preview::{self, PreviewRow},
-    recipe::{AddObjective, Guidance, Recipe, TeacherNoise},
+    recipe::{AddObjective, Guidance, Recipe},
     sampled::Sampled,
 };
 
@@ -122,10 +122,11 @@ impl<'a> AddRun<'a> {
             discriminator: None,
             teacher: TeacherInput {
                 t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
-                eps: match self.objective.teacher.noise {
-                    TeacherNoise::Fresh() => noise(Purpose::TeacherNoise),
-                    TeacherNoise::Students() => generator.eps.clone(),
-                },
+                eps: correlated(
+                    generator.eps.clone(),
+                    noise(Purpose::TeacherNoise),
+                    self.objective.teacher.noise_correlation,
+                ),
                 guidance: draws.iter().map(|d| self.guidance(d)).collect(),
             },
             generator,
@@ -135,6 +136,15 @@ impl<'a> AddRun<'a> {
             draws,
         }
     }
+}
+
+/// Noise of unit variance whose correlation with `noise` is `rho`, the rest being `fresh`.
+fn correlated(noise: Tensor<4>, fresh: Tensor<4>, rho: f64) -> Tensor<4> {
+    // Exact at both ends: what is not mixed is not rounded.
+    if rho == 0.0 {
+        return fresh;
+    }
+    noise.mul_scalar(rho) + fresh.mul_scalar((1.0 - rho * rho).sqrt())
 }
 
 /// Shape of the latents of `pixels`.
@@ -231,5 +241,23 @@ impl AddRun<'_> {
         let AddTrainer { method, networks, .. } = &self.trainer;
         let target = method.target(&*networks.teacher, &prompts, &input, x_hat);
         Pixels(codec.decode(add_plugin::Latents(target)).0.clamp(-1.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn correlated_noise_has_unit_variance_and_the_stated_correlation() {
+        let shape = [4, 3, 32, 32];
+        let draw = |purpose| normal(1, 0, 0, purpose, shape, &Device::flex());
+        let (noise, fresh) = (draw(Purpose::StudentNoise), draw(Purpose::TeacherNoise));
+        let mean = |x: Tensor<4>| f64::from(x.mean().into_scalar::<f32>());
+        for rho in [0.0, 0.4, 1.0] {
+            let mixed = correlated(noise.clone(), fresh.clone(), rho);
+            assert!((mean(mixed.clone().square()) - 1.0).abs() < 0.05, "{rho}");
+            assert!((mean(mixed * noise.clone()) - rho).abs() < 0.05, "{rho}");
+        }
     }
 }

@@ -115,6 +115,7 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
 fn teacher(p: &mut Problems, recipe: &Recipe, objective: &AddObjective, steps: usize) {
     let teacher = &objective.teacher;
     p.positive("objective.teacher.steps", teacher.steps);
+    p.range("objective.teacher.noise_correlation", teacher.noise_correlation, 0.0, 1.0);
     let (low, high) = teacher.timesteps;
     p.require(low <= high && high < steps, "objective.teacher.timesteps", || {
         format!("expected (smallest, largest) below {steps}, got ({low}, {high})")

@@ -185,6 +185,7 @@ mod tests {
 
     /// The kernels of this project run on one of them only.
     #[test]
+    #[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
     fn flex_and_ndarray_agree() {
         let mini = Mini { channels: vec![16, 32], ..Mini::default() };
         let run = |device: &Device| {

@@ -115,6 +115,7 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
                 text_condition: true,
                 image_condition: ImageCondition::Always,
                 teacher_steps: hyper.teacher_steps.get(),
+                last_timestep: Betas::STABLE_DIFFUSION.steps - 1,
                 terminal: Terminal::Schedule,
             },
         },

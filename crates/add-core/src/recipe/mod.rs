@@ -1,0 +1,203 @@
+//! What a recipe says: every choice of a run, typed, with its default.
+
+mod add_objective;
+
+pub use add_objective::{
+    AddObjective, Adversarial, Distillation, Guidance, ImageEncoder, StudentTimesteps, TeacherModel,
+    TeacherPart,
+};
+use add_plugin::{Backbone, Codec, DataSource, Metric, Plugin, Sampler, Schedule, TextEncoder};
+use add_train::{optimizer::AdamWConfig, run::Cadence};
+use serde::{Deserialize, Serialize};
+
+pub use crate::weights::Weights;
+
+/// A whole recipe.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the run; its folder is `runs/<name>`.
+    pub name: String,
+    /// Every random number of the run follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where the tensors live.
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// Captioned pictures.
+    pub data: Plugin<dyn DataSource>,
+    /// Pixels to what the diffusion runs on.
+    pub codec: Plugin<dyn Codec>,
+    /// Captions to what the denoiser is conditioned on.
+    pub text: Plugin<dyn TextEncoder>,
+    /// What is trained, or sampled.
+    pub model: Model,
+    /// Pictures per step.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Parts of the batch that are computed side by side, each on its share of the threads; more than one pays where
+    /// the network is small. The numbers differ between counts by rounding alone.
+    #[serde(default = "default_shards")]
+    pub shards: usize,
+    /// What is learnt.
+    pub objective: Objective,
+    /// How long and how often.
+    #[serde(default)]
+    pub run: Cadence,
+    /// The pictures that show how far a run is.
+    #[serde(default)]
+    pub preview: Preview,
+    /// How `sample` makes pictures unless told otherwise.
+    pub sampling: Sampling,
+    /// What `eval` measures.
+    #[serde(default)]
+    pub evaluation: Evaluation,
+}
+
+fn default_batch() -> usize {
+    16
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn default_shards() -> usize {
+    1
+}
+
+/// A device by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceChoice {
+    /// The processor, through Burn's flex backend and the kernels of this project.
+    Flex(),
+    /// The processor, through Burn's older ndarray backend: slow, and good for a second opinion.
+    NdArray(),
+    /// An NVIDIA GPU by number; needs a binary with the feature `cuda`.
+    Cuda(usize),
+}
+
+impl Default for DeviceChoice {
+    fn default() -> Self {
+        Self::Flex()
+    }
+}
+
+/// A diffusion model.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Its network.
+    pub backbone: Plugin<dyn Backbone>,
+    /// Its forward process.
+    pub schedule: Plugin<dyn Schedule>,
+    /// Its values at the start.
+    pub weights: Weights,
+}
+
+/// What is learnt.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Objective {
+    /// Nothing: the recipe is for sampling a released model.
+    Off(),
+    /// Pretraining: the denoiser, and the text encoder with it, learn to undo noise.
+    Diffusion(DiffusionObjective),
+    /// Adversarial Diffusion Distillation.
+    Add(Box<AddObjective>),
+}
+
+/// Pretraining.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiffusionObjective {
+    /// Part of the captions that is replaced by the empty one, for classifier-free guidance.
+    pub caption_dropout: f64,
+    /// Of denoiser and text encoder.
+    pub optimizer: AdamWConfig,
+    /// Half-life of the averaged weights, in images.
+    pub ema_half_life: f64,
+}
+
+impl Default for DiffusionObjective {
+    fn default() -> Self {
+        let optimizer = AdamWConfig { lr: 6e-4, weight_decay: 1e-2, ..AdamWConfig::default() };
+        Self { caption_dropout: 0.1, optimizer, ema_half_life: 15_000.0 }
+    }
+}
+
+/// The pictures that show how far a run is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preview {
+    /// One column each.
+    pub prompts: Vec<String>,
+    /// Student steps, one row each.
+    pub steps: Vec<usize>,
+    /// Guidance of a model in pretraining.
+    pub guidance: f64,
+}
+
+impl Default for Preview {
+    fn default() -> Self {
+        Self { prompts: Vec::new(), steps: vec![1, 2, 4], guidance: 3.0 }
+    }
+}
+
+/// How pictures are made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// The sampler.
+    pub sampler: Plugin<dyn Sampler>,
+    /// Denoiser calls.
+    pub steps: usize,
+    /// Guidance scale; 1 is none.
+    #[serde(default = "one")]
+    pub guidance: f64,
+    /// The model to sample when there is no run yet: a file that is shipped with the recipe.
+    #[serde(default)]
+    pub weights: Option<String>,
+}
+
+/// What `eval` measures.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluation {
+    /// What is measured.
+    pub metrics: Vec<Plugin<dyn Metric>>,
+    /// Models, samplers and step counts; one row of the table each.
+    pub rows: Vec<EvaluationRow>,
+    /// Pictures per row.
+    pub samples: usize,
+    /// Pictures per row right after training; 0 leaves it out.
+    pub samples_after_training: usize,
+}
+
+/// One row of the evaluation table.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRow {
+    /// Which model.
+    pub model: EvaluatedModel,
+    /// Its sampler.
+    pub sampler: Plugin<dyn Sampler>,
+    /// Denoiser calls.
+    pub steps: usize,
+    /// Guidance scale.
+    #[serde(default = "one")]
+    pub guidance: f64,
+    /// Whether the row is also measured right after training.
+    #[serde(default)]
+    pub after_training: bool,
+}
+
+/// Which model a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvaluatedModel {
+    /// The run's averaged student.
+    Student,
+    /// The student before its first step.
+    Undistilled,
+    /// The teacher.
+    Teacher,
+}
