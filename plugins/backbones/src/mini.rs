@@ -204,10 +204,11 @@ mod tests {
             [prediction.inner(), gradient].map(|x| x.into_data().try_to_vec::<f32>().unwrap())
         };
         let [flex, ndarray] = [Device::flex(), Device::ndarray()].map(|device| run(&device));
-        for (flex, ndarray) in flex.iter().zip(&ndarray) {
+        // A gradient goes through twice as many roundings, and is a difference of larger numbers.
+        for ((flex, ndarray), rounding) in flex.iter().zip(&ndarray).zip([1e-5, 2e-4]) {
             let largest = flex.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
             let worst = flex.iter().zip(ndarray).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
-            assert!(largest > 0.0 && worst <= 1e-5 * largest, "{worst} of {largest}");
+            assert!(largest > 0.0 && worst <= rounding * largest, "{worst} of {largest}");
         }
     }
 }
