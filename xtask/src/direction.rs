@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "add-plugin",
             "add-train",
             "add-weights",
+            "codecs",
             "features",
             "heads",
             "samplers",

@@ -116,6 +116,7 @@ impl Sample {
         }
         Ok(0)
     }
+
     /// Noise, or the picture of `--init` as latents.
     fn start(&self, recipe: &Recipe, codec: &dyn Autoencoder, steps: usize) -> Result<Start, CoreError> {
         let Some(path) = &self.init else { return Ok(Start::Noise) };

@@ -11,8 +11,7 @@ use add_nn::{
     vit::{Vit, VitConfig},
 };
 use add_plugin::{
-    Autoencoder, Conditioning, Denoiser, Discriminator, FeatureExtractor, Latents, Network, Pixels,
-    Timesteps, frozen,
+    Codec, Conditioning, Denoiser, Discriminator, FeatureExtractor, Network, Pixels, Timesteps, frozen,
 };
 use add_train::add_step::AddNetworks;
 use add_weights::{Loading, Source, WeightsFile, names};
@@ -20,6 +19,7 @@ use burn::{
     module::Module,
     tensor::{DType, Device, Tensor},
 };
+use codecs::Identity;
 
 /// Means and deviations of ImageNet's colours, in float64 as the reference has them.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -41,7 +41,8 @@ pub(super) fn networks(recording: &Recording<'_>) -> Result<AddNetworks, ParityE
         student: Box::new(student),
         features: Box::new(features),
         image_encoder: Some(Box::new(image_encoder)),
-        codec: Box::new(PixelSpace {}),
+        // The recorded runs diffuse pixels.
+        codec: Identity {}.init(&Device::flex())?,
     })
 }
 
@@ -194,18 +195,4 @@ fn heads(
     heads.check_batch(recording.batch)?;
     let source = |name: &str| Source::Whole(stylegan_t_name(name));
     Ok(Box::new(load(heads, weights, "heads.", &source)?))
-}
-
-/// The recorded runs diffuse pixels.
-#[derive(Module, Debug)]
-struct PixelSpace {}
-
-impl Autoencoder for PixelSpace {
-    fn encode(&self, pixels: Pixels) -> Latents {
-        Latents(pixels.0)
-    }
-
-    fn decode(&self, latents: Latents) -> Pixels {
-        Pixels(latents.0)
-    }
 }
