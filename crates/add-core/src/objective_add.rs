@@ -12,6 +12,7 @@ use add_train::{
     report::StepReport,
     run::Objective,
     sampling::normal,
+    simulation::Simulation,
     state::State,
 };
 use burn::tensor::{Device, Tensor};
@@ -98,6 +99,21 @@ impl<'a> AddRun<'a> {
         Prompts { captions, null: self.null.clone(), negative: self.negative.clone() }
     }
 
+    /// Which of the samples at `s` are simulated; `None` if none is. `shape` is that of the latents.
+    fn simulation(&self, draws: &[Draw], s: &Timesteps, shape: [usize; 4]) -> Option<Simulation> {
+        let last = *self.timesteps.last().expect("the recipe was checked");
+        let part = self.objective.backward_simulation;
+        let simulated = |(draw, &s): (&Draw, &usize)| s != last && draw.uniform(Purpose::Simulation) < part;
+        let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
+        let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
+        let [b, c, h, w] = shape;
+        let levels = self.timesteps.len();
+        let Draw { seed, step, index } = *first;
+        let noise = normal(seed, step, index, Purpose::SimulationNoise, [b, levels * c, h, w], &self.device);
+        let path = self.timesteps.iter().rev().copied().zip(noise.split(c, 1)).collect();
+        Some(Simulation { rows, path })
+    }
+
     /// A part of the batch, of which `first` is the first sample's number in the whole run.
     fn part(&self, step: u64, first: u64, x_0: Pixels, captions: Conditioning) -> AddInputs<'a> {
         let seed = self.recipe.seed;
@@ -117,6 +133,7 @@ impl<'a> AddRun<'a> {
             eps: noise(Purpose::StudentNoise),
         };
         AddInputs {
+            simulation: self.simulation(&draws, &generator.s, shape),
             x_0,
             prompts: self.prompts(captions),
             discriminator: None,

@@ -99,6 +99,7 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     });
     teacher(p, recipe, objective, tables.steps());
     p.range("objective.caption_dropout", objective.caption_dropout, 0.0, 1.0);
+    p.range("objective.backward_simulation", objective.backward_simulation, 0.0, 1.0);
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
     p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
     p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);

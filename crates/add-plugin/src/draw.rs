@@ -41,6 +41,10 @@ pub enum Purpose {
     Test = 14,
     /// Noise on the features of the approximate R1.
     R1Noise = 15,
+    /// Whether a sample is simulated.
+    Simulation = 16,
+    /// Noise on the way of a simulated sample.
+    SimulationNoise = 17,
 }
 
 /// The source of the random numbers of one sample at one step.

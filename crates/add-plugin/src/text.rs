@@ -91,6 +91,15 @@ impl Conditioning {
         }
     }
 
+    /// Samples `rows` of the batch, of which there is at least one.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            tokens: Tensor::cat(rows.iter().map(|&i| self.tokens.clone().narrow(0, i, 1)).collect(), 0),
+            pooled: Tensor::cat(rows.iter().map(|&i| self.pooled.clone().narrow(0, i, 1)).collect(), 0),
+        }
+    }
+
     /// Samples in the batch.
     pub fn batch(&self) -> usize {
         self.tokens.dims()[0]

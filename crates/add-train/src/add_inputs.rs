@@ -3,6 +3,8 @@
 use add_plugin::{Conditioning, Draw, Pixels, Timesteps};
 use burn::tensor::Tensor;
 
+use crate::simulation::Simulation;
+
 /// Student timesteps with their noise.
 #[derive(Debug, Clone)]
 pub struct StudentInput {
@@ -45,6 +47,8 @@ pub struct AddInputs<'a> {
     pub prompts: Prompts,
     /// What the student is given in its own update.
     pub generator: StudentInput,
+    /// Samples whose input in the student's update begins at its own picture; `None` begins all at `x_0`, as in the paper.
+    pub simulation: Option<Simulation>,
     /// What the student is given in the discriminator's update; `None` shares the fakes of both.
     pub discriminator: Option<StudentInput>,
     /// What the teacher is given.

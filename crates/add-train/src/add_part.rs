@@ -5,7 +5,7 @@
 //! terms is visible at every step, and the tapes of the feature network and of the student never live together.
 
 use add_loss::{R1, distillation, hinge_discriminator, hinge_generator, pure_noise_where, r1};
-use add_plugin::{Denoiser, Discriminator, Latents, Logits, Pixels, Timesteps, per_sample};
+use add_plugin::{Conditioning, Denoiser, Discriminator, Latents, Logits, Pixels, Timesteps, per_sample};
 use burn::tensor::Tensor;
 
 use crate::{
@@ -49,7 +49,17 @@ impl<'a> Part<'a> {
     ) -> Self {
         let x_0 = networks.codec.encode(inputs.x_0.clone()).0;
         let share = inputs.batch() as f64 / batch as f64;
-        let x_hat = student(method, &x_0, &inputs.generator, &inputs, &*networks.student);
+        let captions = &inputs.prompts.captions;
+        let start = match &inputs.simulation {
+            None => x_0.clone(),
+            Some(simulation) => {
+                let network = networks.student.frozen();
+                simulation.start(x_0.clone(), &inputs.generator.s, |x, input, rows| {
+                    student(method, &x, input, &captions.select(rows), &*network)
+                })
+            }
+        };
+        let x_hat = student(method, &start, &inputs.generator, captions, &*networks.student);
         Self { method, inputs, networks, share, x_0, x_hat, seen: None }
     }
 
@@ -63,7 +73,7 @@ impl<'a> Part<'a> {
             None => (features.iter().map(|f| f.clone().inner()).collect(), &self.inputs.generator.s),
             Some(own) => {
                 let frozen = self.networks.student.frozen();
-                let x_hat = student(self.method, &self.x_0, own, &self.inputs, &*frozen);
+                let x_hat = student(self.method, &self.x_0, own, &self.inputs.prompts.captions, &*frozen);
                 (self.fake_features(x_hat), &own.s)
             }
         };
@@ -173,13 +183,19 @@ impl<'a> Part<'a> {
             let [b, k] = c_img.dims();
             parts.push(match image_condition {
                 ImageCondition::WhereInformed => {
-                    let kept: Vec<f64> = s.0.iter().map(|&s| informed(self.method, s)).collect();
+                    let kept: Vec<f64> = s.0.iter().enumerate().map(|(i, &s)| self.informed(i, s)).collect();
                     c_img * per_sample(&kept, &self.inputs.x_0.0).reshape([b, 1]).expand([b, k])
                 }
                 ImageCondition::Off | ImageCondition::Always => c_img,
             });
         }
         (!parts.is_empty()).then(|| Tensor::cat(parts, 1))
+    }
+
+    /// 1 where sample `i`'s student input at `s` holds some of its `x_0`, else 0.
+    fn informed(&self, i: usize, s: usize) -> f64 {
+        let simulated = self.inputs.simulation.as_ref().is_some_and(|simulation| simulation.rows[i]);
+        f64::from(u8::from(!simulated && s != self.method.options.last_timestep))
     }
 }
 
@@ -188,24 +204,19 @@ fn student(
     method: &AddMethod<'_>,
     x_0: &Tensor<4>,
     input: &StudentInput,
-    inputs: &AddInputs<'_>,
+    captions: &Conditioning,
     network: &dyn Denoiser,
 ) -> Tensor<4> {
     let x_s = method.student_diffusion.diffuse(x_0.clone(), input.eps.clone(), &input.s);
     let x_s = match method.options.terminal {
         Terminal::Schedule => x_s,
         Terminal::InputReplacement => {
-            let last: Vec<bool> = input.s.0.iter().map(|&s| informed(method, s) == 0.0).collect();
+            let last: Vec<bool> = input.s.0.iter().map(|&s| s == method.options.last_timestep).collect();
             pure_noise_where(&last, x_s, input.eps.clone())
         }
     };
-    let output = network.predict(x_s.clone(), &input.s, &inputs.prompts.captions);
+    let output = network.predict(x_s.clone(), &input.s, captions);
     method.student_diffusion.x0(output, x_s, &input.s)
-}
-
-/// 0 where the student's input is pure noise, else 1.
-fn informed(method: &AddMethod<'_>, s: usize) -> f64 {
-    if s == method.options.last_timestep { 0.0 } else { 1.0 }
 }
 
 /// `d loss / d leaf` on the plain device.

@@ -18,6 +18,7 @@ pub mod report;
 pub mod run;
 pub mod sampling;
 pub mod shards;
+pub mod simulation;
 pub mod state;
 pub mod teacher;
 

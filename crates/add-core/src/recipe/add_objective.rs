@@ -20,6 +20,10 @@ pub struct AddObjective {
     /// How often each student timestep is drawn, ascending; empty for equally often.
     #[serde(default)]
     pub timestep_weights: Vec<f64>,
+    /// Part of the samples below the last student timestep whose input is made from what the student itself draws on the
+    /// way there, as a sampler of several steps does, in place of `x_0`. The paper has none.
+    #[serde(default)]
+    pub backward_simulation: f64,
     /// How the last student timestep is made pure noise.
     #[serde(default)]
     pub terminal: Terminal,

@@ -64,6 +64,7 @@ impl<'a> Run<'a> {
                 captions,
             },
             generator: student("g")?,
+            simulation: None,
             discriminator: Some(student("d")?),
             teacher: TeacherInput {
                 guidance: vec![config.hyper.cfg; recording.batch],
