@@ -61,7 +61,7 @@ mod tests {
     }
 
     fn numbers(x: &Tensor<4>) -> Vec<f32> {
-        x.to_data().to_vec().expect("f32")
+        x.to_data().try_to_vec().expect("f32")
     }
 
     #[test]
