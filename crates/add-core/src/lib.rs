@@ -7,6 +7,7 @@ pub mod assemble;
 mod caption_dropout;
 pub mod error;
 pub mod evaluate;
+pub mod export;
 pub mod model_file;
 mod objective_add;
 mod objective_diffusion;

@@ -41,6 +41,19 @@ impl ModelCard {
         Self { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() }
     }
 
+    /// What the file at `path` says.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn of(path: &Path) -> Result<Self, CoreError> {
+        Ok(Self { fields: WeightsFile::open(path)?.metadata().clone() })
+    }
+
+    /// Every field.
+    pub fn fields(&self) -> &BTreeMap<String, String> {
+        &self.fields
+    }
+
     /// The student timesteps, ascending; empty for a model that knows all.
     pub fn student_timesteps(&self) -> Vec<usize> {
         let text = self.fields.get("add.student_timesteps").map_or("", String::as_str);

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::CoreError,
+    model_file::ModelCard,
     read::LoadedRecipe,
     recipe::{ImageEncoder, Model, Objective, TeacherModel},
 };
@@ -199,6 +200,15 @@ pub(crate) fn released(loaded: &LoadedRecipe, model: &Model) -> Option<(Naming, 
         Weights::Diffusers(location) => Some((Naming::Diffusers, loaded.locate(location).named(UNET))),
         Weights::Ldm(location) => Some((Naming::Ldm, loaded.locate(location))),
     }
+}
+
+/// The student timesteps that the file of the recipe's denoiser states, where this project wrote it; else none.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub fn student_timesteps(loaded: &LoadedRecipe) -> Result<Vec<usize>, CoreError> {
+    let Some((_, location)) = released(loaded, &loaded.recipe.model) else { return Ok(Vec::new()) };
+    Ok(ModelCard::of(&location.fetch(&mut ())?)?.student_timesteps())
 }
 
 /// Refuses a pipeline whose scheduler says that the model predicts something else than the recipe says: it would be

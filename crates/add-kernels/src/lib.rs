@@ -41,7 +41,7 @@ pub use geglu::geglu;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use memory::keep_free_memory;
+pub use memory::{keep_free_memory, peak_resident};
 pub use resize::{Filter, resize, separable};
 
 /// The same operations by pure Burn operations, for tests and timing.

@@ -1,4 +1,4 @@
-//! The allocator's habits.
+//! The allocator's habits, and what the process has taken.
 
 /// `mi_option_purge_delay` of mimalloc's header, which the bindings leave out: milliseconds until free memory goes back
 /// to the system.
@@ -14,4 +14,12 @@ pub fn keep_free_memory() {
         // SAFETY: an option may be set at any time; mimalloc ignores numbers that it does not know.
         unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 10_000) };
     }
+}
+
+/// The largest memory that the process has had at once, in bytes; `None` where the system does not say.
+pub fn peak_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024 * kilobytes)
 }

@@ -67,6 +67,26 @@ impl Default for ClipTextConfig {
 }
 
 impl ClipTextConfig {
+    /// The text tower of an `OpenCLIP` model: exact GELU. ViT-H/14 is (1024, 24, 16), ViT-g/14 (1024, 24, 16),
+    /// ViT-bigG/14 (1280, 32, 20).
+    pub fn open_clip(width: usize, layers: usize, heads: usize) -> Self {
+        Self {
+            hidden_size: width,
+            intermediate_size: 4 * width,
+            projection_dim: width,
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            hidden_act: Activation::Gelu,
+            ..Self::default()
+        }
+    }
+
+    /// The same with a projection of the pooled state.
+    #[must_use]
+    pub fn projected(self) -> Self {
+        Self { architectures: vec!["CLIPTextModelWithProjection".to_owned()], ..self }
+    }
+
     /// Whether the pooled state is projected.
     pub fn has_projection(&self) -> bool {
         self.architectures.iter().any(|name| name.ends_with("WithProjection"))

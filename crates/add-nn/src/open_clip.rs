@@ -75,6 +75,30 @@ fn mlp_ratio() -> f64 {
 }
 
 impl OpenClipConfig {
+    /// `open_clip`'s `ViT-g-14`. Cherti et al. 2023.
+    pub fn vit_g_14() -> Self {
+        Self {
+            embed_dim: 1024,
+            vision_cfg: VisionConfig {
+                image_size: 224,
+                layers: 40,
+                width: 1408,
+                head_width: 88,
+                patch_size: 14,
+                mlp_ratio: 4.3637,
+            },
+            text_cfg: TextConfig {
+                context_length: 77,
+                vocab_size: 49_408,
+                width: 1024,
+                heads: 16,
+                layers: 24,
+                mlp_ratio: 4.0,
+            },
+            quick_gelu: false,
+        }
+    }
+
     fn activation(&self) -> Activation {
         if self.quick_gelu { Activation::QuickGelu } else { Activation::Gelu }
     }

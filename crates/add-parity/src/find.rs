@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{ParityError, families::comparison_of, json};
+use crate::{ParityError, families::comparison_of, fixture::EXPECTED, json};
 
 /// A fixture on disk, not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn search(folder: &Path, way: &mut Vec<String>, found: &mut Vec<Found>) -> Resul
 /// The fixture that a file belongs to.
 fn fixture_of(file: &str, family: &str, path: &Path) -> Option<String> {
     // The second is how full-size outputs are stored, whose weights are a formula.
-    for ending in [".io.safetensors", ".expected.safetensors"] {
+    for ending in [".io.safetensors", EXPECTED] {
         if let Some(name) = file.strip_suffix(ending) {
             return Some(name.to_owned());
         }

@@ -6,6 +6,9 @@
 //! | `<name>.json` | `tensors`: type and shape of each; `f32_vs_f64`: `[largest difference between the library's own f32 and f64, largest value]`; versions and seeds |
 //! | `<name>.config.json` | the network's configuration in the library's form |
 //! | `<name>.weights.safetensors` | the network's weights under the library's names |
+//!
+//! A network of its released size has `<name>.expected.safetensors` with inputs and outputs, and where it was timed
+//! `<name>_quiet.report.json`.
 
 use std::{
     cell::RefCell,
@@ -19,6 +22,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{Found, ParityError, Row, json};
+
+/// How the name of a full-size network's file ends.
+pub(crate) const EXPECTED: &str = ".expected.safetensors";
 
 /// One fixture, open.
 #[derive(Debug)]
@@ -68,6 +74,20 @@ impl Fixture {
             folder: folder.clone(),
             read: RefCell::default(),
         })
+    }
+
+    /// Opens a full-size network's inputs and outputs, with the facts of the library's own run where they lie beside
+    /// them.
+    ///
+    /// # Errors
+    /// When a file is damaged, or that of the tensors missing.
+    pub fn open_expected(path: &Path) -> Result<Self, ParityError> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = file.strip_suffix(EXPECTED).unwrap_or(&file).to_owned();
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let report = format!("{name}_quiet.report.json");
+        let facts = if folder.join(&report).exists() { read_json(&folder, &report)? } else { Value::Null };
+        Ok(Self { io: WeightsFile::open(path)?, facts, name, folder, read: RefCell::default() })
     }
 
     /// What its files' names begin with.

@@ -9,6 +9,8 @@ use std::{
 use crate::{
     Fixture, Found, ParityError, Row,
     families::{Comparison, comparison_of},
+    fixture::EXPECTED,
+    full,
 };
 
 /// The name of rows that are about the fixture as a whole.
@@ -17,13 +19,20 @@ const WHOLE: &str = "(fixture)";
 /// Compares one fixture: a row for each tensor. Whatever is wrong with its files is a failed row; a family that
 /// nothing compares is a skipped one.
 pub fn run(found: &Found) -> Vec<Row> {
+    if found.family == full::FAMILY {
+        let expected = found.folder.join(format!("{}{EXPECTED}", found.name));
+        return guarded(|| Ok(full::run(&found.name, &expected, None)?.rows));
+    }
     let Some(comparison) = comparison_of(&found.family) else {
         let reason = format!("nothing here compares the family `{}`", found.family);
         return vec![Row::skipped(WHOLE, reason)];
     };
-    // Numbers that do not fit together make tensor operations panic; the other fixtures go on.
-    let compared = catch_unwind(AssertUnwindSafe(|| compare(found, comparison)));
-    match compared {
+    guarded(|| compare(found, comparison))
+}
+
+/// Numbers that do not fit together make tensor operations panic; the other fixtures go on.
+fn guarded(compare: impl FnOnce() -> Result<Vec<Row>, ParityError>) -> Vec<Row> {
+    match catch_unwind(AssertUnwindSafe(compare)) {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => vec![Row::failed(WHOLE, error)],
         Err(panic) => vec![Row::failed(WHOLE, format!("the comparison broke off: {}", message(&*panic)))],
@@ -161,7 +170,7 @@ mod tests {
     #[test]
     fn a_family_that_nothing_compares_is_skipped() {
         let found = Found {
-            family: "full".to_owned(),
+            family: "tables".to_owned(),
             name: "x".to_owned(),
             label: "full/x".to_owned(),
             folder: "nowhere".into(),

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::{Conditioning, Network, PluginError, Prediction, TextInfo, Timesteps, registry::Family};
+use crate::{
+    Component, Conditioning, Network, PluginError, Prediction, TextInfo, Timesteps, registry::Family,
+};
 
 /// A denoiser's architecture, as the recipe states it.
 pub trait Backbone: Family {
@@ -16,6 +18,11 @@ pub trait Backbone: Family {
     /// # Errors
     /// When the architecture does not fit the text encoder, or contradicts itself.
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError>;
+
+    /// What diffusers calls it; `None` for a network of this project's own.
+    fn component(&self) -> Option<Component> {
+        None
+    }
 
     /// The network on `device` with the values of a released file.
     ///

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::{Latents, Network, Pixels, PluginError, registry::Family};
+use crate::{Component, Latents, Network, Pixels, PluginError, registry::Family};
 
 /// A codec, as the recipe states it.
 pub trait Codec: Family {
@@ -18,6 +18,11 @@ pub trait Codec: Family {
     /// The files that [`init`](Self::init) reads: paths, or places on a hub.
     fn weights(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What diffusers calls it; `None` where it has no such network.
+    fn component(&self) -> Option<Component> {
+        None
     }
 
     /// The network without its weights, to be counted: no file is read and no value made.

@@ -47,6 +47,13 @@ pub fn fork<N: Network + ?Sized>(network: &N) -> Box<N> {
     copy
 }
 
+/// A path without the variants of enums, which the released files do not have in their names:
+/// `proj_in.Linear.weight` is `proj_in.weight` there.
+pub fn without_variants(path: &str) -> String {
+    let variant = |name: &&str| name.starts_with(|c: char| c.is_ascii_uppercase());
+    path.split('.').filter(|name| !variant(name)).collect::<Vec<_>>().join(".")
+}
+
 /// Number of values in all parameters and buffers; none is made or read for it.
 pub fn parameter_count<N: Network + ?Sized>(network: &N) -> usize {
     let mut count = 0;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::{NoiseSchedule, Timesteps, registry::Family};
+use crate::{NoiseSchedule, Scheduler, Timesteps, registry::Family};
 
 /// A sampler, as the recipe states it.
 pub trait Sampler: Family {
@@ -11,6 +11,12 @@ pub trait Sampler: Family {
 
     /// The timesteps at which the denoiser is called, descending.
     fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize>;
+
+    /// The scheduler of diffusers that does the same with a model of `total` timesteps, of which a student knows
+    /// `student_timesteps` (ascending; empty for a model that knows all). `None` where there is none.
+    fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
+        None
+    }
 }
 
 /// What a denoiser says about `x_t`, in both forms.

@@ -2,13 +2,22 @@
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::{Plugin, Timesteps, per_sample, registry::Family};
+use crate::{Fields, Plugin, Timesteps, fields, per_sample, registry::Family};
 
 /// A noise schedule, as the recipe states it.
 pub trait Schedule: Family {
     /// `alpha_bar_t = alpha_t^2` for `t = 0 .. steps`, strictly decreasing, in `[0, 1)`.
     fn alphas_cumprod(&self) -> Vec<f64>;
+
+    /// The fields of diffusers' `scheduler_config.json` that say the same.
+    fn scheduler_fields(&self) -> Fields {
+        let alpha_bars = self.alphas_cumprod();
+        let before = std::iter::once(&1.0).chain(&alpha_bars);
+        let betas: Vec<f64> = before.zip(&alpha_bars).map(|(before, now)| 1.0 - now / before).collect();
+        fields(json!({ "num_train_timesteps": betas.len(), "trained_betas": betas }))
+    }
 }
 
 impl Plugin<dyn Schedule> {

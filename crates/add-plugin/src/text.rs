@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::{Network, PluginError, registry::Family};
+use crate::{Network, Pipeline, PluginError, registry::Family};
 
 /// A text encoder, as the recipe states it.
 pub trait TextEncoder: Family {
@@ -21,6 +21,11 @@ pub trait TextEncoder: Family {
     /// that is trained, and its values to that model's file.
     fn weights(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The pipeline of diffusers that it belongs to; `None` for an encoder of this project's own.
+    fn pipeline(&self) -> Option<Pipeline> {
+        None
     }
 
     /// The network without its weights, to be counted: no file is read and no value made.

@@ -94,10 +94,20 @@ fn write(
     let header = header(tensors, precision, metadata);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
-    for tensor in tensors.values() {
-        write_values(&mut out, tensor, precision)?;
-    }
+    write_data(&mut out, tensors, precision)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Writes what follows the header: every value, in the order of the names.
+///
+/// # Errors
+/// When `out` refuses.
+pub fn write_data(
+    out: &mut impl Write,
+    tensors: &BTreeMap<String, NamedTensor>,
+    precision: Precision,
+) -> io::Result<()> {
+    tensors.values().try_for_each(|tensor| write_values(out, tensor, precision))
 }
 
 /// JSON with sorted keys, padded with spaces so that the values start at a multiple of 8 bytes.

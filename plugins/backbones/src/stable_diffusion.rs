@@ -1,15 +1,10 @@
 //! The released Stable Diffusion denoisers: Rombach et al. 2022, Podell et al. 2023.
-//!
-//! Widths, depths and heads are those of the published `unet/config.json` files.
 
 use std::path::Path;
 
-use add_nn::{
-    config::PerLevel,
-    unet::{AdditionEmbedType, DownBlockType, UnetConfig, UpBlockType},
-};
+use add_nn::unet::UnetConfig;
 use add_plugin::{
-    Backbone, BackboneInfo, Denoiser, Entry, Naming, PluginError, Prediction, TextInfo, inventory,
+    Backbone, BackboneInfo, Component, Denoiser, Entry, Naming, PluginError, Prediction, TextInfo, inventory,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -59,49 +54,16 @@ impl Default for Sdxl {
     }
 }
 
-impl Sd15 {
-    fn config() -> UnetConfig {
-        UnetConfig { cross_attention_dim: PerLevel::All(768), ..UnetConfig::default() }
-    }
-}
-
-impl Sd21 {
-    fn config() -> UnetConfig {
-        UnetConfig {
-            cross_attention_dim: PerLevel::All(1024),
-            attention_head_dim: PerLevel::Each(vec![5, 10, 20, 20]),
-            use_linear_projection: true,
-            ..UnetConfig::default()
-        }
-    }
-}
-
-impl Sdxl {
-    fn config() -> UnetConfig {
-        use DownBlockType::{CrossAttnDownBlock2D as CrossDown, DownBlock2D as Down};
-        use UpBlockType::{CrossAttnUpBlock2D as CrossUp, UpBlock2D as Up};
-        UnetConfig {
-            block_out_channels: vec![320, 640, 1280],
-            down_block_types: vec![Down, CrossDown, CrossDown],
-            up_block_types: vec![CrossUp, CrossUp, Up],
-            cross_attention_dim: PerLevel::All(2048),
-            transformer_layers_per_block: PerLevel::Each(vec![1, 2, 10]),
-            attention_head_dim: PerLevel::Each(vec![5, 10, 20]),
-            use_linear_projection: true,
-            addition_embed_type: Some(AdditionEmbedType::TextTime),
-            addition_time_embed_dim: Some(256),
-            projection_class_embeddings_input_dim: Some(2816),
-            ..UnetConfig::default()
-        }
-    }
-}
-
 /// The three differ in numbers alone.
 macro_rules! released {
-    ($plugin:ident, $width:literal) => {
+    ($plugin:ident, $config:ident, $width:literal) => {
         impl Backbone for $plugin {
             fn info(&self) -> BackboneInfo {
                 BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
+            }
+
+            fn component(&self) -> Option<Component> {
+                Some(UnetDenoiser::component(&UnetConfig::$config()))
             }
 
             fn init(
@@ -111,7 +73,7 @@ macro_rules! released {
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
-                Ok(Box::new(UnetDenoiser::new(&Self::config(), seed, device)?))
+                Ok(Box::new(UnetDenoiser::new(&UnetConfig::$config(), seed, device)?))
             }
 
             fn load(
@@ -122,16 +84,16 @@ macro_rules! released {
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
-                let (config, seed) = (Self::config(), 0);
+                let (config, seed) = (UnetConfig::$config(), 0);
                 Ok(Box::new(UnetDenoiser::new(&config, seed, device)?.load(&config, naming, file)?))
             }
         }
     };
 }
 
-released!(Sd15, 768);
-released!(Sd21, 1024);
-released!(Sdxl, 2048);
+released!(Sd15, sd15, 768);
+released!(Sd21, sd21, 1024);
+released!(Sdxl, sdxl, 2048);
 
 inventory::submit!(Entry::backbone::<Sd15>("Sd15", "Rombach et al. 2022; stable-diffusion-v1-5"));
 inventory::submit!(Entry::backbone::<Sd21>("Sd21", "Rombach et al. 2022; stable-diffusion-2-1"));

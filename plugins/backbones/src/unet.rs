@@ -6,12 +6,15 @@ use add_nn::{
     layers::Init,
     unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConfig},
 };
-use add_plugin::{Conditioning, Denoiser, Naming, PluginError, TextInfo, Timesteps};
+use add_plugin::{
+    Component, Conditioning, Content, Denoiser, Naming, PluginError, TextInfo, Timesteps, fields,
+};
 use add_weights::{WeightsError, WeightsFile, names::found};
 use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
+use serde_json::json;
 
 /// Residual blocks of a level on the way down, in every released model.
 const LAYERS: usize = 2;
@@ -42,6 +45,16 @@ impl UnetDenoiser {
             (None, None) => Added::Nothing,
         };
         Ok(Self { unet, added })
+    }
+
+    /// What diffusers calls it.
+    pub(crate) fn component(config: &UnetConfig) -> Component {
+        Component {
+            folder: "unet",
+            library: "diffusers",
+            class: "UNet2DConditionModel",
+            content: Content::Network { config: fields(json!(config)), prefix: "unet." },
+        }
     }
 
     /// With the values of a released file.

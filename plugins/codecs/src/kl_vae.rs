@@ -7,10 +7,14 @@ use add_nn::{
     autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig},
     layers::Init,
 };
-use add_plugin::{Autoencoder, Codec, Entry, LatentInfo, Latents, Pixels, PluginError, inventory};
+use add_plugin::{
+    Autoencoder, Codec, Component, Content, Entry, LatentInfo, Latents, Pixels, PluginError, fields,
+    inventory,
+};
 use add_weights::{Location, names::found};
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// The autoencoder of Stable Diffusion, SDXL and the turbo models: 84 M parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +59,19 @@ impl Codec for KlVae {
 
     fn weights(&self) -> Vec<String> {
         vec![self.file().to_string()]
+    }
+
+    fn component(&self) -> Option<Component> {
+        let config =
+            AutoencoderKlConfig { scaling_factor: self.scaling_factor, ..AutoencoderKlConfig::default() };
+        let mut config = fields(json!(config));
+        config.extend(fields(json!({
+            "act_fn": "silu",
+            "down_block_types": vec!["DownEncoderBlock2D"; 4],
+            "up_block_types": vec!["UpDecoderBlock2D"; 4],
+        })));
+        let content = Content::Network { config, prefix: "network." };
+        Some(Component { folder: "vae", library: "diffusers", class: "AutoencoderKL", content })
     }
 
     fn init(&self, device: &Device) -> Result<Box<dyn Autoencoder>, PluginError> {

@@ -2,12 +2,13 @@
 //!
 //! Source: ADD, sections 3.1 and 5 ("we retain the ability to refine samples using multiple steps").
 
-use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, inventory};
+use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Spacing,
+    lcm::consistency,
     path::{begin_at, denoise, levels, remaining},
     spacing::{for_model, subset},
 };
@@ -40,6 +41,13 @@ impl Sampler for AddRefine {
             return for_model(context, |total, steps| Spacing::Trailing.timesteps(total, steps));
         }
         remaining(context, subset(context.student_timesteps, context.steps))
+    }
+
+    fn scheduler(&self, total: usize, student_timesteps: &[usize]) -> Option<Scheduler> {
+        // Those that are evenly spread down from the last: then fewer steps pick the same as here.
+        let n = student_timesteps.len();
+        let even = n > 0 && student_timesteps.iter().zip(1..).all(|(&t, i)| t + 1 == i * (total / n));
+        Some(consistency(if even { n } else { total }))
     }
 }
 

@@ -3,9 +3,10 @@
 //!
 //! Both estimates are the denoiser's, so the step from `alpha = 0` divides by `sigma = 1` only.
 
-use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, inventory};
+use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, fields, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Spacing,
@@ -57,6 +58,15 @@ impl Sampler for Ddim {
 
     fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
         for_model(context, |total, steps| self.spacing.timesteps(total, steps))
+    }
+
+    fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
+        let mut config = self.spacing.scheduler_fields();
+        config.extend(fields(json!({
+            "clip_sample": false,
+            "set_alpha_to_one": self.landing == Landing::Clean,
+        })));
+        Some(Scheduler { class: "DDIMScheduler", config })
     }
 }
 

@@ -7,9 +7,10 @@
 //! A start without signal is well defined: there `lambda` is minus infinity, so the first step is
 //! `x' = sigma' x + alpha' x_0` with `x` all noise, and in the second `h / h_prev` is 0, a first-order step again.
 
-use add_plugin::{DenoiserCall, Entry, NoiseSchedule, Sampler, SamplerContext, inventory};
+use add_plugin::{DenoiserCall, Entry, NoiseSchedule, Sampler, SamplerContext, Scheduler, fields, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Spacing,
@@ -74,6 +75,18 @@ impl Sampler for DpmSolver2M {
 
     fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
         self.path(context).0
+    }
+
+    fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
+        let mut config = self.spacing.scheduler_fields();
+        config.extend(fields(json!({
+            "algorithm_type": "dpmsolver++",
+            "solver_order": 2,
+            "solver_type": "midpoint",
+            "use_karras_sigmas": self.sigmas == Sigmas::Karras,
+            "final_sigmas_type": "zero",
+        })));
+        Some(Scheduler { class: "DPMSolverMultistepScheduler", config })
     }
 }
 

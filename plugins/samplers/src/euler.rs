@@ -5,7 +5,7 @@
 //! signal (`s` infinite) is an ordinary step. The ancestral step puts `s_down eps + s_up n` in place of `s' eps`, with
 //! `s_down = s' r`, `s_up = s' sqrt(1 - r^2)`, `r = s' / s`. Source: Karras et al. 2022; k-diffusion's samplers.
 
-use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, inventory};
+use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,10 @@ impl Sampler for Euler {
     fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
         for_model(context, |total, steps| self.spacing.timesteps(total, steps))
     }
+
+    fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
+        Some(Scheduler { class: "EulerDiscreteScheduler", config: self.spacing.scheduler_fields() })
+    }
 }
 
 impl Sampler for EulerAncestral {
@@ -67,6 +71,10 @@ impl Sampler for EulerAncestral {
 
     fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
         for_model(context, |total, steps| self.spacing.timesteps(total, steps))
+    }
+
+    fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
+        Some(Scheduler { class: "EulerAncestralDiscreteScheduler", config: self.spacing.scheduler_fields() })
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::num::NonZeroUsize;
 
-use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, inventory};
+use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, fields, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     path::{Level, begin_at, denoise, levels},
@@ -58,9 +59,27 @@ impl Sampler for Lcm {
             subset(&known, steps)
         })
     }
+
+    fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
+        let mut scheduler = consistency(self.original_steps.get());
+        scheduler.config.insert("timestep_scaling".to_owned(), self.timestep_scaling.into());
+        Some(scheduler)
+    }
 }
 
 inventory::submit!(Entry::sampler::<Lcm>("Lcm", "Luo et al. 2023, algorithm 3"));
+
+/// diffusers' scheduler that predicts `x_0` and adds fresh noise, for a model that was distilled on `original_steps`.
+pub(crate) fn consistency(original_steps: usize) -> Scheduler {
+    let config = fields(json!({
+        "original_inference_steps": original_steps,
+        // Of the input, 1e-6 is kept at timestep 49 and less above.
+        "timestep_scaling": 10.0,
+        "clip_sample": false,
+        "set_alpha_to_one": true,
+    }));
+    Scheduler { class: "LCMScheduler", config }
+}
 
 impl Lcm {
     /// `(c_skip, c_out)`.

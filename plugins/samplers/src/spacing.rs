@@ -2,8 +2,9 @@
 //!
 //! Numbers as the released schedulers have them (diffusers), for `T` training timesteps and `n` steps.
 
-use add_plugin::SamplerContext;
+use add_plugin::{Fields, SamplerContext, fields};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::path::remaining;
 
@@ -31,6 +32,16 @@ impl Spacing {
             Self::Linspace => ((total - 1) as f64 * fraction(steps - 1 - i, steps - 1)).round_ties_even(),
         };
         descending((0..steps).map(|i| at(i) as usize), total)
+    }
+
+    /// The same in diffusers' `scheduler_config.json`.
+    pub(crate) fn scheduler_fields(self) -> Fields {
+        let name = match self {
+            Self::Trailing => "trailing",
+            Self::Leading => "leading",
+            Self::Linspace => "linspace",
+        };
+        fields(json!({ "timestep_spacing": name, "steps_offset": u8::from(self == Self::Leading) }))
     }
 
     /// As DPM-Solver's scheduler has it: `Leading` and `Linspace` are spread over one more step, whose lowest timestep

@@ -5,8 +5,9 @@
 
 use std::num::NonZeroUsize;
 
-use add_plugin::{Entry, Schedule, inventory};
+use add_plugin::{Entry, Fields, Schedule, fields, inventory};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::fields::open_unit;
 
@@ -41,6 +42,15 @@ impl Schedule for ScaledLinear {
             alpha_bar
         };
         (0..self.steps.get()).map(signal_left).collect()
+    }
+
+    fn scheduler_fields(&self) -> Fields {
+        fields(json!({
+            "num_train_timesteps": self.steps,
+            "beta_start": self.beta_start,
+            "beta_end": self.beta_end,
+            "beta_schedule": "scaled_linear",
+        }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! Source: Lin et al. 2023, "Common diffusion noise schedules and sample steps are flawed", algorithm 1.
 //! It fits v- and `x_0`-prediction; from a noise prediction, `x_0` cannot be had where alpha is 0.
 
-use add_plugin::{Entry, Plugin, Schedule, inventory};
+use add_plugin::{Entry, Fields, Plugin, Schedule, inventory};
 use serde::{Deserialize, Serialize};
 
 /// `inner`, shifted and scaled to zero terminal SNR.
@@ -18,6 +18,12 @@ pub struct ZeroTerminalSnr {
 impl Schedule for ZeroTerminalSnr {
     fn alphas_cumprod(&self) -> Vec<f64> {
         rescale(&self.inner.alphas_cumprod())
+    }
+
+    fn scheduler_fields(&self) -> Fields {
+        let mut fields = self.inner.scheduler_fields();
+        fields.insert("rescale_betas_zero_snr".to_owned(), true.into());
+        fields
     }
 }
 

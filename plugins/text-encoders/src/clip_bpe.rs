@@ -4,8 +4,10 @@
 //! order of `assets/clip_merges.txt` (by the `tokenizers` crate). Ids: 256 bytes, the same 256 as ends of words,
 //! the 48,894 merged tokens, [`START`], [`END`].
 
-use std::{error::Error, sync::OnceLock};
+use std::{collections::BTreeMap, error::Error, sync::OnceLock};
 
+use add_plugin::fields;
+use serde_json::json;
 use tokenizers::{
     AddedToken, SplitDelimiterBehavior, Tokenizer,
     models::bpe::BPE,
@@ -29,6 +31,46 @@ const EXCLAMATION: u32 = 0;
 /// What counts as a word: CLIP's pattern.
 const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
+/// The embedded table: a version, then a pair in each line.
+const MERGES: &str = include_str!("../assets/clip_merges.txt");
+
+/// The pairs in the order of their merging.
+fn merges() -> Vec<(String, String)> {
+    let pairs = MERGES.lines().skip(1).filter_map(|line| line.split_once(' '));
+    pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+}
+
+/// Every token by its id.
+fn vocabulary(merges: &[(String, String)]) -> Vec<String> {
+    let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+    bytes.sort_unstable();
+    let tokens = bytes.iter().map(char::to_string);
+    let ends = bytes.iter().map(|byte| format!("{byte}</w>"));
+    let merged = merges.iter().map(|(a, b)| format!("{a}{b}"));
+    tokens.chain(ends).chain(merged).chain(["<|startoftext|>", "<|endoftext|>"].map(str::to_owned)).collect()
+}
+
+/// The files of transformers' `CLIPTokenizer` that pads with `pad` to `tokens`.
+pub(crate) fn tokenizer_files(pad: &str, tokens: usize) -> Vec<(&'static str, String)> {
+    let ids: BTreeMap<String, usize> = vocabulary(&merges()).into_iter().zip(0..).collect();
+    let (start, end) = ("<|startoftext|>", "<|endoftext|>");
+    let special = json!({ "bos_token": start, "eos_token": end, "unk_token": end, "pad_token": pad });
+    let mut config = fields(special.clone());
+    config.extend(fields(json!({
+        "add_prefix_space": false,
+        "do_lower_case": true,
+        "errors": "replace",
+        "model_max_length": tokens,
+        "tokenizer_class": "CLIPTokenizer",
+    })));
+    vec![
+        ("vocab.json", json!(ids).to_string()),
+        ("merges.txt", MERGES.to_owned()),
+        ("special_tokens_map.json", format!("{special:#}")),
+        ("tokenizer_config.json", format!("{:#}", json!(config))),
+    ]
+}
+
 /// The tokenizer of CLIP and of all that took over its vocabulary.
 pub struct ClipBpe(Tokenizer);
 
@@ -40,22 +82,8 @@ impl ClipBpe {
     }
 
     fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
-        // The first line is the version.
-        let merges: Vec<(String, String)> = include_str!("../assets/clip_merges.txt")
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_once(' '))
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .collect();
-        let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
-        bytes.sort_unstable();
-        let tokens = bytes
-            .iter()
-            .map(char::to_string)
-            .chain(bytes.iter().map(|byte| format!("{byte}</w>")))
-            .chain(merges.iter().map(|(a, b)| format!("{a}{b}")))
-            .chain(["<|startoftext|>", "<|endoftext|>"].map(str::to_owned));
-        let vocabulary = tokens.zip(0..).collect();
+        let merges = merges();
+        let vocabulary = vocabulary(&merges).into_iter().zip(0..).collect();
         let mut bpe = BPE::new(vocabulary, merges);
         bpe.end_of_word_suffix = Some("</w>".to_owned());
         bpe.unk_token = Some("<|endoftext|>".to_owned());

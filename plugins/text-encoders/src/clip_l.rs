@@ -1,11 +1,14 @@
 //! The text encoder of Stable Diffusion 1: OpenAI's CLIP ViT-L/14. Radford et al. 2021; Rombach et al. 2022.
 
-use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
+use add_nn::clip_text::ClipTextConfig;
+use add_plugin::{
+    Conditioning, Entry, Pipeline, PluginError, SingleFile, TextEncoder, TextInfo, TextNetwork, inventory,
+};
 use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 
-use crate::released::{Padding, Tower, clip_l, file, info};
+use crate::released::{Padding, Tower, components, file, info, without_checker};
 
 /// CLIP ViT-L/14: 123 M parameters; the last state after the final norm, pooled at the end of the text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +23,7 @@ inventory::submit!(Entry::text_encoder::<ClipL>("ClipL", "OpenAI, ViT-L/14; Stab
 
 impl ClipL {
     fn tower(device: &Device) -> Result<Tower, PluginError> {
-        Tower::outline(&clip_l(), Padding::End, device)
+        Tower::outline(&ClipTextConfig::default(), Padding::End, device)
     }
 }
 
@@ -31,6 +34,17 @@ impl TextEncoder for ClipL {
 
     fn weights(&self) -> Vec<String> {
         vec![file(&self.weights).to_string()]
+    }
+
+    fn pipeline(&self) -> Option<Pipeline> {
+        let config = ClipTextConfig::default();
+        let folders = ["text_encoder", "tokenizer"];
+        Some(Pipeline {
+            class: "StableDiffusionPipeline",
+            index: without_checker(),
+            components: components(&config, Padding::End, folders, "tower.network.").into(),
+            single_file: SingleFile::Sd1,
+        })
     }
 
     fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

@@ -3,15 +3,20 @@
 //! A token's state is that of both before their last layer, without the final norms, side by side (768 + 1280). Pooled
 //! is the projection of the second. The base model was trained with zeros in place of an empty caption's states.
 
-use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
+use add_nn::clip_text::ClipTextConfig;
+use add_plugin::{
+    Conditioning, Entry, Pipeline, PluginError, SingleFile, TextEncoder, TextInfo, TextNetwork, fields,
+    inventory,
+};
 use add_weights::{Location, names::found::TextTower};
 use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::released::{Padding, Tower, clip_l, file, info, open_clip, projected};
+use crate::released::{Padding, Tower, components, file, info};
 
 /// CLIP ViT-L/14 and OpenCLIP ViT-bigG/14: 818 M parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +55,12 @@ impl ClipLBigG {
 
     fn network(&self, device: &Device) -> Result<ClipLBigGNetwork, PluginError> {
         Ok(ClipLBigGNetwork {
-            clip_l: Tower::outline(&clip_l(), Padding::End, device)?,
-            big_g: Tower::outline(&projected(open_clip(WIDTHS[1], 32, 20)), Padding::Zero, device)?,
+            clip_l: Tower::outline(&ClipTextConfig::default(), Padding::End, device)?,
+            big_g: Tower::outline(
+                &ClipTextConfig::open_clip(WIDTHS[1], 32, 20).projected(),
+                Padding::Zero,
+                device,
+            )?,
             empty: self.empty,
         })
     }
@@ -66,6 +75,23 @@ impl TextEncoder for ClipLBigG {
         let mut files = self.files().map(|file| file.to_string()).to_vec();
         files.dedup();
         files
+    }
+
+    fn pipeline(&self) -> Option<Pipeline> {
+        let first = ["text_encoder", "tokenizer"];
+        let second = ["text_encoder_2", "tokenizer_2"];
+        let big_g = ClipTextConfig::open_clip(WIDTHS[1], 32, 20).projected();
+        let components = [
+            components(&ClipTextConfig::default(), Padding::End, first, "clip_l.network."),
+            components(&big_g, Padding::Zero, second, "big_g.network."),
+        ];
+        let zeros = self.empty == EmptyCaption::Zeros;
+        Some(Pipeline {
+            class: "StableDiffusionXLPipeline",
+            index: fields(json!({ "force_zeros_for_empty_prompt": zeros })),
+            components: components.into_iter().flatten().collect(),
+            single_file: SingleFile::Sdxl,
+        })
     }
 
     fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

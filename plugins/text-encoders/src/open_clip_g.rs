@@ -1,11 +1,12 @@
 //! The text tower of OpenCLIP ViT-g/14, the paper's `c_text`. Cherti et al. 2023; ADD, section 4.
 
+use add_nn::clip_text::ClipTextConfig;
 use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
 use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 
-use crate::released::{Padding, Tower, info, open_clip, projected};
+use crate::released::{Padding, Tower, info};
 
 /// OpenCLIP ViT-g/14: 354 M parameters; the last state after the final norm, pooled in CLIP's common space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ const FILE: &str = "open_clip_model.safetensors";
 
 impl OpenClipG {
     fn tower(device: &Device) -> Result<Tower, PluginError> {
-        Tower::outline(&projected(open_clip(WIDTH, 24, 16)), Padding::Zero, device)
+        Tower::outline(&ClipTextConfig::open_clip(WIDTH, 24, 16).projected(), Padding::Zero, device)
     }
 
     fn file(&self) -> Location {

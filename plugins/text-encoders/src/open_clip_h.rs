@@ -3,12 +3,15 @@
 //! The released files hold 23 of its 24 layers: the denoiser was trained on the state before the last layer, after the
 //! final norm. A file with all 24 will do, its last layer is passed over.
 
-use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
+use add_nn::clip_text::ClipTextConfig;
+use add_plugin::{
+    Conditioning, Entry, Pipeline, PluginError, SingleFile, TextEncoder, TextInfo, TextNetwork, inventory,
+};
 use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 
-use crate::released::{Padding, Tower, file, info, open_clip};
+use crate::released::{Padding, Tower, components, file, info, without_checker};
 
 /// OpenCLIP ViT-H/14 without its last layer: 340 M parameters; the last state after the final norm, pooled at the end
 /// of the text.
@@ -29,7 +32,7 @@ const WIDTH: usize = 1024;
 
 impl OpenClipH {
     fn tower(device: &Device) -> Result<Tower, PluginError> {
-        Tower::outline(&open_clip(WIDTH, 23, 16), Padding::Zero, device)
+        Tower::outline(&ClipTextConfig::open_clip(WIDTH, 23, 16), Padding::Zero, device)
     }
 }
 
@@ -40,6 +43,17 @@ impl TextEncoder for OpenClipH {
 
     fn weights(&self) -> Vec<String> {
         vec![file(&self.weights).to_string()]
+    }
+
+    fn pipeline(&self) -> Option<Pipeline> {
+        let config = ClipTextConfig::open_clip(WIDTH, 23, 16);
+        let folders = ["text_encoder", "tokenizer"];
+        Some(Pipeline {
+            class: "StableDiffusionPipeline",
+            index: without_checker(),
+            components: components(&config, Padding::Zero, folders, "tower.network.").into(),
+            single_file: SingleFile::Sd2,
+        })
     }
 
     fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

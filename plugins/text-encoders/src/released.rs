@@ -2,9 +2,9 @@
 
 use add_nn::{
     clip_text::{ClipText, ClipTextConfig, ClipTextOutput},
-    layers::{Activation, Init},
+    layers::Init,
 };
-use add_plugin::{PluginError, TextInfo};
+use add_plugin::{Component, Content, Fields, PluginError, TextInfo, fields};
 use add_weights::{
     Location,
     names::found::{TextTower, clip_text},
@@ -14,7 +14,9 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use crate::clip_bpe::{ClipBpe, END};
+use serde_json::json;
+
+use crate::clip_bpe::{ClipBpe, END, tokenizer_files};
 
 /// Tokens of every caption, with start, end and padding.
 pub(crate) const TOKENS: usize = 77;
@@ -86,27 +88,44 @@ pub(crate) fn file(weights: &Location) -> Location {
     weights.named(FILE)
 }
 
-/// OpenAI's ViT-L/14.
-pub(crate) fn clip_l() -> ClipTextConfig {
-    ClipTextConfig::default()
+/// The parts of diffusers' pipeline that look at finished pictures, which no model of this project has.
+pub(crate) fn without_checker() -> Fields {
+    fields(json!({
+        "safety_checker": [null, null],
+        "feature_extractor": [null, null],
+        "requires_safety_checker": false,
+    }))
 }
 
-/// OpenCLIP's towers: exact GELU.
-pub(crate) fn open_clip(width: usize, layers: usize, heads: usize) -> ClipTextConfig {
-    ClipTextConfig {
-        hidden_size: width,
-        intermediate_size: 4 * width,
-        projection_dim: width,
-        num_hidden_layers: layers,
-        num_attention_heads: heads,
-        hidden_act: Activation::Gelu,
-        ..ClipTextConfig::default()
-    }
-}
-
-/// The same with a projection of the pooled state.
-pub(crate) fn projected(config: ClipTextConfig) -> ClipTextConfig {
-    ClipTextConfig { architectures: vec!["CLIPTextModelWithProjection".to_owned()], ..config }
+/// What transformers calls the tower in the field that `prefix` names, and its tokenizer; `folders` are theirs.
+pub(crate) fn components(
+    config: &ClipTextConfig,
+    padding: Padding,
+    folders: [&'static str; 2],
+    prefix: &'static str,
+) -> [Component; 2] {
+    let mut fields = fields(json!(config));
+    fields.insert("model_type".to_owned(), "clip_text_model".into());
+    let class = if config.has_projection() { "CLIPTextModelWithProjection" } else { "CLIPTextModel" };
+    let pad = match padding {
+        Padding::End => "<|endoftext|>",
+        Padding::Zero => "!",
+    };
+    let library = "transformers";
+    [
+        Component {
+            folder: folders[0],
+            library,
+            class,
+            content: Content::Network { config: fields, prefix },
+        },
+        Component {
+            folder: folders[1],
+            library,
+            class: "CLIPTokenizer",
+            content: Content::Files(tokenizer_files(pad, TOKENS)),
+        },
+    ]
 }
 
 /// 77 states of `width`, and a pooled embedding.

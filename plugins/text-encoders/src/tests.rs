@@ -8,7 +8,7 @@ use add_weights::{NamedTensor, Precision, save};
 use burn::tensor::{Device, Tensor};
 use ron::extensions::Extensions;
 
-use crate::released::{Padding, Tower, clip_l, open_clip, projected};
+use crate::released::{Padding, Tower};
 
 fn recipe(text: &str) -> Plugin<dyn TextEncoder> {
     let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
@@ -74,7 +74,8 @@ fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
 fn sd2_leaves_out_the_last_of_24_layers() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
-    let small = |layers| ClipTextConfig { num_hidden_layers: layers, ..open_clip(16, layers, 2) };
+    let small =
+        |layers| ClipTextConfig { num_hidden_layers: layers, ..ClipTextConfig::open_clip(16, layers, 2) };
     write(&path, &small(3), 5);
     let weights = add_weights::Location::Local(path);
     let device = Device::flex();
@@ -93,9 +94,9 @@ fn sd2_leaves_out_the_last_of_24_layers() {
 
 #[test]
 fn padding_is_part_of_what_is_encoded() {
-    let config = clip_l();
+    let config = ClipTextConfig::default();
     let small = ClipTextConfig { hidden_size: 8, intermediate_size: 8, num_attention_heads: 1, ..config };
-    let small = ClipTextConfig { num_hidden_layers: 1, ..projected(small) };
+    let small = ClipTextConfig { num_hidden_layers: 1, ..small.projected() };
     let encode = |padding| {
         let tower = Tower::outline(&small, padding, &Device::flex()).expect("valid");
         tower.forward(&["a cat".to_owned()])

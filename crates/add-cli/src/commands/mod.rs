@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod eval;
+mod export;
 mod parity;
 mod plugins;
 mod sample;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Sample(sample::Sample),
     /// Measure a trained model and what it is compared with.
     Eval(eval::Eval),
+    /// Write a model for other programs: a folder for diffusers, or one file.
+    Export(export::Export),
     /// Compare this build's numbers with reference fixtures of the peers' libraries.
     Parity(parity::Parity),
     /// Say what a file or folder of weights is.
@@ -91,6 +94,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Export(export) => export.run(),
         Command::Parity(parity) => parity.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Plugins(plugins) => Ok(plugins.run()),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use add_core::error::CoreError;
-use add_parity::{Found, Outcome, Row};
+use add_parity::{Found, Outcome, Row, Timing};
 use clap::Args;
 
 use super::print;
@@ -12,8 +12,15 @@ use crate::Outcome as ExitCode;
 /// Arguments of `parity`.
 #[derive(Debug, Args)]
 pub(crate) struct Parity {
-    /// Folder of fixtures, searched recursively; the folder that holds a fixture names its family.
-    dir: PathBuf,
+    /// Folder of fixtures, searched recursively; the folder that holds a fixture names its family. With `--full`, the
+    /// file of the expected outputs.
+    path: PathBuf,
+    /// Build this network in its released size with weights from a formula, such as sd15_unet.
+    #[arg(long, value_name = "NETWORK", conflicts_with_all = ["family", "only"])]
+    full: Option<String>,
+    /// Seed of the formula; else that of the report beside the file, else 7.
+    #[arg(long, value_name = "N", requires = "full")]
+    seed: Option<u64>,
     /// Only this family, such as unet; may be repeated.
     #[arg(long, value_name = "NAME")]
     family: Vec<String>,
@@ -35,12 +42,15 @@ struct Count {
 
 impl Parity {
     pub(crate) fn run(&self) -> ExitCode {
+        if let Some(network) = &self.full {
+            return self.run_full(network);
+        }
         let mut all = Count::default();
         for found in self.wanted()? {
             let rows = add_parity::run(&found);
             let count = Count::of(&rows);
             for row in rows.iter().filter(|row| row.failure() || !self.quiet) {
-                print(&line(&found, row));
+                print(&line(&found.label, row));
             }
             if !self.quiet {
                 print(&format!("{}: {}{}\n", found.label, count.text(), worst(&rows)));
@@ -51,9 +61,27 @@ impl Parity {
         Ok(u8::from(all.failed > 0))
     }
 
+    fn run_full(&self, network: &str) -> ExitCode {
+        let full = add_parity::run_full(network, &self.path, self.seed)
+            .map_err(|error| CoreError::Request(error.to_string()))?;
+        for row in full.rows.iter().filter(|row| row.failure() || !self.quiet) {
+            print(&line(network, row));
+        }
+        for Timing { part, fill_s, forward_s } in &full.timings {
+            print(&format!("{part}: weights made in {fill_s:.1} s, forward {forward_s:.2} s"));
+        }
+        if let Some(peak) = add_kernels::peak_resident() {
+            let gib = peak as f64 / f64::from(1 << 30);
+            print(&format!("peak memory {gib:.2} GiB"));
+        }
+        let count = Count::of(&full.rows);
+        print(&count.text());
+        Ok(u8::from(count.failed > 0))
+    }
+
     /// The fixtures that were asked for.
     fn wanted(&self) -> Result<Vec<Found>, CoreError> {
-        let all = add_parity::find(&self.dir).map_err(|error| CoreError::Request(error.to_string()))?;
+        let all = add_parity::find(&self.path).map_err(|error| CoreError::Request(error.to_string()))?;
         let of_family = |found: &Found| self.family.is_empty() || self.family.contains(&found.family);
         let of_name = |found: &Found| self.only.as_ref().is_none_or(|part| found.label.contains(part));
         let wanted: Vec<Found> =
@@ -95,7 +123,7 @@ impl Count {
 }
 
 /// Fixture, tensor, largest absolute difference, tolerance, verdict.
-fn line(found: &Found, row: &Row) -> String {
+fn line(label: &str, row: &Row) -> String {
     let verdict = match &row.outcome {
         Outcome::Compared { difference, tolerance } => {
             let verdict = if row.passed() { "ok" } else { "FAILED" };
@@ -104,7 +132,7 @@ fn line(found: &Found, row: &Row) -> String {
         Outcome::Failed(problem) => format!("{:>9} {:>9} FAILED: {problem}", "-", "-"),
         Outcome::Skipped(reason) => format!("{:>9} {:>9} skipped: {reason}", "-", "-"),
     };
-    format!("{:<28} {:<52} {verdict}", found.label, row.tensor)
+    format!("{label:<28} {:<52} {verdict}", row.tensor)
 }
 
 /// The row that came nearest to its tolerance, among those that have one.

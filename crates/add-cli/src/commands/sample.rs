@@ -142,6 +142,7 @@ impl Sample {
             return assemble::sampled(loaded, &file);
         }
         weights::fetch(loaded, Use::Sampling, progress)?;
-        assemble::untrained(loaded, &loaded.recipe.model, Vec::new())
+        let student_timesteps = weights::student_timesteps(loaded)?;
+        assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
     }
 }

@@ -154,6 +154,40 @@ const ONLY: [(&str, &str); 28] = [
 ];
 
 impl UnetConfig {
+    /// Stable Diffusion 1.5, as its published `unet/config.json`. Rombach et al. 2022.
+    pub fn sd15() -> Self {
+        Self { cross_attention_dim: PerLevel::All(768), ..Self::default() }
+    }
+
+    /// Stable Diffusion 2.1 and SD-Turbo, as their published `unet/config.json`.
+    pub fn sd21() -> Self {
+        Self {
+            cross_attention_dim: PerLevel::All(1024),
+            attention_head_dim: PerLevel::Each(vec![5, 10, 20, 20]),
+            use_linear_projection: true,
+            ..Self::default()
+        }
+    }
+
+    /// Stable Diffusion XL and SDXL-Turbo, as their published `unet/config.json`. Podell et al. 2023.
+    pub fn sdxl() -> Self {
+        use DownBlockType::{CrossAttnDownBlock2D as CrossDown, DownBlock2D as Down};
+        use UpBlockType::{CrossAttnUpBlock2D as CrossUp, UpBlock2D as Up};
+        Self {
+            block_out_channels: vec![320, 640, 1280],
+            down_block_types: vec![Down, CrossDown, CrossDown],
+            up_block_types: vec![CrossUp, CrossUp, Up],
+            cross_attention_dim: PerLevel::All(2048),
+            transformer_layers_per_block: PerLevel::Each(vec![1, 2, 10]),
+            attention_head_dim: PerLevel::Each(vec![5, 10, 20]),
+            use_linear_projection: true,
+            addition_embed_type: Some(AdditionEmbedType::TextTime),
+            addition_time_embed_dim: Some(256),
+            projection_class_embeddings_input_dim: Some(2816),
+            ..Self::default()
+        }
+    }
+
     /// Number of levels.
     pub fn levels(&self) -> usize {
         self.block_out_channels.len()

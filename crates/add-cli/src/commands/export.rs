@@ -1,0 +1,88 @@
+//! `add export`: a model for other programs.
+
+use std::path::PathBuf;
+
+use add_core::{
+    error::CoreError,
+    export,
+    read::{self, LoadedRecipe},
+    train::model_path,
+    weights::{self, Use},
+};
+use add_weights::Precision;
+use clap::{Args, ValueEnum};
+
+use super::print;
+use crate::{Outcome, progress::Download};
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A run's folder, or a recipe whose model is a released one.
+    run: PathBuf,
+    /// The new folder.
+    dir: PathBuf,
+    /// A folder for diffusers, or a single file as of Stable Diffusion's own code.
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Number type of the weights.
+    #[arg(long, value_enum, default_value = "f16")]
+    dtype: Dtype,
+    /// Override a field of the recipe, such as --set 'sampling.sampler=Euler()'; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// A folder for each network.
+    Diffusers,
+    /// All networks in one file.
+    Ldm,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Dtype {
+    /// Half precision.
+    F16,
+    /// Half precision with the range of f32.
+    Bf16,
+    /// Single precision.
+    F32,
+}
+
+impl Export {
+    pub(crate) fn run(&self) -> Outcome {
+        let (recipe, trained) = self.source()?;
+        let progress = &mut Download::new();
+        let wanted = if trained.is_some() { Use::SamplingTrained } else { Use::Sampling };
+        weights::fetch(&recipe, wanted, progress)?;
+        let format = match self.format {
+            Format::Diffusers => export::Format::Diffusers,
+            Format::Ldm => export::Format::Ldm,
+        };
+        let precision = match self.dtype {
+            Dtype::F16 => Precision::F16,
+            Dtype::Bf16 => Precision::Bf16,
+            Dtype::F32 => Precision::F32,
+        };
+        for file in export::export(&recipe, trained.as_deref(), format, precision, &self.dir)? {
+            print(&file.display().to_string());
+        }
+        Ok(0)
+    }
+
+    /// The recipe, and the model file of a run.
+    fn source(&self) -> Result<(LoadedRecipe, Option<PathBuf>), CoreError> {
+        if !self.run.is_dir() {
+            return Ok((read::read(&self.run, &self.set)?, None));
+        }
+        let recipe = read::read(&self.run.join("recipe.ron"), &self.set)?;
+        let model = model_path(&self.run);
+        if model.exists() {
+            return Ok((recipe, Some(model)));
+        }
+        let problem = "the run has left no model yet; finish it, or stop it with Ctrl-C".to_owned();
+        Err(CoreError::Weights { path: model, problem })
+    }
+}
