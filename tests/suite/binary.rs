@@ -99,6 +99,26 @@ fn parity_answers_with_rows_and_an_exit_code() {
 }
 
 #[test]
+fn an_export_says_what_it_cannot_do_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    let base = |run: &'static str| vec!["export", run, out, "--format", "diffusers"];
+    refuses(&base(RECIPE), 2, &["Mini", "no counterpart"]);
+    refuses(&base("configs/sd15.ron"), 1, &["stable-diffusion-v1-5", "by hand"]);
+    refuses(&base("nowhere"), 2, &["nowhere"]);
+    refuses(&["export", RECIPE, "configs", "--format", "ldm"], 2, &["configs holds something already"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_full_size_network_is_asked_for_by_name() {
+    let outputs = "crates/add-parity/tests/fixtures/openclip/vit_l_14_quickgelu.io.safetensors";
+    refuses(&["parity", "--full", "sd16_unet", outputs], 2, &["sd16_unet", "sd15_unet"]);
+    refuses(&["parity", "--full", "sd15_unet", "nowhere.safetensors"], 2, &["nowhere.safetensors"]);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_picture() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = ["a.png", "b.png", "c.png"].map(|name| folder.path().join(name));

@@ -8,6 +8,7 @@
 use plugins as _;
 
 mod binary;
+mod exports;
 mod released;
 mod runs;
 mod snapshots;

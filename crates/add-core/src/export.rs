@@ -160,7 +160,7 @@ impl<'a> Exported<'a> {
             "_diffusers_version": DIFFUSERS,
         }));
         index.extend(self.names.pipeline.index.clone());
-        let (scheduler, config) = self.scheduler()?;
+        let (scheduler, config) = scheduler(self.recipe, &self.model.student_timesteps)?;
         index.insert("scheduler".to_owned(), json!(["diffusers", scheduler]));
         for folder in self.networks().iter().map(|(component, _)| component.folder).chain(["scheduler"]) {
             let folder = out.join(folder);
@@ -216,36 +216,6 @@ impl<'a> Exported<'a> {
             config.insert("architectures".to_owned(), json!([component.class]));
         }
         config
-    }
-
-    /// diffusers' class and configuration of what the recipe samples with.
-    fn scheduler(&self) -> Result<(&'static str, Fields), CoreError> {
-        let Recipe { model, sampling, .. } = self.recipe;
-        let timesteps = &self.model.student_timesteps;
-        let total = self.model.diffusion.schedule.steps();
-        let scheduler = sampling.sampler.scheduler(total, timesteps).ok_or_else(|| {
-            let name = sampling.sampler.name();
-            CoreError::Request(format!(
-                "sampling.sampler: {name} has no counterpart in diffusers; choose another with --set sampling.sampler=..."
-            ))
-        })?;
-        let mut config = model.schedule.scheduler_fields();
-        config.extend(scheduler.config);
-        let prediction = match model.backbone.info().prediction {
-            Prediction::Epsilon => "epsilon",
-            Prediction::V => "v_prediction",
-            Prediction::X0 => "sample",
-        };
-        config.extend(fields(json!({
-            "_class_name": scheduler.class,
-            "_diffusers_version": DIFFUSERS,
-            "prediction_type": prediction,
-        })));
-        if !timesteps.is_empty() {
-            // No scheduler reads it; whoever opens the file does.
-            config.insert("add_student_timesteps".to_owned(), json!(timesteps));
-        }
-        Ok((scheduler.class, config))
     }
 
     fn readme(&self, scheduler: &str) -> String {
@@ -318,6 +288,38 @@ impl<'a> Exported<'a> {
         let spec = spec.map(|(field, value)| (format!("modelspec.{field}"), value));
         self.card.fields().clone().into_iter().chain(spec).collect()
     }
+}
+
+/// diffusers' class and `scheduler_config.json` of what the recipe samples with.
+///
+/// # Errors
+/// When diffusers has no such sampler.
+pub fn scheduler(recipe: &Recipe, student_timesteps: &[usize]) -> Result<(&'static str, Fields), CoreError> {
+    let Recipe { model, sampling, .. } = recipe;
+    let total = model.schedule.alphas_cumprod().len();
+    let scheduler = sampling.sampler.scheduler(total, student_timesteps).ok_or_else(|| {
+        let name = sampling.sampler.name();
+        CoreError::Request(format!(
+            "sampling.sampler: {name} has no counterpart in diffusers; choose another with --set sampling.sampler=..."
+        ))
+    })?;
+    let mut config = model.schedule.scheduler_fields();
+    config.extend(scheduler.config);
+    let prediction = match model.backbone.info().prediction {
+        Prediction::Epsilon => "epsilon",
+        Prediction::V => "v_prediction",
+        Prediction::X0 => "sample",
+    };
+    config.extend(fields(json!({
+        "_class_name": scheduler.class,
+        "_diffusers_version": DIFFUSERS,
+        "prediction_type": prediction,
+    })));
+    if !student_timesteps.is_empty() {
+        // No scheduler reads it; whoever opens the file does.
+        config.insert("add_student_timesteps".to_owned(), json!(student_timesteps));
+    }
+    Ok((scheduler.class, config))
 }
 
 /// The tensors of a network that belong to the component whose names begin with `prefix`, by the library's names.

@@ -41,7 +41,8 @@ impl Spacing {
             Self::Leading => "leading",
             Self::Linspace => "linspace",
         };
-        fields(json!({ "timestep_spacing": name, "steps_offset": u8::from(self == Self::Leading) }))
+        // Only the leading one reads the offset; without it diffusers warns at every load.
+        fields(json!({ "timestep_spacing": name, "steps_offset": 1 }))
     }
 
     /// As DPM-Solver's scheduler has it: `Leading` and `Linspace` are spread over one more step, whose lowest timestep
