@@ -10,14 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use add_nn::{autoencoder_kl::AutoencoderKlConfig, unet::UnetConfig};
 use add_plugin::{
     Autoencoder, Component, Content, Fields, Network, Pipeline, Prediction, SingleFile, TextNetwork, fields,
     without_variants,
 };
 use add_train::checkpoint::hex;
+pub use add_weights::Precision;
 use add_weights::{
-    NamedTensor, Precision, Source, arrange,
+    NamedTensor, Source, arrange,
     names::{self, ldm},
     save, write_data,
 };
@@ -47,8 +47,6 @@ pub enum Format {
 const DIFFUSERS: &str = "0.36.0";
 /// The version of `ModelSpec`.
 const MODEL_SPEC: &str = "1.0.1";
-/// Residual blocks of a level on the way down, in every released model.
-const LAYERS: usize = 2;
 
 /// Writes a model to `out` and returns the files.
 ///
@@ -351,14 +349,10 @@ fn single_file_names(
     let whole = |name: &str| Source::Whole(name.to_owned());
     Ok(match (component.class, component.folder, layout) {
         ("UNet2DConditionModel", ..) => {
-            let config: UnetConfig = serde_json::from_value(config).map_err(|error| unknown(&error))?;
-            (ldm::UNET, Box::new(move |name| ldm::unet(&config, LAYERS, name)))
+            (ldm::UNET, Box::new(ldm::unet_of(config).map_err(|error| unknown(&error))?))
         }
         ("AutoencoderKL", ..) => {
-            let config: AutoencoderKlConfig =
-                serde_json::from_value(config).map_err(|error| unknown(&error))?;
-            let levels = config.block_out_channels.len();
-            (ldm::AUTOENCODER, Box::new(move |name| ldm::autoencoder_kl(levels, name)))
+            (ldm::AUTOENCODER, Box::new(ldm::autoencoder_kl_of(config).map_err(|error| unknown(&error))?))
         }
         (_, "text_encoder", SingleFile::Sd1) => (ldm::TEXT_SD1, Box::new(whole)),
         (_, "text_encoder", SingleFile::Sd2) => (ldm::TEXT_SD2, Box::new(names::open_clip_text)),

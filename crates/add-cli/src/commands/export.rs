@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use add_core::{
     error::CoreError,
-    export,
+    export::{self, Precision},
     read::{self, LoadedRecipe},
     train::model_path,
     weights::{self, Use},
 };
-use add_weights::Precision;
 use clap::{Args, ValueEnum};
 
 use super::print;

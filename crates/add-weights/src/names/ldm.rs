@@ -4,10 +4,17 @@
 //! `down_blocks.1.resnets.0` is `input_blocks.4.0`. `model.diffusion_model.*` is the U-Net, `first_stage_model.*` the
 //! autoencoder, `cond_stage_model.*` or `conditioner.embedders.*` the text encoders.
 
-use add_nn::unet::{UnetConfig, UpBlockType};
+use add_nn::{
+    autoencoder_kl::AutoencoderKlConfig,
+    unet::{UnetConfig, UpBlockType},
+};
+use serde_json::Value;
 
 use super::{replaced, whole};
 use crate::load::Source;
+
+/// Residual blocks of a level on the way down, in every released model.
+const LAYERS: usize = 2;
 
 /// Prefix of the U-Net.
 pub const UNET: &str = "model.diffusion_model.";
@@ -68,6 +75,25 @@ pub fn unet(config: &UnetConfig, layers_per_block: usize, name: &str) -> Source 
         }
     };
     whole(format!("{place}.{rest}"))
+}
+
+/// [`unet`] of the network that diffusers' `config.json` describes.
+///
+/// # Errors
+/// When it describes none.
+pub fn unet_of(config: Value) -> serde_json::Result<impl Fn(&str) -> Source> {
+    let config: UnetConfig = serde_json::from_value(config)?;
+    Ok(move |name: &str| unet(&config, LAYERS, name))
+}
+
+/// [`autoencoder_kl`] of the network that diffusers' `config.json` describes.
+///
+/// # Errors
+/// When it describes none.
+pub fn autoencoder_kl_of(config: Value) -> serde_json::Result<impl Fn(&str) -> Source> {
+    let config: AutoencoderKlConfig = serde_json::from_value(config)?;
+    let levels = config.block_out_channels.len();
+    Ok(move |name: &str| autoencoder_kl(levels, name))
 }
 
 fn resnet(rest: &str) -> String {
