@@ -6,7 +6,7 @@
 
 use add_nn::{
     layers::{stream_of, unit},
-    state::{for_each_shape, set_parameters},
+    state::set_parameters,
 };
 use add_weights::Source;
 use burn::{
@@ -15,7 +15,7 @@ use burn::{
 };
 
 /// What the names of embedding tables and single tokens contain.
-const EMBEDDINGS: [&str; 9] = [
+const EMBEDDINGS: [&str; 8] = [
     "token_embedding",
     "position_embedding",
     "positional_embedding",
@@ -24,18 +24,16 @@ const EMBEDDINGS: [&str; 9] = [
     "class_embedding",
     "mask_token",
     "register_tokens",
-    "position_embeddings",
 ];
 
-/// Fills `module` with the formula's values under the names that `source` gives its parameters. One that the formula
-/// leaves alone, a scalar, keeps its own.
+/// Fills `module`, on the CPU, with the formula's values under the names that `source` gives its parameters. One that
+/// the formula leaves alone, a scalar, keeps its own.
 pub(crate) fn fill<M: Module>(module: M, source: &dyn Fn(&str) -> Source, seed: u64) -> M {
-    let mut device = Device::flex();
-    for_each_shape(&module, &mut |_, _, on| device = on.clone());
-    set_parameters(module, &mut |name, shape| {
-        values(&source(name), shape, seed)
-            .map(|values| Tensor::from_data(TensorData::from(&values[..]), &device))
-    })
+    let flat = |values: Vec<f32>| {
+        let count = values.len();
+        Tensor::from_data(TensorData::new(values, [count]), &Device::flex())
+    };
+    set_parameters(module, &mut |name, shape| values(&source(name), shape, seed).map(flat))
 }
 
 /// The values of a parameter of `shape`, row-major.

@@ -12,7 +12,7 @@ use add_nn::{
     clip_text::{ClipText, ClipTextConfig},
     layers::Init,
     open_clip::{OpenClip, OpenClipConfig},
-    unet::{AddedConditions, UNet2dCondition, UnetConfig},
+    unet::{UNet2dCondition, UnetConfig},
     vit::{Vit, VitConfig},
 };
 use add_weights::{Source, names};
@@ -20,12 +20,12 @@ use burn::{
     module::Module,
     tensor::{DType, Device},
 };
-use serde_json::Value;
 
 use crate::{
     Fixture, ParityError, Row,
     formula::fill,
     row::{Comparison, Tolerance, nothing},
+    unet::added_conditions,
 };
 
 /// The folder's name.
@@ -77,8 +77,6 @@ pub struct Full {
     pub rows: Vec<Row>,
     /// One for each network.
     pub timings: Vec<Timing>,
-    /// What the library's own run reports beside the file, as it wrote it; null where there is none.
-    pub report: Value,
 }
 
 /// Compares the network that [`NETWORKS`] calls `network` with the outputs in `expected`. Its weights are made with
@@ -106,7 +104,7 @@ pub fn run(network: &str, expected: &Path, seed: Option<u64>) -> Result<Full, Pa
         Network::OpenClip(config) => parts.open_clip(&config())?,
         Network::Vit(config) => parts.vit(&config())?,
     }
-    Ok(Full { rows: parts.rows.finish(nothing), timings: parts.timings, report: fixture.facts().clone() })
+    Ok(Full { rows: parts.rows.finish(nothing), timings: parts.timings })
 }
 
 struct Parts<'a> {
@@ -150,14 +148,7 @@ impl Parts<'_> {
         let sample = f.tensor::<4>("in.sample", DType::F32)?;
         let timestep = f.tensor::<1>("in.timestep", DType::F32)?;
         let text = f.tensor::<3>("in.encoder_hidden_states", DType::F32)?;
-        let added = if config.addition_embed_type.is_some() {
-            Some(AddedConditions::TextTime {
-                text_embeds: f.tensor("in.text_embeds", DType::F32)?,
-                time_ids: f.tensor("in.time_ids", DType::F32)?,
-            })
-        } else {
-            None
-        };
+        let added = added_conditions(f, "", DType::F32)?;
         let net = UNet2dCondition::new(config, &init())?;
         let out = self.timed("U-Net", net, &whole, |net| net.forward(sample, timestep, text, added));
         self.rows.check_tensor("out.unet", out, ROUNDING);

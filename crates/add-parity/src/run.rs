@@ -172,7 +172,7 @@ mod tests {
         let found = Found {
             family: "tables".to_owned(),
             name: "x".to_owned(),
-            label: "full/x".to_owned(),
+            label: "tables/x".to_owned(),
             folder: "nowhere".into(),
         };
         let [row] = &run(&found)[..] else { panic!("one row") };

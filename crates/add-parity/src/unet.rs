@@ -45,14 +45,7 @@ fn compare(fixture: &Fixture, rows: &mut Comparison, dtype: DType) -> Result<(),
         let sample = fixture.leaf::<4>(&key("in.sample"), dtype)?;
         let text = fixture.leaf::<3>(&key("in.encoder_hidden_states"), dtype)?;
         let timestep = fixture.tensor::<1>(&key("in.timestep"), DType::F32)?;
-        let added = if fixture.has(&key("in.text_embeds")) {
-            Some(AddedConditions::TextTime {
-                text_embeds: fixture.tensor(&key("in.text_embeds"), dtype)?,
-                time_ids: fixture.tensor(&key("in.time_ids"), DType::F32)?,
-            })
-        } else {
-            None
-        };
+        let added = added_conditions(fixture, &case, dtype)?;
         let mut states = BTreeMap::new();
         let mut see = |name: &str, state| {
             states.insert(format!("{case}act.{name}"), state);
@@ -74,4 +67,20 @@ fn compare(fixture: &Fixture, rows: &mut Comparison, dtype: DType) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// SDXL's further inputs, where the fixture's case has them.
+pub(crate) fn added_conditions(
+    fixture: &Fixture,
+    case: &str,
+    dtype: DType,
+) -> Result<Option<AddedConditions>, ParityError> {
+    let text_embeds = format!("{case}in.text_embeds");
+    if !fixture.has(&text_embeds) {
+        return Ok(None);
+    }
+    Ok(Some(AddedConditions::TextTime {
+        text_embeds: fixture.tensor(&text_embeds, dtype)?,
+        time_ids: fixture.tensor(&format!("{case}in.time_ids"), DType::F32)?,
+    }))
 }

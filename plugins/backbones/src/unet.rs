@@ -16,9 +16,6 @@ use burn::{
 };
 use serde_json::json;
 
-/// Residual blocks of a level on the way down, in every released model.
-const LAYERS: usize = 2;
-
 /// A U-Net that conditions itself on what its configuration asks for.
 #[derive(Module, Debug)]
 pub(crate) struct UnetDenoiser {
@@ -73,7 +70,7 @@ fn released(
     let file = WeightsFile::open(file)?;
     let naming = match naming {
         Naming::Diffusers => found::unet_of_diffusers(&file)?,
-        Naming::Ldm => found::unet_of_ldm(&file, config.clone(), LAYERS)?,
+        Naming::Ldm => found::unet_of_ldm(&file, config.clone())?,
     };
     naming.load(unet, &file)
 }
@@ -159,7 +156,7 @@ mod tests {
         save(&path("unet.safetensors"), &tensors, Precision::F32, &BTreeMap::new()).unwrap();
         let single: BTreeMap<String, NamedTensor> = tensors
             .into_iter()
-            .map(|(name, tensor)| match ldm::unet(&config(), LAYERS, &name).under(ldm::UNET) {
+            .map(|(name, tensor)| match ldm::unet(&config(), &name).under(ldm::UNET) {
                 add_weights::Source::Whole(name) => (name, tensor),
                 other => panic!("{other:?}"),
             })

@@ -8,7 +8,7 @@ use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 
-use crate::released::{Padding, Tower, components, file, info, without_checker};
+use crate::released::{Padding, Tower, file, info, pipeline};
 
 /// CLIP ViT-L/14: 123 M parameters; the last state after the final norm, pooled at the end of the text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,14 +37,7 @@ impl TextEncoder for ClipL {
     }
 
     fn pipeline(&self) -> Option<Pipeline> {
-        let config = ClipTextConfig::default();
-        let folders = ["text_encoder", "tokenizer"];
-        Some(Pipeline {
-            class: "StableDiffusionPipeline",
-            index: without_checker(),
-            components: components(&config, Padding::End, folders, "tower.network.").into(),
-            single_file: SingleFile::Sd1,
-        })
+        Some(pipeline(&ClipTextConfig::default(), Padding::End, SingleFile::Sd1))
     }
 
     fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

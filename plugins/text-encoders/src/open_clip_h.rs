@@ -11,7 +11,7 @@ use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 
-use crate::released::{Padding, Tower, components, file, info, without_checker};
+use crate::released::{Padding, Tower, file, info, pipeline};
 
 /// OpenCLIP ViT-H/14 without its last layer: 340 M parameters; the last state after the final norm, pooled at the end
 /// of the text.
@@ -46,14 +46,7 @@ impl TextEncoder for OpenClipH {
     }
 
     fn pipeline(&self) -> Option<Pipeline> {
-        let config = ClipTextConfig::open_clip(WIDTH, 23, 16);
-        let folders = ["text_encoder", "tokenizer"];
-        Some(Pipeline {
-            class: "StableDiffusionPipeline",
-            index: without_checker(),
-            components: components(&config, Padding::Zero, folders, "tower.network.").into(),
-            single_file: SingleFile::Sd2,
-        })
+        Some(pipeline(&ClipTextConfig::open_clip(WIDTH, 23, 16), Padding::Zero, SingleFile::Sd2))
     }
 
     fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

@@ -4,7 +4,7 @@ use add_nn::{
     clip_text::{ClipText, ClipTextConfig, ClipTextOutput},
     layers::Init,
 };
-use add_plugin::{Component, Content, Fields, PluginError, TextInfo, fields};
+use add_plugin::{Component, Content, Pipeline, PluginError, SingleFile, TextInfo, fields};
 use add_weights::{
     Location,
     names::found::{TextTower, clip_text},
@@ -88,13 +88,20 @@ pub(crate) fn file(weights: &Location) -> Location {
     weights.named(FILE)
 }
 
-/// The parts of diffusers' pipeline that look at finished pictures, which no model of this project has.
-pub(crate) fn without_checker() -> Fields {
-    fields(json!({
-        "safety_checker": [null, null],
-        "feature_extractor": [null, null],
-        "requires_safety_checker": false,
-    }))
+/// diffusers' pipeline of the Stable Diffusion models with one text encoder, the field `tower` of its network. The parts
+/// that look at finished pictures are left out.
+pub(crate) fn pipeline(config: &ClipTextConfig, padding: Padding, single_file: SingleFile) -> Pipeline {
+    let folders = ["text_encoder", "tokenizer"];
+    Pipeline {
+        class: "StableDiffusionPipeline",
+        index: fields(json!({
+            "safety_checker": [null, null],
+            "feature_extractor": [null, null],
+            "requires_safety_checker": false,
+        })),
+        components: components(config, padding, folders, "tower.network.").into(),
+        single_file,
+    }
 }
 
 /// What transformers calls the tower in the field that `prefix` names, and its tokenizer; `folders` are theirs.

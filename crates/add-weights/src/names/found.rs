@@ -200,12 +200,8 @@ pub fn unet_of_diffusers(file: &WeightsFile) -> Result<Naming, WeightsError> {
 ///
 /// # Errors
 /// When there is none.
-pub fn unet_of_ldm(
-    file: &WeightsFile,
-    config: UnetConfig,
-    layers_per_block: usize,
-) -> Result<Naming, WeightsError> {
-    let map = move |name: &str| ldm::unet(&config, layers_per_block, name);
+pub fn unet_of_ldm(file: &WeightsFile, config: UnetConfig) -> Result<Naming, WeightsError> {
+    let map = move |name: &str| ldm::unet(&config, name);
     let naming = Naming::new("Stable Diffusion's own", ldm::UNET, map, &[]);
     first(file, "U-Net", [("time_embed.0.weight", naming)])
 }
@@ -335,6 +331,6 @@ mod tests {
             error.contains("patch_embed.proj.weight") && error.contains("visual.conv1.weight"),
             "{error}"
         );
-        assert!(unet_of_diffusers(&file).is_err() && unet_of_ldm(&file, UnetConfig::default(), 2).is_err());
+        assert!(unet_of_diffusers(&file).is_err() && unet_of_ldm(&file, UnetConfig::default()).is_err());
     }
 }

@@ -29,9 +29,9 @@ pub const TEXT_SDXL_1: &str = "conditioner.embedders.0.transformer.";
 /// Prefix of SDXL's second text encoder, in `open_clip`'s names.
 pub const TEXT_SDXL_2: &str = "conditioner.embedders.1.model.";
 
-/// The U-Net, behind [`UNET`]. Every level must have the same number of residual blocks, as in all released models.
-pub fn unet(config: &UnetConfig, layers_per_block: usize, name: &str) -> Source {
-    let each = layers_per_block + 1;
+/// The U-Net, behind [`UNET`]. Every level must have two residual blocks on the way down, as in all released models.
+pub fn unet(config: &UnetConfig, name: &str) -> Source {
+    let each = LAYERS + 1;
     let (place, rest) = match *name.splitn(5, '.').collect::<Vec<_>>().as_slice() {
         ["down_blocks", i, part, j, rest] => {
             let (i, j) = (number(i), number(j));
@@ -49,7 +49,7 @@ pub fn unet(config: &UnetConfig, layers_per_block: usize, name: &str) -> Source 
                 _ => {
                     let attends = config.up_block_types.get(i) == Some(&UpBlockType::CrossAttnUpBlock2D);
                     (
-                        format!("output_blocks.{}.{}", i * each + layers_per_block, 1 + usize::from(attends)),
+                        format!("output_blocks.{}.{}", i * each + LAYERS, 1 + usize::from(attends)),
                         rest.to_owned(),
                     )
                 }
@@ -83,7 +83,7 @@ pub fn unet(config: &UnetConfig, layers_per_block: usize, name: &str) -> Source 
 /// When it describes none.
 pub fn unet_of(config: Value) -> serde_json::Result<impl Fn(&str) -> Source> {
     let config: UnetConfig = serde_json::from_value(config)?;
-    Ok(move |name: &str| unet(&config, LAYERS, name))
+    Ok(move |name: &str| unet(&config, name))
 }
 
 /// [`autoencoder_kl`] of the network that diffusers' `config.json` describes.
@@ -177,7 +177,7 @@ mod tests {
     fn stable_diffusion_1_5_has_its_published_names() {
         let config = UnetConfig::default();
         let net = UNet2dCondition::new(&config, &Init::new(0, &Device::flex())).expect("valid");
-        let found = names(&net, |name| unet(&config, 2, name));
+        let found = names(&net, |name| unet(&config, name));
         assert_eq!(found.len(), 686);
         for name in [
             "time_embed.2.bias",
