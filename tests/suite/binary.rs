@@ -23,11 +23,16 @@ fn binary() -> &'static Path {
     })
 }
 
-/// Never over the network, and with a cache that is empty.
-pub(crate) fn add(arguments: &[&str]) -> Output {
+/// `add` with `arguments`: never over the network, and with a cache that is empty.
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.env("NO_COLOR", "1").env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nonexistent-cache");
-    command.args(arguments).current_dir(root()).output().unwrap()
+    command.args(arguments).current_dir(root());
+    command
+}
+
+pub(crate) fn add(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
 }
 
 /// Runs `add`, which must exit with `code`, say `words`, and not panic.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
-/// What each crate may depend on, among the workspace's own; every crate may depend on `build-features`.
+/// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
 const ALLOWED: [(&str, &[&str]); 12] = [
     ("add-kernels", &[]),
     ("add-plugin", &[]),
@@ -49,6 +49,9 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("xtask", &[]),
 ];
 
+/// What every crate may depend on.
+const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
+
 /// What every plugin crate may depend on: never another plugin crate, never add-train or add-core.
 const PLUGIN: &[&str] =
     &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-weights"];
@@ -70,7 +73,7 @@ pub(crate) fn wrong_arrows() -> Result<Vec<String>, String> {
         };
         for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
             let to = dependency.name.as_str();
-            if own.contains(&to) && to != "build-features" && !may.contains(&to) {
+            if own.contains(&to) && !FOR_ALL.contains(&to) && !may.contains(&to) {
                 wrong.push(format!("{name} depends on {to}"));
             }
         }

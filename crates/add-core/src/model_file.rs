@@ -115,7 +115,9 @@ pub fn read(
         network.set_parameters(&mut |name, shape, device| {
             let name = format!("{prefix}.{name}");
             let loaded = match file.info(&name) {
-                Ok(info) if info.shape == shape => file.tensor(&name, DType::F32, device),
+                Ok(info) if info.shape == shape => {
+                    file.check_finite([&*name]).and_then(|()| file.tensor(&name, DType::F32, device))
+                }
                 Ok(info) => {
                     problems.push(format!("{name}: expected {shape:?}, found {:?}", info.shape));
                     return None;

@@ -1,7 +1,6 @@
 //! From a recipe's text to a checked [`Recipe`], and back to text.
 
 use std::{
-    fs,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -16,6 +15,9 @@ use crate::{
     recipe::Recipe,
     spans, validate,
 };
+
+/// Largest recipe, in bytes. The shipped ones have less than 4 kB.
+const MAX_RECIPE: u64 = 1 << 20;
 
 /// A recipe with where it came from.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl LoadedRecipe {
 /// # Errors
 /// When the file cannot be read, does not say a recipe, or says one that cannot be run.
 pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
-    let text = fs::read_to_string(path)
+    let text = add_files::read_text(path, MAX_RECIPE)
         .map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
     let text = assignments.iter().try_fold(text, |text, set| overrides::apply(&text, set))?;
     let recipe = parse(&text, &path.display().to_string())?;

@@ -1,6 +1,6 @@
 //! A model with its text encoder, ready to be sampled.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use add_data::{decode_rgb, square, to_planes};
 use add_plugin::{Autoencoder, Denoiser, Pixels, Sampler, Start, TextNetwork};
@@ -11,6 +11,9 @@ use add_train::{
 use burn::tensor::{Tensor, TensorData};
 
 use crate::{assemble::device, error::CoreError, recipe::Recipe};
+
+/// Largest size of an encoded picture, in bytes.
+const MAX_PICTURE: u64 = 64 << 20;
 
 /// A frozen model, on the plain device.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ pub fn picture_start(
     path: &Path,
     strength: f64,
 ) -> Result<Start, CoreError> {
-    let bytes = fs::read(path).map_err(CoreError::io(path))?;
+    let bytes = add_files::read(path, MAX_PICTURE).map_err(CoreError::io(path))?;
     let picture =
         decode_rgb(&bytes).map_err(|error| CoreError::Request(format!("{}: {error}", path.display())))?;
     let size = recipe.data.size();

@@ -1,10 +1,6 @@
 //! Where a model's values come from, and every file of weights that a recipe needs before it can run.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use add_plugin::{Naming, Prediction};
 pub use add_weights::Progress;
@@ -237,9 +233,7 @@ fn prediction(path: &Path) -> Option<Prediction> {
         #[serde(default)]
         prediction_type: Option<String>,
     }
-    let mut text = String::new();
-    File::open(path).ok()?.take(MAX_CONFIG).read_to_string(&mut text).ok()?;
-    let scheduler: Scheduler = serde_json::from_str(&text).ok()?;
+    let scheduler: Scheduler = serde_json::from_slice(&add_files::read(path, MAX_CONFIG).ok()?).ok()?;
     // The default of diffusers' schedulers.
     match scheduler.prediction_type.as_deref().unwrap_or("epsilon") {
         "epsilon" => Some(Prediction::Epsilon),

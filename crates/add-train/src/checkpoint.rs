@@ -19,6 +19,9 @@ use crate::{TrainError, state::State};
 /// Version of the manifest's layout; a newer one is refused.
 pub const SCHEMA: u32 = 1;
 
+/// Largest manifest, in bytes.
+const MAX_MANIFEST: u64 = 16 << 20;
+
 /// What a checkpoint says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,7 +92,7 @@ fn write_into(partial: &Path, step: u64, recipe: &str, state: &State) -> Result<
 /// When a file is missing, damaged or foreign.
 pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainError> {
     let manifest_path = path.join(MANIFEST);
-    let text = fs::read(&manifest_path).map_err(TrainError::io(&manifest_path))?;
+    let text = add_files::read(&manifest_path, MAX_MANIFEST).map_err(TrainError::io(&manifest_path))?;
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(|e| damaged(&manifest_path, e))?;
     let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if schema != u64::from(SCHEMA) {

@@ -8,7 +8,6 @@ use std::{
     collections::{BTreeMap, HashSet},
     ffi::OsStr,
     fmt,
-    fs::File,
     io::{self, Read},
     ops::Range,
     path::{Path, PathBuf},
@@ -94,9 +93,8 @@ impl WeightsFile {
     fn open_one(path: &Path) -> Result<Self, WeightsError> {
         let path = path.to_path_buf();
         let io_error = |source| WeightsError::Io { path: path.clone(), source };
-        let mut file = File::open(&path).map_err(io_error)?;
-        let length = file.metadata().map_err(io_error)?.len();
-        // Before mapping: a folder or an empty file is no reason for a cryptic mapping error.
+        let (mut file, length) = add_files::open(&path).map_err(io_error)?;
+        // Before mapping: an empty file is no reason for a cryptic mapping error.
         let mut prefix = [0; 8];
         file.read_exact(&mut prefix).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => {
@@ -188,11 +186,32 @@ fn header(all: &[u8]) -> Result<&[u8], String> {
         all.first_chunk().ok_or_else(|| format!("expected at least 8 bytes, found {}", all.len()))?;
     let length = u64::from_le_bytes(*prefix);
     if length > MAX_HEADER_BYTES {
-        return Err(format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}"));
+        return Err(instead(all).map_or_else(
+            || format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}"),
+            str::to_owned,
+        ));
     }
     let rest = &all[8..];
     rest.get(..length as usize)
         .ok_or_else(|| format!("expected {length} bytes of header, found {}", rest.len()))
+}
+
+/// What people have in the place of a safetensors file, by how it begins.
+fn instead(all: &[u8]) -> Option<&'static str> {
+    let begins = |with: &[u8]| all.starts_with(with);
+    if begins(b"PK\x03\x04") || begins(b"\x80\x02") {
+        Some(
+            "it is a pickle of PyTorch's, which can run any code when it is opened; convert it to safetensors",
+        )
+    } else if begins(b"version https://git-lfs") {
+        Some("it is a pointer of Git LFS, not the file; fetch that with `git lfs pull`")
+    } else if begins(b"GGUF") {
+        Some("it is a GGUF file; fetch the model as safetensors")
+    } else if begins(b"<!DOCTYPE") || begins(b"<html") {
+        Some("it is a web page, not the file; fetch it by its download link")
+    } else {
+        None
+    }
 }
 
 /// Reads the names alone, so that a hostile header is refused before anything of its size is built.
@@ -296,7 +315,7 @@ mod tests {
                     for name in file.tensors().keys() {
                         let _ = (file.floats::<f32>(name), file.integers(name));
                     }
-                    let _ = file.check_finite();
+                    let _ = file.check_finite(file.tensors().keys().map(String::as_str));
                 }
             }
         }

@@ -87,7 +87,7 @@ pub struct Loading<'a> {
 /// Tensors that no network reads ([`is_unused`]) are passed over.
 ///
 /// # Errors
-/// When a tensor is missing, unexpected or mis-shaped; all of them are listed.
+/// As [`Loading::load`].
 pub fn load_into<M: Module>(module: M, file: &WeightsFile) -> Result<M, WeightsError> {
     let source = |name: &str| Source::Whole(name.to_owned());
     Loading { source: &source, ignore: &is_unused, dtype: DType::F32 }.load(module, file)
@@ -97,16 +97,18 @@ impl Loading<'_> {
     /// Fills `module` from `file`.
     ///
     /// # Errors
-    /// When a tensor is missing, unexpected or mis-shaped; all of them are listed.
+    /// When a tensor is missing, unexpected or mis-shaped, all of which are listed; when a value is not finite.
     pub fn load<M: Module>(&self, module: M, file: &WeightsFile) -> Result<M, WeightsError> {
         let mismatch = self.compare(&module, file);
         if !mismatch.is_empty() {
             return Err(WeightsError::Mismatch { path: file.path().to_path_buf(), mismatch });
         }
-        let mut devices = BTreeMap::new();
+        let (mut devices, mut used) = (BTreeMap::new(), BTreeSet::new());
         for_each_shape(&module, &mut |name, _, device| {
             devices.insert(name.to_owned(), device.clone());
+            used.insert((self.source)(name).name().to_owned());
         });
+        file.check_finite(used.iter().map(String::as_str))?;
         let mut failure = None;
         let module = set_parameters(module, &mut |name, _| {
             let source = (self.source)(name);

@@ -75,19 +75,26 @@ impl WeightsFile {
         }
     }
 
-    /// Looks at every float of the file.
+    /// Looks at every float of the tensors that `names` names.
     ///
     /// # Errors
     /// Names the first tensor with a value that is NaN or infinite.
-    pub fn check_finite(&self) -> Result<(), WeightsError> {
-        for (name, info) in self.tensors() {
-            if !matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-                continue;
-            }
-            let values = self.floats::<f64>(name)?;
-            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-                let (path, name) = (self.path().to_path_buf(), name.clone());
-                return Err(WeightsError::NonFinite { path, name, index, value: values[index] });
+    pub fn check_finite<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), WeightsError> {
+        for name in names {
+            let info = self.info(name)?;
+            let bytes = self.bytes_of(info);
+            // Neither NaN nor an infinity leaves a bit of the exponent clear.
+            let index = match info.dtype {
+                Dtype::F64 => first(bytes, |b| u64::from_le_bytes(b) << 1 >> 53 == 0x7FF),
+                Dtype::F32 => first(bytes, |b| u32::from_le_bytes(b) << 1 >> 24 == 0xFF),
+                Dtype::F16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7C00 == 0x7C00),
+                Dtype::BF16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7F80 == 0x7F80),
+                _ => None,
+            };
+            if let Some(index) = index {
+                let value = self.floats::<f64>(name)?[index];
+                let (path, name) = (self.path().to_path_buf(), name.to_owned());
+                return Err(WeightsError::NonFinite { path, name, index, value });
             }
         }
         Ok(())
@@ -130,6 +137,51 @@ fn flat<E: burn::tensor::Element>(values: Vec<E>) -> TensorData {
     TensorData::new(values, [n])
 }
 
+/// Position of the first word that is `wanted`.
+fn first<const N: usize>(bytes: &[u8], wanted: impl Fn([u8; N]) -> bool) -> Option<usize> {
+    const BLOCK: usize = 4096;
+    let words = bytes.as_chunks::<N>().0;
+    // Without an exit in the middle a block is looked at many words at a time.
+    let block = words.chunks(BLOCK).position(|block| block.iter().fold(false, |any, &w| any | wanted(w)))?;
+    let within = words[block * BLOCK..].iter().position(|&word| wanted(word))?;
+    Some(block * BLOCK + within)
+}
+
 fn words<const N: usize, T>(bytes: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|&chunk| from(chunk)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_no_number_is_found_in_each_type() {
+        let at = 5000;
+        let bits: [(&str, usize, u64, u64, u64); 4] = [
+            ("F64", 8, 0x7FF0_0000_0000_0001, 0xFFF0_0000_0000_0000, 0xFFEF_FFFF_FFFF_FFFF),
+            ("F32", 4, 0x7F80_0001, 0xFF80_0000, 0xFF7F_FFFF),
+            ("F16", 2, 0x7C01, 0xFC00, 0xFBFF),
+            ("BF16", 2, 0x7F81, 0xFF80, 0xFF7F),
+        ];
+        for (dtype, size, nan, infinity, largest) in bits {
+            for (word, finite) in [(nan, false), (infinity, false), (largest, true)] {
+                let mut data = vec![0; 6000 * size];
+                data[at * size..(at + 1) * size].copy_from_slice(&word.to_le_bytes()[..size]);
+                let header = format!(
+                    r#"{{"x":{{"dtype":"{dtype}","shape":[6000],"data_offsets":[0,{}]}}}}"#,
+                    data.len()
+                );
+                let bytes = (header.len() as u64).to_le_bytes().into_iter().chain(header.bytes()).chain(data);
+                let file = WeightsFile::from_bytes("test", bytes.collect::<Vec<u8>>()).expect("sound");
+                match file.check_finite(["x"]) {
+                    Ok(()) => assert!(finite, "{dtype} {word:x}"),
+                    Err(WeightsError::NonFinite { index, value, .. }) => {
+                        assert!(!finite && index == at && !value.is_finite(), "{dtype} {word:x}");
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
 }

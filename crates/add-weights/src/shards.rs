@@ -5,8 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
-    io::Read,
+    fmt,
     marker::PhantomData,
     path::{Component, Path},
 };
@@ -51,12 +50,7 @@ struct IndexFile {
 pub(crate) fn read_index(path: &Path) -> Result<Index, WeightsError> {
     let io_error = |source| WeightsError::Io { path: path.to_path_buf(), source };
     let malformed = |reason: String| WeightsError::Malformed { path: path.to_path_buf(), reason };
-    let mut text = Vec::new();
-    let file = fs::File::open(path).map_err(io_error)?;
-    file.take(MAX_HEADER_BYTES + 1).read_to_end(&mut text).map_err(io_error)?;
-    if text.len() as u64 > MAX_HEADER_BYTES {
-        return Err(malformed(format!("expected an index of at most {MAX_HEADER_BYTES} bytes, found more")));
-    }
+    let text = add_files::read(path, MAX_HEADER_BYTES).map_err(io_error)?;
     let file: IndexFile =
         serde_json::from_slice(&text).map_err(|error| malformed(format!("index: {error}")))?;
     let index = Index { weight_map: file.weight_map.0 };
@@ -110,6 +104,8 @@ impl<'de, V: DeserializeOwned> Deserialize<'de> for Unique<V> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::WeightsFile;
 

@@ -4,8 +4,7 @@
 //! One that cannot be used is an error of that sample alone; the loader replaces and counts it.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Component, Path, PathBuf},
 };
 
@@ -147,13 +146,7 @@ fn collect_pictures(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Plugi
 /// A file's bytes, unless it is larger than `limit`.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let name = path.file_name().unwrap_or(path.as_os_str()).display();
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("{name}: more than {} MiB", limit >> 20));
-    }
-    Ok(bytes)
+    add_files::read(path, limit).map_err(|error| format!("{name}: {error}"))
 }
 
 /// The captions that say something.

@@ -23,6 +23,9 @@ use self::log::MetricsLog;
 use self::page::Page;
 use self::samples::Samples;
 
+/// Largest file of a run that is read whole, in bytes: the metrics of some millions of steps.
+const MAX_FILE: u64 = 1 << 30;
+
 /// The report cannot be written.
 #[derive(Debug, Error)]
 pub enum ReportError {
@@ -91,7 +94,7 @@ fn name_of(run: &Path) -> String {
 
 /// The bytes of a file, or `None` where there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, ReportError> {
-    match fs::read(path) {
+    match add_files::read(path, MAX_FILE) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at(path)(error)),

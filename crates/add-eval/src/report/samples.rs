@@ -78,10 +78,10 @@ fn chosen(found: &[(u64, PathBuf)]) -> Vec<&(u64, PathBuf)> {
 }
 
 fn grid(step: u64, path: &Path) -> Result<Option<Grid>, ReportError> {
-    if fs::metadata(path).map_err(at(path))?.len() > MAX_BYTES {
-        return Ok(None);
-    }
-    let bytes = fs::read(path).map_err(at(path))?;
+    let bytes = match add_files::read(path, MAX_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Ok(None),
+        read => read.map_err(at(path))?,
+    };
     Ok(size(&bytes).map(|(width, height)| Grid {
         step,
         width,

@@ -1,10 +1,6 @@
 //! A folder: a diffusers pipeline, or the folder of one network.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -115,9 +111,7 @@ fn json(path: &Path) -> Option<Value> {
 }
 
 fn text(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(MAX_JSON).read_to_string(&mut text).ok()?;
-    Some(text)
+    add_files::read_text(path, MAX_JSON).ok()
 }
 
 /// `license: ...` in front of the hub's README.
