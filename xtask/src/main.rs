@@ -4,6 +4,7 @@
 //! others are the house's own chores.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
+mod chaos;
 mod direction;
 mod new;
 mod tidy;
@@ -30,6 +31,8 @@ enum Chore {
     Docs,
     /// Write the skeleton of a plugin, such as `new weighting min-snr`.
     New(new::New),
+    /// Kill, damage and interrupt a tiny run of `add`: it must end to the bit like the undisturbed one.
+    Chaos(chaos::Chaos),
     /// Time the kernels against pure operations.
     Bench,
     /// Everything else goes to `add`: train, sample, eval, export, parity, doctor, plugins, config.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
             cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
         }
         Chore::New(new) => new.run(),
+        Chore::Chaos(chaos) => chaos.run(),
         Chore::Bench => cargo(&["run", "--release", "-p", "add-kernels", "--example", "ops"], &[]),
         Chore::Add(arguments) => return add(&arguments),
     };

@@ -1,11 +1,13 @@
 //! Checkpoints: one folder each, with a manifest that is committed last.
 //!
 //! A checkpoint is written into `step-N.tmp/`, every file is flushed to the disk, the manifest (with the SHA-256 of
-//! each file) follows, and a rename makes it `step-N/`. Whatever is interrupted before the rename was never there.
+//! each file) and its seal (the SHA-256 of the manifest) follow, and a rename makes it `step-N/`. Whatever is
+//! interrupted before the rename was never there.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -13,11 +15,12 @@ use add_weights::{Precision, WeightsFile, save};
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::{TrainError, state::State};
 
 /// Version of the manifest's layout; a newer one is refused.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Largest manifest, in bytes.
 const MAX_MANIFEST: u64 = 16 << 20;
@@ -41,6 +44,8 @@ pub struct Manifest {
 }
 
 const MANIFEST: &str = "manifest.json";
+/// The manifest's SHA-256. Without it a flipped bit could make another step or counter that reads just as well.
+const SEAL: &str = "manifest.sha256";
 
 /// Writes `state` after `step` steps into `folder/step-N` and returns that path.
 ///
@@ -53,7 +58,7 @@ pub fn write(folder: &Path, step: u64, recipe: &str, state: &State) -> Result<Pa
             fs::remove_dir_all(&target).map_err(TrainError::io(&target))?;
         }
         fs::rename(&partial, &target).map_err(TrainError::io(&target))?;
-        sync(folder)
+        sync(folder).map_err(TrainError::io(folder))
     });
     if written.is_err() {
         // The reason of the failure matters more than whether its traces could be removed.
@@ -79,11 +84,13 @@ fn write_into(partial: &Path, step: u64, recipe: &str, state: &State) -> Result<
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let numbers = state.numbers().clone();
     let manifest = Manifest { schema: SCHEMA, version, step, recipe: recipe.to_owned(), numbers, files };
-    let path = partial.join(MANIFEST);
     let text = serde_json::to_vec_pretty(&manifest).expect("a manifest holds nothing that JSON cannot");
-    fs::write(&path, text).map_err(TrainError::io(&path))?;
-    File::open(&path).and_then(|f| f.sync_all()).map_err(TrainError::io(&path))?;
-    sync(partial)
+    let seal = hex(&Sha256::digest(&text));
+    for (file, bytes) in [(MANIFEST, text), (SEAL, seal.into_bytes())] {
+        let path = partial.join(file);
+        fs::write(&path, bytes).and_then(|()| sync(&path)).map_err(TrainError::io(&path))?;
+    }
+    sync(partial).map_err(TrainError::io(partial))
 }
 
 /// Reads and verifies the checkpoint at `path`; tensors come to `device`.
@@ -99,6 +106,13 @@ pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainErro
         let problem = format!(
             "expected schema {SCHEMA}, found {schema}: it was written by another version of the program"
         );
+        return Err(damaged(&manifest_path, problem));
+    }
+    let seal_path = path.join(SEAL);
+    let seal = fs::read(&seal_path).map_err(TrainError::io(&seal_path))?;
+    let found = hex(&Sha256::digest(&text));
+    if seal != found.as_bytes() {
+        let problem = format!("damaged: it or {SEAL} was changed; its SHA-256 is {found}");
         return Err(damaged(&manifest_path, problem));
     }
     let manifest: Manifest = serde_json::from_value(value).map_err(|e| damaged(&manifest_path, e))?;
@@ -152,6 +166,30 @@ pub fn retain(folder: &Path, keep: usize) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// Readies `folder` for a run that goes on after `step` steps. What an interrupted write left is removed; later
+/// checkpoints, damaged or of a continuation that was given up, are set aside as `step-N.aside`, lest the next
+/// resume take one of them for the newest or retention count one of them as good.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn rewind(folder: &Path, step: u64) -> Result<(), TrainError> {
+    let entries = fs::read_dir(folder).map_err(TrainError::io(folder))?;
+    let partial = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "tmp");
+    for path in entries.flatten().map(|entry| entry.path()).filter(partial) {
+        fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
+    }
+    for later in list(folder).into_iter().filter(|&later| later > step) {
+        let path = path_of(folder, later);
+        let aside = path.with_extension("aside");
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(TrainError::io(&aside))?;
+        }
+        fs::rename(&path, &aside).map_err(TrainError::io(&path))?;
+        warn!("{} is later than step {step}; set aside as {}", path.display(), aside.display());
+    }
+    Ok(())
+}
+
 fn name(step: u64) -> String {
     format!("step-{step:07}")
 }
@@ -163,7 +201,7 @@ fn damaged(path: &Path, problem: impl std::fmt::Display) -> TrainError {
 fn sha256(path: &Path) -> Result<String, TrainError> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).map_err(TrainError::io(path))?;
-    std::io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
+    io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
     Ok(hex(&hasher.finalize()))
 }
 
@@ -174,8 +212,9 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-fn sync(folder: &Path) -> Result<(), TrainError> {
-    File::open(folder).and_then(|f| f.sync_all()).map_err(TrainError::io(folder))
+/// Flushes a file or a folder to the disk.
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
@@ -206,16 +245,14 @@ mod tests {
     fn any_flipped_bit_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = write(folder.path(), 1, "recipe", &state()).unwrap();
-        for file in ["student.safetensors", "heads.safetensors", MANIFEST] {
+        for file in ["student.safetensors", "heads.safetensors", MANIFEST, SEAL] {
             let target = path.join(file);
             let good = fs::read(&target).unwrap();
-            for position in [0, good.len() / 2, good.len() - 2] {
+            for bit in 0..8 * good.len() {
                 let mut bad = good.clone();
-                bad[position] ^= 1;
+                bad[bit / 8] ^= 1 << (bit % 8);
                 fs::write(&target, &bad).unwrap();
-                let outcome = read(&path, &Device::flex());
-                let harmless = file == MANIFEST && serde_json::from_slice::<serde_json::Value>(&bad).is_ok();
-                assert!(outcome.is_err() || harmless, "{file} byte {position}");
+                assert!(read(&path, &Device::flex()).is_err(), "{file} bit {bit}");
             }
             fs::write(&target, &good).unwrap();
         }
@@ -230,6 +267,32 @@ mod tests {
         }
         retain(folder.path(), 2).unwrap();
         assert_eq!(list(folder.path()), [10, 15]);
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), 1, "recipe", &state()).unwrap();
+        let text = fs::read_to_string(path.join(MANIFEST)).unwrap();
+        let newer = text.replace(&format!("\"schema\": {SCHEMA}"), &format!("\"schema\": {}", SCHEMA + 1));
+        fs::write(path.join(SEAL), hex(&Sha256::digest(&newer))).unwrap();
+        fs::write(path.join(MANIFEST), newer).unwrap();
+        let error = read(&path, &Device::flex()).unwrap_err().to_string();
+        let expected = format!("expected schema {SCHEMA}, found {}: ", SCHEMA + 1);
+        assert!(error.contains(&expected) && error.contains("another version"), "{error}");
+    }
+
+    #[test]
+    fn going_back_sets_later_checkpoints_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [5, 10, 15] {
+            write(folder.path(), step, "recipe", &state()).unwrap();
+        }
+        fs::create_dir(folder.path().join("step-0000020.tmp")).unwrap();
+        rewind(folder.path(), 10).unwrap();
+        assert_eq!(list(folder.path()), [5, 10]);
+        assert!(folder.path().join("step-0000015.aside").is_dir());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

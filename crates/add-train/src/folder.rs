@@ -63,10 +63,12 @@ impl RunFolder {
     /// Writes a text file of the run.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses; the file's old text is then untouched.
     pub fn write(&self, name: &str, text: &str) -> Result<(), TrainError> {
         let path = self.path.join(name);
-        fs::write(&path, text).map_err(TrainError::io(path))
+        let mut partial = path.clone().into_os_string();
+        partial.push(".tmp");
+        fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path)).map_err(TrainError::io(path))
     }
 
     /// Appends a line to `metrics.jsonl`.
@@ -89,10 +91,7 @@ impl RunFolder {
             value.and_then(|v| v.get("step")?.as_u64()).is_some_and(|s| s <= step)
         });
         let text: String = kept.map(|line| line + "\n").collect();
-        let partial = path.with_extension("jsonl.tmp");
-        fs::write(&partial, text)
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(TrainError::io(&path))?;
+        self.write("metrics.jsonl", &text)?;
         self.metrics = OpenOptions::new().append(true).open(&path).map_err(TrainError::io(&path))?;
         Ok(())
     }

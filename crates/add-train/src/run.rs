@@ -111,6 +111,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Ending, TrainError> {
     let mut done = resume(objective, folder, recipe, start)?;
+    checkpoint::rewind(&folder.checkpoints(), done)?;
     folder.rewind_metrics(done)?;
     observer.begin(done, cadence.steps);
     if done == 0 {

@@ -1,0 +1,45 @@
+//! `chaos`: kills, damages and signals against a tiny run of the real binary, which must end to the bit like the
+//! run that nothing befell.
+
+mod damages;
+mod disk;
+mod kills;
+mod signals;
+mod stage;
+mod subject;
+
+use clap::Args;
+
+use self::stage::Stage;
+
+/// Arguments of `chaos`.
+#[derive(Debug, Args)]
+pub(crate) struct Chaos {
+    /// How often a run is killed and resumed; a third of the kills aim inside of a checkpoint's write.
+    #[arg(long, default_value_t = 100)]
+    kills: usize,
+    /// How often the newest checkpoint is damaged: a flipped bit or a cut, in each of its files in turn.
+    #[arg(long, default_value_t = 200)]
+    damages: usize,
+    /// How often a run gets SIGINT or SIGTERM.
+    #[arg(long, default_value_t = 20)]
+    signals: usize,
+    /// Seed of the moments, places and bits.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Chaos {
+    pub(crate) fn run(&self) -> Result<(), String> {
+        let mut stage = Stage::open(self.seed)?;
+        let kills = kills::run(&mut stage, self.kills)?;
+        let damages = damages::run(&mut stage, self.damages)?;
+        let signals = signals::run(&mut stage, self.signals)?;
+        let disk = disk::run(&mut stage)?;
+        println!("{kills}, {damages}, {signals}, {disk}");
+        match stage.failures() {
+            0 => Ok(()),
+            n => Err(format!("{n} did not hold; the lines above say which (seed {})", self.seed)),
+        }
+    }
+}

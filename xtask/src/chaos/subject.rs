@@ -1,0 +1,131 @@
+//! What is tormented: the binary `add` at a very small ADD run.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use cargo_metadata::Message;
+use sha2::{Digest, Sha256};
+
+/// Steps of the run.
+pub(super) const STEPS: u64 = 6;
+/// Steps between its checkpoints, of which two are kept.
+pub(super) const EVERY: u64 = 2;
+
+/// The main job's recipe, small enough for a checkpoint below one megabyte.
+const TINY: [&str; 14] = [
+    "model.backbone=Mini(channels: [16], layers: 1, attending_levels: 0, heads: 1, detail: 1)",
+    "model.weights=Random()",
+    "text=Mini(layers: 1, width: 16, heads: 1, tokens: 8)",
+    "batch=2",
+    "shards=1",
+    "objective.adversarial.features=MobileNetV2(blocks: [3])",
+    "objective.adversarial.heads=ProjectedHead(kernels: [1], projection_width: 4, virtual_batch: 2)",
+    "objective.generator.cool_down=0",
+    "preview.prompts=[]",
+    "evaluation.samples_after_training=0",
+    "run.log_every=1",
+    "run.sample_every=1000",
+    "run.checkpoint_every=2",
+    "run.keep=2",
+];
+
+/// The built binary.
+pub(super) struct Subject {
+    binary: PathBuf,
+    root: PathBuf,
+}
+
+/// How a run ended.
+pub(super) struct Ended {
+    /// As a shell counts it.
+    pub(super) code: u8,
+    /// Whether it exited; a signal ended it otherwise.
+    pub(super) exited: bool,
+    /// Its standard error.
+    pub(super) said: String,
+}
+
+impl Subject {
+    /// Builds the binary.
+    pub(super) fn build() -> Result<Self, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
+        let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
+        let built = Command::new(env!("CARGO")).args(arguments).stderr(Stdio::inherit()).output();
+        let built = built.map_err(|e| format!("cargo cannot be started: {e}"))?;
+        let messages = Message::parse_stream(&built.stdout[..]).flatten();
+        let executables = messages.filter_map(|message| match message {
+            Message::CompilerArtifact(artifact) => artifact.executable,
+            _ => None,
+        });
+        let binary = executables.last().filter(|_| built.status.success()).ok_or("add was not built")?;
+        Ok(Self { binary: binary.into(), root: root.to_path_buf() })
+    }
+
+    /// Starts a run of `steps` steps in `out`.
+    pub(super) fn start(&self, out: &Path, resume: &str, steps: u64) -> Result<Child, String> {
+        let mut command = Command::new(&self.binary);
+        command.args(["train", "configs/emoji.ron", "--resume", resume, "--out"]).arg(out);
+        command.args(TINY.iter().flat_map(|set| ["--set", set]));
+        command.args(["--set", &format!("run.steps={steps}")]);
+        // The log says from which checkpoint a run goes on.
+        command.current_dir(&self.root).env("ADD_LOG", "info").env("NO_COLOR", "1");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        child.map_err(|e| format!("{}: {e}", self.binary.display()))
+    }
+
+    /// Runs to the end.
+    pub(super) fn finish(&self, out: &Path, resume: &str, steps: u64) -> Result<Ended, String> {
+        ended(self.start(out, resume, steps)?)
+    }
+}
+
+/// Waits for the end.
+pub(super) fn ended(child: Child) -> Result<Ended, String> {
+    let output = child.wait_with_output().map_err(|e| format!("a run cannot be waited for: {e}"))?;
+    Ok(Ended {
+        code: crate::code(output.status),
+        exited: output.status.code().is_some(),
+        said: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Where the checkpoint of `step` lies in the run folder `out`.
+pub(super) fn checkpoint(out: &Path, step: u64) -> PathBuf {
+    out.join(format!("checkpoints/step-{step:07}"))
+}
+
+/// Steps of the committed checkpoints in the run folder `out`, ascending.
+pub(super) fn checkpoints(out: &Path) -> Vec<u64> {
+    let step = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok();
+    files(&out.join("checkpoints")).iter().filter_map(step).collect()
+}
+
+/// Whether `out` holds a checkpoint that is, or was, being written.
+pub(super) fn is_writing(out: &Path) -> bool {
+    files(&out.join("checkpoints")).iter().any(|path| path.extension().is_some_and(|e| e == "tmp"))
+}
+
+/// SHA-256 of every file of the last checkpoint and of the metrics, whole: no line of them holds a time of day or a
+/// duration.
+pub(super) fn traces(out: &Path) -> Result<BTreeMap<String, String>, String> {
+    let mut paths = files(&checkpoint(out, STEPS));
+    paths.push(out.join("metrics.jsonl"));
+    let hashed = paths.into_iter().map(|path| {
+        let bytes = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, format!("{:x}", Sha256::digest(bytes))))
+    });
+    hashed.collect()
+}
+
+/// What lies in a folder, sorted; nothing where there is none.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
