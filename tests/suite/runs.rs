@@ -171,15 +171,18 @@ fn figures(out: &Path) -> Vec<(String, f64)> {
 fn a_batch_in_parts_is_the_same_batch() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let parts = |mut loaded: LoadedRecipe, shards: usize| {
-        (loaded.recipe.batch, loaded.recipe.shards) = (16, shards);
+    let parts = |mut loaded: LoadedRecipe, shards: usize, rounds: usize| {
+        (loaded.recipe.batch, loaded.recipe.shards, loaded.recipe.rounds) = (16, shards, rounds);
         loaded
     };
     let check = |make: &dyn Fn() -> LoadedRecipe, name: &str| {
         let whole = at(&format!("{name}-1"));
-        go(&parts(make(), 1), &whole, &Start::Fresh);
+        go(&parts(make(), 1, 1), &whole, &Start::Fresh);
         let cut = at(&format!("{name}-2"));
-        go(&parts(make(), 2), &cut, &Start::Fresh);
+        go(&parts(make(), 2, 1), &cut, &Start::Fresh);
+        let rounds = at(&format!("{name}-rounds"));
+        go(&parts(make(), 1, 2), &rounds, &Start::Fresh);
+        assert_same(&cut, &rounds, 3);
         let both = figures(&whole).into_iter().zip(figures(&cut));
         for ((figure, a), (_, b)) in both {
             assert!((a - b).abs() < 1e-3 * a.abs() + 1e-5, "{name} {figure}: {a} and {b}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("add-kernels", &[]),
     ("add-plugin", &[]),
     ("add-eval", &[]),
@@ -46,6 +46,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "plugins",
         ],
     ),
+    ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "plugins"]),
     ("xtask", &[]),
 ];
 

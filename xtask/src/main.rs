@@ -33,8 +33,13 @@ enum Chore {
     New(new::New),
     /// Kill, damage and interrupt a tiny run of `add`: it must end to the bit like the undisturbed one.
     Chaos(chaos::Chaos),
-    /// Time the kernels against pure operations.
-    Bench,
+    /// Time operations and networks, with `--against torch` in turns with PyTorch; `bench --help` says more.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Handed to `add-bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Everything else goes to `add`: train, sample, eval, export, parity, doctor, plugins, config.
     #[command(external_subcommand)]
     Add(Vec<String>),
@@ -49,8 +54,8 @@ fn main() -> ExitCode {
         }
         Chore::New(new) => new.run(),
         Chore::Chaos(chaos) => chaos.run(),
-        Chore::Bench => cargo(&["run", "--release", "-p", "add-kernels", "--example", "ops"], &[]),
-        Chore::Add(arguments) => return add(&arguments),
+        Chore::Bench { arguments } => return run("add-bench", "add-bench", &arguments),
+        Chore::Add(arguments) => return run("add-cli", "add", &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,9 +73,9 @@ fn check() -> Result<(), String> {
     cargo(&["test", "--release", "--workspace"], &[])
 }
 
-/// Builds `add` and hands over to it, exit code included.
-fn add(arguments: &[String]) -> ExitCode {
-    let command = ["run", "--release", "-p", "add-cli", "--bin", "add", "--"];
+/// Builds a program of the workspace and hands over to it, exit code included.
+fn run(package: &str, program: &str, arguments: &[String]) -> ExitCode {
+    let command = ["run", "--release", "-p", package, "--bin", program, "--"];
     let status = Command::new(env!("CARGO")).args(command).args(arguments).status();
     match status {
         Ok(status) => ExitCode::from(code(status)),

@@ -141,7 +141,7 @@ pub(crate) fn diffusion_run<'a>(
         codec: recipe.codec.init(&device)?,
         diffusion: diffusion(&recipe.model),
         optimizer: AdamW::new(objective.optimizer),
-        shards: Shards::new(recipe.shards)?,
+        shards: Shards::new(recipe.shards, recipe.rounds)?,
     };
     Ok(DiffusionRun { recipe, objective, trainer, loader: loader(loaded)?, device })
 }
@@ -162,7 +162,7 @@ pub(crate) fn add_run<'a>(
     let features = features(objective, |network| network.init(&plain))?;
     let heads = heads(recipe, objective, &features, &trainable)?;
     let Features { network: features, image_encoder } = features;
-    heads.check_batch(recipe.batch / recipe.shards)?;
+    heads.check_batch(recipe.batch / (recipe.shards * recipe.rounds))?;
     let schedule = recipe.model.schedule.tables();
     let timesteps = objective.student_timesteps.resolve(schedule.steps());
     let trainer = AddTrainer {
@@ -181,7 +181,7 @@ pub(crate) fn add_run<'a>(
             weighting: &*objective.distillation.weighting,
             options: options(objective, &timesteps),
         },
-        shards: Shards::new(recipe.shards)?,
+        shards: Shards::new(recipe.shards, recipe.rounds)?,
         optimizer_g: AdamW::new(objective.generator),
         optimizer_d: AdamW::new(objective.discriminator),
     };

@@ -15,8 +15,10 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         format!("expected letters, digits, `-`, `_` and `.`, since it names a folder; got {:?}", recipe.name)
     });
     p.positive("batch", recipe.batch);
-    p.require(recipe.shards > 0 && recipe.batch.is_multiple_of(recipe.shards), "shards", || {
-        format!("expected a divisor of the batch, {}, got {}", recipe.batch, recipe.shards)
+    let parts = recipe.shards.saturating_mul(recipe.rounds);
+    p.require(parts > 0 && recipe.batch.is_multiple_of(parts), "shards", || {
+        let Recipe { batch, shards, rounds, .. } = recipe;
+        format!("expected `shards` times `rounds` to divide the batch, {batch}, got {shards} and {rounds}")
     });
     for (field, value) in [
         ("run.log_every", recipe.run.log_every),

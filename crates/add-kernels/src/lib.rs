@@ -19,6 +19,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod checkpoint;
 mod conv2d;
 mod geglu;
 mod group_norm;
@@ -36,12 +37,13 @@ mod testing;
 pub use activation::{gelu, quick_gelu, relu, relu6, silu};
 pub use adamw::{AdamWStep, adamw_step, ema_lerp};
 pub use attention::attention;
+pub use checkpoint::Checkpointing;
 pub use conv2d::{ConvGeometry, conv2d};
 pub use geglu::geglu;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use memory::{keep_free_memory, peak_resident};
+pub use memory::{keep_free_memory, peak_resident, reset_peak_resident};
 pub use resize::{Filter, resize, separable};
 
 /// The same operations by pure Burn operations, for tests and timing.

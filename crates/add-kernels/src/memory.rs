@@ -18,8 +18,32 @@ pub fn keep_free_memory() {
 
 /// The largest memory that the process has had at once, in bytes; `None` where the system does not say.
 pub fn peak_resident() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// Forgets the peak so far and returns the memory that the process has now, in bytes; `None` where the system cannot.
+pub fn reset_peak_resident() -> Option<u64> {
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    status("VmRSS:")
+}
+
+/// A line of the process's status, in bytes.
+fn status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(1024 * kilobytes)
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_counts_what_was_freed_until_it_is_reset() {
+        let rest = reset_peak_resident().expect("a Linux system says");
+        drop(std::hint::black_box(vec![1_u8; 256 << 20]));
+        assert!(peak_resident().expect("a Linux system says") >= rest + (128 << 20));
+    }
 }

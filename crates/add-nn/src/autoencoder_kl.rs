@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use add_kernels::Checkpointing;
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -156,6 +157,17 @@ impl AutoencoderKl {
         })
     }
 
+    /// With `Blocks`, each residual block and the middle are computed again in the backward pass.
+    #[must_use]
+    pub fn with_checkpointing(self, checkpointing: Checkpointing) -> Self {
+        let (encoder, decoder) = (self.encoder, self.decoder);
+        Self {
+            encoder: Encoder { checkpointing, ..encoder },
+            decoder: Decoder { checkpointing, ..decoder },
+            ..self
+        }
+    }
+
     /// Pictures `[B, 3, H, W]` in [-1, 1] to the distribution of their latents `[B, C, H / 8, W / 8]`.
     pub fn encode(&self, x: Tensor<4>) -> LatentDistribution {
         let moments = self.moments(x);
@@ -182,6 +194,8 @@ struct Encoder {
     mid_block: MidBlock,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    #[module(skip)]
+    checkpointing: Checkpointing,
 }
 
 impl Encoder {
@@ -205,16 +219,18 @@ impl Encoder {
             mid_block: MidBlock::new(coarsest, norm, &init.at("mid_block")),
             conv_norm_out: GroupNorm::new(norm.groups, coarsest, norm.eps, &init.at("conv_norm_out")),
             conv_out: Conv2d::same3(coarsest, 2 * config.latent_channels, &init.at("conv_out")),
+            checkpointing: Checkpointing::Off,
         }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.conv_in.forward(x);
         for block in &self.down_blocks {
-            x = block.resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+            x = block.resnets.iter().fold(x, |x, resnet| self.checkpointing.unary(resnet, x, ResnetBlock::forward));
             x = block.downsamplers.iter().fold(x, |x, downsample| downsample.forward(x));
         }
-        self.conv_out.forward(self.conv_norm_out.forward_silu(self.mid_block.forward(x)))
+        let x = self.checkpointing.unary(&self.mid_block, x, MidBlock::forward);
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
 }
 
@@ -231,6 +247,8 @@ struct Decoder {
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    #[module(skip)]
+    checkpointing: Checkpointing,
 }
 
 impl Decoder {
@@ -253,17 +271,15 @@ impl Decoder {
             up_blocks: (0..levels).map(block).collect(),
             conv_norm_out: GroupNorm::new(norm.groups, finest, norm.eps, &init.at("conv_norm_out")),
             conv_out: Conv2d::same3(finest, config.out_channels, &init.at("conv_out")),
+            checkpointing: Checkpointing::Off,
         }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self.mid_block.forward(self.conv_in.forward(x));
+        let mut x = self.checkpointing.unary(&self.mid_block, self.conv_in.forward(x), MidBlock::forward);
         for block in &self.up_blocks {
-            x = block.resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
-            for upsample in &block.upsamplers {
-                let [_, _, h, w] = x.dims();
-                x = upsample.forward(x, [2 * h, 2 * w]);
-            }
+            x = block.resnets.iter().fold(x, |x, resnet| self.checkpointing.unary(resnet, x, ResnetBlock::forward));
+            x = block.upsamplers.iter().fold(x, |x, up| self.checkpointing.unary(up, x, Upsample::double));
         }
         self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
@@ -295,8 +311,8 @@ impl MidBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.attentions[0].forward(self.resnets[0].forward(x, None));
-        self.resnets[1].forward(x, None)
+        let x = self.attentions[0].forward(self.resnets[0].forward(x));
+        self.resnets[1].forward(x)
     }
 }
 

@@ -39,7 +39,48 @@ struct Seen {
     c_img: Option<Tensor<2>>,
 }
 
+/// A part between the two updates.
+pub(crate) enum Waiting<'a> {
+    /// With all its states.
+    Part(Box<Part<'a>>),
+    /// With its inputs alone; the states are computed again.
+    Inputs(Box<AddInputs<'a>>),
+}
+
+impl<'a> Waiting<'a> {
+    /// Ready for the student's update. `networks` are wanted for inputs alone; `batch` counts the samples of all parts.
+    pub(crate) fn go_on(
+        self,
+        method: &'a AddMethod<'a>,
+        networks: Option<AddNetworks>,
+        batch: usize,
+    ) -> Part<'a> {
+        match self {
+            Self::Part(part) => *part,
+            Self::Inputs(inputs) => {
+                let networks = networks.expect("the caller gives networks to a part that has none");
+                let mut part = Part::forward(method, *inputs, networks, batch);
+                if method.options.adversarial_weight > 0.0 {
+                    part.seen = Some(part.look());
+                }
+                part
+            }
+        }
+    }
+}
+
 impl<'a> Part<'a> {
+    /// The part without its states.
+    pub(crate) fn rest(self) -> Waiting<'a> {
+        Waiting::Inputs(Box::new(self.inputs))
+    }
+
+    /// What the adversarial term looks at.
+    fn look(&self) -> Seen {
+        let leaf = self.leaf();
+        Seen { features: self.fake_features(leaf.clone()), leaf, c_img: self.image_embedding() }
+    }
+
     /// The student's forward pass; `batch` counts the samples of all parts.
     pub(crate) fn forward(
         method: &'a AddMethod<'a>,
@@ -65,20 +106,18 @@ impl<'a> Part<'a> {
 
     /// The gradient of Eq. (3) by the heads' parameters, the part's share of it.
     pub(crate) fn heads_gradient(&mut self) -> (StepReport, GradientMap) {
-        let leaf = self.leaf();
-        let features = self.fake_features(leaf.clone());
-        let c_img = self.image_embedding();
+        let seen = self.look();
         // The heads see the fakes without gradient here; the student's turn follows.
         let (fakes, s) = match &self.inputs.discriminator {
-            None => (features.iter().map(|f| f.clone().inner()).collect(), &self.inputs.generator.s),
+            None => (seen.features.iter().map(|f| f.clone().inner()).collect(), &self.inputs.generator.s),
             Some(own) => {
                 let frozen = self.networks.student.frozen();
                 let x_hat = student(self.method, &self.x_0, own, &self.inputs.prompts.captions, &*frozen);
                 (self.fake_features(x_hat), &own.s)
             }
         };
-        let condition = self.condition(c_img.as_ref(), s);
-        self.seen = Some(Seen { leaf, features, c_img });
+        let condition = self.condition(seen.c_img.as_ref(), s);
+        self.seen = Some(seen);
         let AddInputs { real_view, x_0, draws, .. } = &self.inputs;
         let reals = self.networks.features.features(Pixels(real_view(x_0.0.clone())));
 

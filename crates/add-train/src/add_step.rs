@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     add_inputs::{AddInputs, Prompts, TeacherInput},
-    add_part::Part,
+    add_part::{Part, Waiting},
     ema::Ema,
     gradients::{GradientMap, clip_factor, global_norm},
     model::Diffusion,
@@ -172,30 +172,50 @@ impl AddTrainer<'_> {
         let batch: usize = parts.iter().map(AddInputs::batch).sum();
         let adversarial = self.method.options.adversarial_weight > 0.0;
 
-        let forks: Vec<_> = parts.into_iter().map(|inputs| (inputs, self.networks.fork())).collect();
         let method = &self.method;
-        let mut parts = self.shards.run(forks, |(inputs, networks)| {
-            let mut part = Part::forward(method, inputs, networks, batch);
-            let heads = adversarial.then(|| part.heads_gradient());
-            (part, heads)
-        });
+        // In several rounds no part can wait for the heads with all its states; its turn comes again from the start.
+        let (once, mut waiting) = (self.shards.rounds() == 1, Vec::new());
         if adversarial {
-            let (reports, gradients): (Vec<_>, Vec<_>) =
-                parts.iter_mut().filter_map(|(_, heads)| heads.take()).unzip();
+            let (mut reports, mut gradients) = (Vec::new(), GradientMap::new());
+            self.shards.each(
+                parts,
+                |inputs| (inputs, self.networks.fork()),
+                |(inputs, networks)| {
+                    let mut part = Part::forward(method, inputs, networks, batch);
+                    let (report, gradient) = part.heads_gradient();
+                    (if once { Waiting::Part(Box::new(part)) } else { part.rest() }, report, gradient)
+                },
+                |(part, report, gradient)| {
+                    waiting.push(part);
+                    reports.push(report);
+                    shards::add(&mut gradients, gradient);
+                },
+            );
             report.extend(reports);
             self.networks.heads.power_iterate();
             self.networks.heads.power_iterate();
             let heads: &mut dyn Discriminator = &mut *self.networks.heads;
-            update(&mut self.optimizer_d, heads, shards::sum(gradients), lr_d, "grad_norm_d", &mut report);
+            update(&mut self.optimizer_d, heads, gradients, lr_d, "grad_norm_d", &mut report);
             self.networks.heads.power_iterate();
+        } else {
+            waiting.extend(parts.into_iter().map(|inputs| Waiting::Inputs(Box::new(inputs))));
         }
 
-        let parts = parts.into_iter().map(|(part, _)| (part, self.networks.heads.frozen())).collect();
-        let (reports, gradients): (Vec<_>, Vec<_>) =
-            self.shards.run(parts, |(part, heads)| part.student_gradient(&*heads)).into_iter().unzip();
+        let (mut reports, mut gradients) = (Vec::new(), GradientMap::new());
+        self.shards.each(
+            waiting,
+            |part| {
+                let networks = matches!(part, Waiting::Inputs(_)).then(|| self.networks.fork());
+                (part, networks, self.networks.heads.frozen())
+            },
+            |(part, networks, heads)| part.go_on(method, networks, batch).student_gradient(&*heads),
+            |(report, gradient)| {
+                reports.push(report);
+                shards::add(&mut gradients, gradient);
+            },
+        );
         report.extend(reports);
         let student: &mut dyn Denoiser = &mut *self.networks.student;
-        let gradients = shards::sum(gradients);
         if update(&mut self.optimizer_g, student, gradients, lr_g, "grad_norm_g", &mut report) {
             self.ema.update(&[("", &*self.networks.student)], batch);
         }

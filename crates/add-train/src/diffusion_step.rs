@@ -46,19 +46,21 @@ impl DiffusionTrainer {
     /// One update on the parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub fn step(&mut self, parts: Vec<DiffusionInputs>, lr: f64) -> StepReport {
         let batch: usize = parts.iter().map(|part| part.captions.len()).sum();
-        let forks = parts.into_iter().map(|inputs| Part {
+        let part = |inputs: DiffusionInputs| Part {
             share: inputs.captions.len() as f64 / batch as f64,
             inputs,
             denoiser: fork(&*self.denoiser),
             text: fork(&*self.text),
             codec: fork(&*self.codec),
             diffusion: &self.diffusion,
+        };
+        let (mut reports, mut gradients) = (Vec::new(), GradientMap::new());
+        self.shards.each(parts, part, Part::gradient, |(report, gradient)| {
+            reports.push(report);
+            shards::add(&mut gradients, gradient);
         });
-        let (reports, gradients): (Vec<_>, Vec<_>) =
-            self.shards.run(forks.collect(), Part::gradient).into_iter().unzip();
         let mut report = StepReport::default();
         report.extend(reports);
-        let gradients = shards::sum(gradients);
         let norm = global_norm(&gradients);
         report.norm("grad_norm", norm);
         if norm.is_finite() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use add_nn::unet::UnetConfig;
+use add_nn::{layers::Checkpointing, unet::UnetConfig};
 use add_plugin::{
     Backbone, BackboneInfo, Component, Denoiser, Entry, Naming, PluginError, Prediction, TextInfo, inventory,
 };
@@ -17,6 +17,8 @@ use crate::unet::{UnetDenoiser, check_width};
 pub(crate) struct Sd15 {
     /// What the weights predict.
     pub(crate) prediction: Prediction,
+    /// Whether the blocks are computed again in the backward pass: less memory, more time.
+    pub(crate) checkpointing: Checkpointing,
 }
 
 /// Stable Diffusion 2.1: 866 M parameters; the base model (512 px) predicts noise, the 768 px model `v`.
@@ -26,6 +28,8 @@ pub(crate) struct Sd15 {
 pub(crate) struct Sd21 {
     /// What the weights predict.
     pub(crate) prediction: Prediction,
+    /// Whether the blocks are computed again in the backward pass: less memory, more time.
+    pub(crate) checkpointing: Checkpointing,
 }
 
 /// Stable Diffusion XL: 2.57 G parameters, predicts noise, 128x128 latents (64x64 for SDXL-Turbo).
@@ -34,23 +38,25 @@ pub(crate) struct Sd21 {
 pub(crate) struct Sdxl {
     /// What the weights predict.
     pub(crate) prediction: Prediction,
+    /// Whether the blocks are computed again in the backward pass: less memory, more time.
+    pub(crate) checkpointing: Checkpointing,
 }
 
 impl Default for Sd15 {
     fn default() -> Self {
-        Self { prediction: Prediction::Epsilon }
+        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off }
     }
 }
 
 impl Default for Sd21 {
     fn default() -> Self {
-        Self { prediction: Prediction::Epsilon }
+        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off }
     }
 }
 
 impl Default for Sdxl {
     fn default() -> Self {
-        Self { prediction: Prediction::Epsilon }
+        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off }
     }
 }
 
@@ -73,7 +79,8 @@ macro_rules! released {
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
-                Ok(Box::new(UnetDenoiser::new(&UnetConfig::$config(), seed, device)?))
+                let fresh = UnetDenoiser::new(&UnetConfig::$config(), seed, device)?;
+                Ok(Box::new(fresh.with_checkpointing(self.checkpointing)))
             }
 
             fn load(
@@ -85,7 +92,8 @@ macro_rules! released {
             ) -> Result<Box<dyn Denoiser>, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
                 let (config, seed) = (UnetConfig::$config(), 0);
-                Ok(Box::new(UnetDenoiser::new(&config, seed, device)?.load(&config, naming, file)?))
+                let loaded = UnetDenoiser::new(&config, seed, device)?.load(&config, naming, file)?;
+                Ok(Box::new(loaded.with_checkpointing(self.checkpointing)))
             }
         }
     };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use add_nn::{
-    layers::Init,
+    layers::{Checkpointing, Init},
     unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConfig},
 };
 use add_plugin::{
@@ -42,6 +42,11 @@ impl UnetDenoiser {
             (None, None) => Added::Nothing,
         };
         Ok(Self { unet, added })
+    }
+
+    /// As [`UNet2dCondition::with_checkpointing`].
+    pub(crate) fn with_checkpointing(self, checkpointing: Checkpointing) -> Self {
+        Self { unet: self.unet.with_checkpointing(checkpointing), ..self }
     }
 
     /// What diffusers calls it.

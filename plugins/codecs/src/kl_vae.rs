@@ -5,7 +5,7 @@
 
 use add_nn::{
     autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig},
-    layers::Init,
+    layers::{Checkpointing, Init},
 };
 use add_plugin::{
     Autoencoder, Codec, Component, Content, Entry, LatentInfo, Latents, Pixels, PluginError, fields,
@@ -25,6 +25,9 @@ pub struct KlVae {
     weights: Location,
     /// Latents times this have unit deviation: 0.18215 for SD 1 and 2, 0.13025 for SDXL.
     scaling_factor: f64,
+    /// Whether the blocks are computed again in the backward pass: less memory, more time.
+    #[serde(default)]
+    checkpointing: Checkpointing,
 }
 
 inventory::submit!(Entry::codec::<KlVae>("KlVae", "Rombach et al. 2022; Stable Diffusion, SDXL"));
@@ -44,6 +47,7 @@ impl KlVae {
         let init = Init::new(0, &device.clone().without_autodiff());
         let network = AutoencoderKl::new(&AutoencoderKlConfig::default(), &init)
             .map_err(|problem| PluginError::Mismatch(format!("the autoencoder: {problem}")))?;
+        let network = network.with_checkpointing(self.checkpointing);
         Ok(KlVaeNetwork { network, scaling_factor: self.scaling_factor })
     }
 

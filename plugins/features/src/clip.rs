@@ -1,7 +1,7 @@
 //! The image towers of CLIP: OpenAI's ViT-L/14 and OpenCLIP's ViT-g/14. Radford et al. 2021; Cherti et al. 2023; ADD,
 //! Table 1a.
 
-use add_nn::vit::VitConfig;
+use add_nn::{layers::Checkpointing, vit::VitConfig};
 use add_plugin::{Entry, FeatureExtractor, FeatureNetwork, PluginError, inventory};
 use add_weights::Location;
 use burn::tensor::Device;
@@ -32,6 +32,9 @@ pub struct Clip {
     /// Side of the pictures in pixels, a multiple of 14.
     #[serde(default = "size")]
     size: usize,
+    /// Whether the layers are computed again in the backward pass: less memory, more time.
+    #[serde(default)]
+    checkpointing: Checkpointing,
 }
 
 /// The released shapes.
@@ -70,6 +73,7 @@ impl Clip {
             blocks: self.blocks.resolve(config.depth),
             embedded: self.embedded,
             size: self.size,
+            checkpointing: self.checkpointing,
         }
     }
 

@@ -1,6 +1,6 @@
 //! DINO ViT-S/16. Caron et al. 2021; ADD, Table 1a.
 
-use add_nn::vit::VitConfig;
+use add_nn::{layers::Checkpointing, vit::VitConfig};
 use add_plugin::{Entry, FeatureExtractor, FeatureNetwork, PluginError, inventory};
 use add_weights::Location;
 use burn::tensor::Device;
@@ -27,6 +27,9 @@ pub struct DinoV1 {
     /// Side of the pictures in pixels, a multiple of 16.
     #[serde(default = "size")]
     size: usize,
+    /// Whether the layers are computed again in the backward pass: less memory, more time.
+    #[serde(default)]
+    checkpointing: Checkpointing,
 }
 
 fn yes() -> bool {
@@ -49,6 +52,7 @@ impl DinoV1 {
             blocks: self.blocks.resolve(config.depth),
             embedded: self.embedded,
             size: self.size,
+            checkpointing: self.checkpointing,
         }
     }
 

@@ -1,6 +1,6 @@
 //! DINOv2, with and without registers. Oquab et al. 2023; Darcet et al. 2023; ADD, Table 1a.
 
-use add_nn::vit::VitConfig;
+use add_nn::{layers::Checkpointing, vit::VitConfig};
 use add_plugin::{Entry, FeatureExtractor, FeatureNetwork, PluginError, inventory};
 use add_weights::Location;
 use burn::tensor::Device;
@@ -31,6 +31,9 @@ pub struct DinoV2 {
     /// Side of the pictures in pixels, a multiple of 14.
     #[serde(default = "size")]
     size: usize,
+    /// Whether the layers are computed again in the backward pass: less memory, more time.
+    #[serde(default)]
+    checkpointing: Checkpointing,
 }
 
 /// The released shapes.
@@ -72,6 +75,7 @@ impl DinoV2 {
             blocks: self.blocks.resolve(config.depth),
             embedded: self.embedded,
             size: self.size,
+            checkpointing: self.checkpointing,
         }
     }
 

@@ -5,7 +5,7 @@
 //! class token is added to every patch token ("add readout"), registers are left out. Sauer et al. 2023; ADD, section 3.2.
 
 use add_nn::{
-    layers::Init,
+    layers::{Checkpointing, Init},
     vit::{Vit, VitConfig, VitFamily},
 };
 use add_plugin::{FeatureExtractor, Pixels, PluginError};
@@ -32,6 +32,8 @@ pub(crate) struct Spec {
     pub(crate) embedded: bool,
     /// Side of the pictures, in pixels.
     pub(crate) size: usize,
+    /// Whether the layers are computed again in the backward pass.
+    pub(crate) checkpointing: Checkpointing,
 }
 
 /// The network without its weights. On the plain device these are constants: gradients reach the pictures, never them.
@@ -55,7 +57,7 @@ pub(crate) fn outline(spec: Spec, device: &Device) -> Result<VitFeatures, Plugin
     }
     let network = Vit::new(&spec.config, &Init::new(0, &device.clone().without_autodiff()))
         .map_err(|problem| PluginError::Mismatch(format!("the vision transformer: {problem}")))?;
-    Ok(VitFeatures { network, spec })
+    Ok(VitFeatures { network: network.with_checkpointing(spec.checkpointing), spec })
 }
 
 /// The network with the weights of a file.
@@ -138,7 +140,7 @@ mod tests {
             registers,
             ..VitConfig::dino_s16()
         };
-        let spec = Spec { name: "tiny", config, statistics: IMAGENET, blocks, embedded, size: 8 };
+        let spec = Spec { name: "tiny", config, statistics: IMAGENET, blocks, embedded, size: 8, checkpointing: Checkpointing::Off };
         outline(spec, &Device::flex().autodiff())
     }
 

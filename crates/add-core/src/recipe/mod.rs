@@ -39,6 +39,10 @@ pub struct Recipe {
     /// the network is small. The numbers differ between counts by rounding alone.
     #[serde(default = "default_shards")]
     pub shards: usize,
+    /// Rounds in which those parts are computed, one after the other: the batch is cut into `rounds * shards` parts, and
+    /// more rounds take less memory. With more than one, the student's forward pass is done twice.
+    #[serde(default = "default_rounds")]
+    pub rounds: usize,
     /// What is learnt.
     pub objective: Objective,
     /// How long and how often.
@@ -63,6 +67,10 @@ fn one() -> f64 {
 }
 
 fn default_shards() -> usize {
+    1
+}
+
+fn default_rounds() -> usize {
     1
 }
 

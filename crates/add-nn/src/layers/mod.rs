@@ -8,7 +8,7 @@ mod init;
 mod linear;
 mod norm;
 
-pub use add_kernels::ConvGeometry;
+pub use add_kernels::{Checkpointing, ConvGeometry};
 pub use attention::{Attention, join_heads, split_heads};
 pub use conv_norm::ConvNorm;
 pub use conv2d::{Conv2d, resize_nearest};

@@ -1,5 +1,6 @@
 //! The levels of the U-Net: down, middle and up.
 
+use add_kernels::Checkpointing;
 use burn::{module::Module, tensor::Tensor};
 
 use super::{
@@ -9,10 +10,18 @@ use super::{
 };
 use crate::layers::Init;
 
-/// What every level needs from outside: timestep embedding `[B, width]` and text states `[B, M, C_context]`.
+/// What every level needs from outside: timestep embedding `[B, width]` and text states `[B, M, C_context]`; and what it
+/// keeps for the backward pass.
 pub(super) struct Conditions {
     pub(super) emb: Tensor<2>,
     pub(super) context: Tensor<3>,
+    pub(super) checkpointing: Checkpointing,
+}
+
+impl Conditions {
+    fn through(&self, resnet: &ResnetBlock, x: Tensor<4>) -> Tensor<4> {
+        self.checkpointing.binary(resnet, x, self.emb.clone(), ResnetBlock::forward_in_time)
+    }
 }
 
 /// Builds the parts of level `i` (0 = finest).
@@ -73,9 +82,9 @@ impl DownBlock {
     /// Pushes the state after every layer onto `skips`.
     pub(super) fn forward(&self, mut x: Tensor<4>, to: &Conditions, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (j, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, Some(&to.emb));
+            x = to.through(resnet, x);
             if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(x, &to.context);
+                x = attention.forward(x, &to.context, to.checkpointing);
             }
             skips.push(x.clone());
         }
@@ -104,9 +113,9 @@ impl MidBlock {
     }
 
     pub(super) fn forward(&self, x: Tensor<4>, to: &Conditions) -> Tensor<4> {
-        let x = self.resnets[0].forward(x, Some(&to.emb));
-        let x = self.attentions[0].forward(x, &to.context);
-        self.resnets[1].forward(x, Some(&to.emb))
+        let x = to.through(&self.resnets[0], x);
+        let x = self.attentions[0].forward(x, &to.context, to.checkpointing);
+        to.through(&self.resnets[1], x)
     }
 }
 
@@ -146,9 +155,9 @@ impl UpBlock {
     pub(super) fn forward(&self, mut x: Tensor<4>, to: &Conditions, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (j, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("the way down pushed one skip for each layer");
-            x = resnet.forward(Tensor::cat(vec![x, skip], 1), Some(&to.emb));
+            x = to.through(resnet, Tensor::cat(vec![x, skip], 1));
             if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(x, &to.context);
+                x = attention.forward(x, &to.context, to.checkpointing);
             }
         }
         for upsample in &self.upsamplers {

@@ -9,6 +9,7 @@ mod embedding;
 pub(crate) mod resnet;
 mod transformer;
 
+use add_kernels::Checkpointing;
 use blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use burn::{
     module::Module,
@@ -54,6 +55,8 @@ pub struct UNet2dCondition {
     time_proj: Sinusoids,
     #[module(skip)]
     add_time_proj: Sinusoids,
+    #[module(skip)]
+    checkpointing: Checkpointing,
 }
 
 impl UNet2dCondition {
@@ -96,7 +99,14 @@ impl UNet2dCondition {
             conv_out: Conv2d::same3(finest, config.out_channels, &init.at("conv_out")),
             time_proj: sinusoids(finest),
             add_time_proj: sinusoids(config.addition_time_embed_dim.unwrap_or(0)),
+            checkpointing: Checkpointing::Off,
         })
+    }
+
+    /// With `Blocks`, each residual block and each transformer block is computed again in the backward pass.
+    #[must_use]
+    pub fn with_checkpointing(self, checkpointing: Checkpointing) -> Self {
+        Self { checkpointing, ..self }
     }
 
     /// `sample: [B, C_in, H, W]`, `timesteps: [B]` in training steps, `encoder_hidden_states: [B, M, C_context]`
@@ -128,7 +138,7 @@ impl UNet2dCondition {
         probe: &mut Probe,
     ) -> Tensor<4> {
         let emb = self.embed(timesteps, added, sample.dtype(), probe);
-        let to = Conditions { emb, context: encoder_hidden_states };
+        let to = Conditions { emb, context: encoder_hidden_states, checkpointing: self.checkpointing };
         let mut x = self.conv_in.forward(sample);
         probe.see("conv_in", &x);
         let mut skips = vec![x.clone()];
@@ -223,9 +233,8 @@ mod tests {
         assert_eq!(count(&sdxl), 2_567_463_684);
     }
 
-    #[test]
-    fn a_small_net_takes_a_pooled_vector_and_keeps_the_size() {
-        let config = UnetConfig {
+    fn small() -> UnetConfig {
+        UnetConfig {
             block_out_channels: vec![8, 16],
             down_block_types: vec![DownBlockType::DownBlock2D, DownBlockType::CrossAttnDownBlock2D],
             up_block_types: vec![UpBlockType::CrossAttnUpBlock2D, UpBlockType::UpBlock2D],
@@ -236,9 +245,41 @@ mod tests {
             class_embed_type: Some(ClassEmbedType::Projection),
             projection_class_embeddings_input_dim: Some(5),
             ..UnetConfig::default()
-        };
+        }
+    }
+
+    #[test]
+    fn blocks_that_are_computed_again_have_the_same_gradients() {
         let device = Device::flex();
-        let net = UNet2dCondition::new(&config, &Init::new(0, &device)).expect("valid");
+        let net = UNet2dCondition::new(&small(), &Init::new(0, &device.clone().autodiff())).expect("valid");
+        let ramp = |shape: [usize; 4]| {
+            let count = shape.iter().product::<usize>() as i64;
+            (Tensor::<1, burn::tensor::Int>::arange(0..count, &device).float() * 0.7).sin().reshape(shape)
+        };
+        let gradients = |kept| {
+            let net = net.clone().with_checkpointing(kept);
+            let x = ramp([2, 4, 6, 4]).autodiff().require_grad();
+            let text = ramp([2, 3, 6, 1]).reshape([2, 3, 6]);
+            let added = Some(AddedConditions::Pooled(ramp([2, 5, 1, 1]).reshape([2, 5])));
+            let y = net.forward(x.clone(), Tensor::from_floats([3.0, 900.0], &device), text, added);
+            let mut gradients = (y * ramp([2, 4, 6, 4])).sum().backward();
+            let mut found = crate::state::gradients(&net, &mut gradients);
+            found.insert("x".to_owned(), x.grad(&gradients).expect("a gradient").flatten(0, 3));
+            found
+        };
+        let (kept, again) = (gradients(Checkpointing::Off), gradients(Checkpointing::Blocks));
+        assert!(kept.len() > 100 && kept.keys().eq(again.keys()), "{} and {}", kept.len(), again.len());
+        for (name, kept) in kept {
+            let scale = kept.clone().abs().max().into_scalar::<f32>() + 1e-3;
+            let difference = (kept - again[&name].clone()).abs().max().into_scalar::<f32>();
+            assert!(difference < 1e-5 * scale, "{name}: {difference} of {scale}");
+        }
+    }
+
+    #[test]
+    fn a_small_net_takes_a_pooled_vector_and_keeps_the_size() {
+        let device = Device::flex();
+        let net = UNet2dCondition::new(&small(), &Init::new(0, &device)).expect("valid");
         let predict = |pooled: f32| {
             let pooled = Tensor::full([2, 5], pooled, &device);
             let [x, t, text] = [

@@ -45,13 +45,21 @@ impl ResnetBlock {
         Self { time_emb_proj, ..Self::new(c_in, c_out, norm, init) }
     }
 
-    /// `x: [B, C_in, H, W]`, `emb: [B, width]` to `[B, C_out, H, W]`.
-    pub(crate) fn forward(&self, x: Tensor<4>, emb: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
-        if let (Some(proj), Some(emb)) = (&self.time_emb_proj, emb) {
-            let shift = proj.forward_rows(silu(emb.clone()));
-            h = h + shift.unsqueeze_dims::<4>(&[2, 3]);
-        }
+    /// `[B, C_in, H, W]` to `[B, C_out, H, W]`.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        self.second_half(x, h)
+    }
+
+    /// `x: [B, C_in, H, W]`, `emb: [B, width]` to `[B, C_out, H, W]`; the block was made with a timestep.
+    pub(crate) fn forward_in_time(&self, x: Tensor<4>, emb: Tensor<2>) -> Tensor<4> {
+        let proj = self.time_emb_proj.as_ref().expect("the block was made with a timestep");
+        let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        let shift = proj.forward_rows(silu(emb));
+        self.second_half(x, h + shift.unsqueeze_dims::<4>(&[2, 3]))
+    }
+
+    fn second_half(&self, x: Tensor<4>, h: Tensor<4>) -> Tensor<4> {
         let h = self.conv2.forward(self.norm2.forward_silu(h));
         match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + h,
@@ -97,5 +105,11 @@ impl Upsample {
     /// `[B, C, H, W]` to `[B, C, size]`.
     pub(crate) fn forward(&self, x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
         self.conv.forward(resize_nearest(x, size))
+    }
+
+    /// `[B, C, H, W]` to `[B, C, 2 H, 2 W]`.
+    pub(crate) fn double(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, h, w] = x.dims();
+        self.forward(x, [2 * h, 2 * w])
     }
 }

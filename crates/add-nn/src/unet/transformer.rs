@@ -2,6 +2,7 @@
 //!
 //! Rombach et al. 2022, figure 3; names as in diffusers' `Transformer2DModel`.
 
+use add_kernels::Checkpointing;
 use burn::{module::Module, tensor::Tensor};
 
 use crate::layers::{Attention, Conv2d, GroupNorm, Init, LayerNorm, Linear};
@@ -46,12 +47,18 @@ impl SpatialTransformer {
     }
 
     /// `x: [B, C, H, W]`, `context: [B, M, C_context]` to `[B, C, H, W]`.
-    pub(super) fn forward(&self, x: Tensor<4>, context: &Tensor<3>) -> Tensor<4> {
+    pub(super) fn forward(
+        &self,
+        x: Tensor<4>,
+        context: &Tensor<3>,
+        checkpointing: Checkpointing,
+    ) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
         let tokens = self.norm.forward(x.clone()).reshape([b, c, h * w]).swap_dims(1, 2);
         let tokens = self.proj_in.forward(tokens);
-        let tokens =
-            self.transformer_blocks.iter().fold(tokens, |tokens, block| block.forward(tokens, context));
+        let tokens = self.transformer_blocks.iter().fold(tokens, |tokens, block| {
+            checkpointing.binary(block, tokens, context.clone(), TransformerBlock::forward)
+        });
         self.proj_out.forward(tokens).swap_dims(1, 2).reshape([b, c, h, w]) + x
     }
 }
@@ -109,10 +116,10 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, context: &Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
         let normal = self.norm1.forward(x.clone());
         let x = self.attn1.forward(normal.clone(), normal) + x;
-        let x = self.attn2.forward(self.norm2.forward(x.clone()), context.clone()) + x;
+        let x = self.attn2.forward(self.norm2.forward(x.clone()), context) + x;
         self.ff.forward(self.norm3.forward(x.clone())) + x
     }
 }

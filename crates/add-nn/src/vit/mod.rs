@@ -6,7 +6,7 @@
 mod config;
 mod position;
 
-use add_kernels::ConvGeometry;
+use add_kernels::{Checkpointing, ConvGeometry};
 use burn::{
     module::{Module, Param},
     tensor::Tensor,
@@ -46,6 +46,8 @@ pub struct Vit {
     projection: Option<Linear>,
     #[module(skip)]
     resize: PositionResize,
+    #[module(skip)]
+    checkpointing: Checkpointing,
 }
 
 impl Vit {
@@ -86,7 +88,14 @@ impl Vit {
             post_norm: LayerNorm::new(c, eps, &init.at("post_norm")),
             projection,
             resize: config.resize,
+            checkpointing: Checkpointing::Off,
         })
+    }
+
+    /// With `Blocks`, each layer is computed again in the backward pass.
+    #[must_use]
+    pub fn with_checkpointing(self, checkpointing: Checkpointing) -> Self {
+        Self { checkpointing, ..self }
     }
 
     /// Number of layers.
@@ -132,7 +141,7 @@ impl Vit {
         };
         let mut hooked: Vec<Option<Tensor<3>>> = vec![None; hooks.len()];
         for (i, layer) in self.layers[..depth].iter().enumerate() {
-            x = layer.forward(x, None);
+            x = self.checkpointing.unary(layer, x, |layer, x| layer.forward(x, None));
             for (place, _) in hooked.iter_mut().zip(hooks).filter(|&(_, &hook)| hook == i) {
                 *place = Some(x.clone());
             }

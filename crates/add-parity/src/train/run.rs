@@ -120,7 +120,7 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
                 terminal: Terminal::Schedule,
             },
         },
-        shards: Shards::new(parts)?,
+        shards: Shards::new(parts, 1)?,
         optimizer_g: AdamW::new(hyper.opt_g.config()),
         optimizer_d: AdamW::new(hyper.opt_d.config()),
     })

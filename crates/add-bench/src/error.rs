@@ -1,0 +1,45 @@
+//! What can go wrong.
+
+use std::{io, path::PathBuf};
+
+use add_core::error::CoreError;
+
+/// An error of this program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// No bench has such a name.
+    #[error("no bench is called `{0}`; the names: {names}", names = crate::cases::names())]
+    Unknown(String),
+    /// A process cannot be started.
+    #[error("{program} cannot be started: {source}")]
+    Start {
+        /// Its program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A process ended, or answered with something else than was asked.
+    #[error("{who} failed: expected {expected}, found {found:?}; its own words are above")]
+    Answer {
+        /// The process.
+        who: String,
+        /// What it should have said.
+        expected: &'static str,
+        /// What it said.
+        found: String,
+    },
+    /// The other library is not there.
+    #[error("the peer is not there: {0}")]
+    NoPeer(String),
+    /// A file cannot be written.
+    #[error("{path}: {source}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The emoji recipe cannot be run.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+}
