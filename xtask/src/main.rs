@@ -17,6 +17,9 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
+    /// Cargo features of `add`, such as `cuda`.
+    #[arg(long, default_value = "", value_name = "FEATURES")]
+    features: String,
     #[command(subcommand)]
     chore: Chore,
 }
@@ -41,7 +44,8 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().chore {
+    let Arguments { features, chore } = Arguments::parse();
+    let outcome = match chore {
         Chore::Check => check(),
         Chore::Tidy => tidy::run(),
         Chore::Docs => {
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
         Chore::New(new) => new.run(),
         Chore::Chaos(chaos) => chaos.run(),
         Chore::Bench => cargo(&["run", "--release", "-p", "add-kernels", "--example", "ops"], &[]),
-        Chore::Add(arguments) => return add(&arguments),
+        Chore::Add(arguments) => return add(&features, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,8 +73,8 @@ fn check() -> Result<(), String> {
 }
 
 /// Builds `add` and hands over to it, exit code included.
-fn add(arguments: &[String]) -> ExitCode {
-    let command = ["run", "--release", "-p", "add-cli", "--bin", "add", "--"];
+fn add(features: &str, arguments: &[String]) -> ExitCode {
+    let command = ["run", "--release", "-p", "add-cli", "--features", features, "--bin", "add", "--"];
     let status = Command::new(env!("CARGO")).args(command).args(arguments).status();
     match status {
         Ok(status) => ExitCode::from(code(status)),

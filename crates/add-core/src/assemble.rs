@@ -18,32 +18,18 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
+    device::device,
     error::CoreError,
     model_file,
     objective_add::AddRun,
     objective_diffusion::DiffusionRun,
     read::LoadedRecipe,
     recipe::{
-        AddObjective, DeviceChoice, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights,
+        AddObjective, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights,
     },
     sampled::Sampled,
     weights::{check_prediction, released},
 };
-
-/// The plain device that a recipe names.
-///
-/// # Errors
-/// When this binary has no such device.
-#[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
-pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
-    match choice {
-        DeviceChoice::Flex() => Ok(Device::flex()),
-        DeviceChoice::NdArray() => Ok(Device::ndarray()),
-        DeviceChoice::Cuda(index) => Err(CoreError::Request(format!(
-            "device: Cuda({index}): this binary was built without the feature `cuda`; use `--set device=Flex()`"
-        ))),
-    }
-}
 
 /// Schedule and prediction type of a recipe's model.
 pub(crate) fn diffusion(model: &Model) -> Diffusion {

@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble::{self, device},
+    assemble,
+    device::device,
     error::CoreError,
     model_file::ModelCard,
     read::LoadedRecipe,

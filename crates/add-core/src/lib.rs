@@ -5,6 +5,7 @@
 
 pub mod assemble;
 mod caption_dropout;
+pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod export;

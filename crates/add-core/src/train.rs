@@ -12,6 +12,7 @@ use add_train::{
     run::{self, Ending, Observer, Start},
 };
 use add_weights::Precision;
+use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -130,7 +131,8 @@ impl NetworkSize {
 /// When the recipe cannot be assembled.
 pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreError> {
     let recipe = &loaded.recipe;
-    let device = assemble::device(recipe.device)?;
+    // A plan can be made on a machine without the recipe's device.
+    let device = Device::flex();
     let text_info = recipe.text.info();
     let denoiser = parameter_count(&*recipe.model.backbone.init(text_info, recipe.seed, &device)?);
     let text = parameter_count(&*recipe.text.outline(&device)?);
