@@ -1,6 +1,6 @@
 //! `cargo xtask`: the door to everything.
 //!
-//! `train`, `sample`, `eval`, `export`, `parity`, `doctor`, `plugins` and `config` are handed to the release build of `add`; the
+//! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the release build of `add`; the
 //! others are the house's own chores.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
@@ -38,7 +38,7 @@ enum Chore {
     Chaos(chaos::Chaos),
     /// Time the kernels against pure operations.
     Bench,
-    /// Everything else goes to `add`: train, sample, eval, export, parity, doctor, plugins, config.
+    /// Everything else goes to `add`: train, sample, eval, export, plan, parity, gpu-check, doctor, plugins, config.
     #[command(external_subcommand)]
     Add(Vec<String>),
 }

@@ -9,6 +9,18 @@ use burn::tensor::DeviceType;
 
 use crate::{error::CoreError, recipe::DeviceChoice};
 
+/// A device by the name that a recipe would give it, such as `Cuda(0)`.
+///
+/// # Errors
+/// When there is no such name.
+pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
+    ron::from_str(name).map_err(|_| {
+        CoreError::Request(format!(
+            "device: expected Flex(), NdArray(), Cuda(0) or Vulkan(0), with the GPU's number, got {name:?}"
+        ))
+    })
+}
+
 /// The plain device that a recipe names.
 ///
 /// # Errors
@@ -29,6 +41,17 @@ pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
     }
 }
 
+/// What a device calls itself, for tables.
+pub fn identity(device: &Device) -> String {
+    #[cfg(any(feature = "cuda-unfused", feature = "vulkan"))]
+    if let Some(identity) = device.identity() {
+        return identity.name;
+    }
+    let processor = add_files::read_text(std::path::Path::new("/proc/cpuinfo"), 1 << 20).unwrap_or_default();
+    let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
+    format!("{device:?} on {}", model.map_or("a processor without a name", str::trim))
+}
+
 #[cfg(not(all(feature = "cuda-unfused", feature = "vulkan")))]
 fn not_built(choice: DeviceChoice, feature: &str) -> CoreError {
     CoreError::Request(format!(
@@ -40,6 +63,15 @@ fn not_built(choice: DeviceChoice, feature: &str) -> CoreError {
 #[cfg(all(test, not(any(feature = "cuda-unfused", feature = "vulkan"))))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_read_as_in_a_recipe() {
+        assert_eq!(parse("Vulkan(2)").expect("a name"), DeviceChoice::Vulkan(2));
+        for wrong in ["cuda", "Cuda", "Cuda(-1)", "Flex() and more"] {
+            let error = parse(wrong).expect_err(wrong);
+            assert!(error.is_usage() && error.to_string().contains(wrong), "{error}");
+        }
+    }
 
     #[test]
     fn a_device_that_the_binary_lacks_is_bad_usage_that_names_the_feature() {
