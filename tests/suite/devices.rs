@@ -27,11 +27,7 @@ fn student(recipe: &str, sets: &[&str]) -> (f64, f64) {
 fn sd15_costs_what_was_published_and_its_attention() {
     let (flops, parameters) = student(
         "add-m.ron",
-        &[
-            "model.backbone=Sd15()",
-            "model.weights=Random()",
-            "text.tokens=ClipL(weights: \"nowhere\")",
-        ],
+        &["model.backbone=Sd15()", "model.weights=Random()", "text.tokens=ClipL(weights: \"nowhere\")"],
     );
     assert!((parameters - 859_520_964.0).abs() < 0.5, "{parameters}");
     // Kim et al. 2023 (BK-SDM) count 338.7 G multiplications with an addition in convolutions and linear maps at 64x64.
@@ -82,12 +78,19 @@ fn the_check_of_a_gpu_runs_on_a_processor_in_small() {
     let table = folder.path().join("table.md");
     let fixtures: PathBuf = Path::new("crates/add-parity/tests/fixtures").join("unet");
     let output = add(&[
-        "gpu-check", "--device", "Flex()", "--small", "--fixtures", fixtures.to_str().expect("a path"), "--out",
+        "gpu-check",
+        "--device",
+        "Flex()",
+        "--small",
+        "--fixtures",
+        fixtures.to_str().expect("a path"),
+        "--out",
         table.to_str().expect("a path"),
     ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let table = std::fs::read_to_string(table).expect("written");
-    for word in ["| parity, unet | 38 passed, 0 failed", "a training step, batch 2 | 0.", "planned", "0.09 s"] {
+    for word in ["| parity, unet | 38 passed, 0 failed", "a training step, batch 2 | 0.", "planned", "0.09 s"]
+    {
         assert!(table.contains(word), "expected {word:?} in: {table}");
     }
     assert!(!table.contains("| not measured"), "{table}");

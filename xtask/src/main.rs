@@ -1,7 +1,7 @@
 //! `cargo xtask`: the door to everything.
 //!
-//! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the release build of `add`; the
-//! others are the house's own chores.
+//! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the
+//! release build of `add`; the others are the house's own chores.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
 mod chaos;

@@ -24,9 +24,7 @@ use crate::{
     objective_add::AddRun,
     objective_diffusion::DiffusionRun,
     read::LoadedRecipe,
-    recipe::{
-        AddObjective, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights,
-    },
+    recipe::{AddObjective, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights},
     sampled::Sampled,
     weights::{check_prediction, released},
 };

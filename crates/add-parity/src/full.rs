@@ -84,12 +84,7 @@ pub struct Full {
 ///
 /// # Errors
 /// When the file is missing or damaged, or no such network is known.
-pub fn run(
-    network: &str,
-    expected: &Path,
-    seed: Option<u64>,
-    device: &Device,
-) -> Result<Full, ParityError> {
+pub fn run(network: &str, expected: &Path, seed: Option<u64>, device: &Device) -> Result<Full, ParityError> {
     let fixture = Fixture::open_expected(expected, device)?;
     let known = NETWORKS.iter().find(|(name, _)| *name == network);
     let (_, shape) = known.ok_or_else(|| {

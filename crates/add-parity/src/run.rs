@@ -75,12 +75,15 @@ mod tests {
             fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
         }
         damage(folder.path());
-        run(&Found {
-            family: "openclip".to_owned(),
-            name: NAME.to_owned(),
-            label: NAME.to_owned(),
-            folder: folder.path().to_path_buf(),
-        }, &Device::flex())
+        run(
+            &Found {
+                family: "openclip".to_owned(),
+                name: NAME.to_owned(),
+                label: NAME.to_owned(),
+                folder: folder.path().to_path_buf(),
+            },
+            &Device::flex(),
+        )
     }
 
     fn edit(folder: &Path, ending: &str, change: impl Fn(&mut Vec<u8>)) {

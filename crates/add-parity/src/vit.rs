@@ -60,9 +60,15 @@ fn compare_hub(
     let source = names::vit_from_hub;
     let hub = load(config, &source, weights, fixture.device())?;
     compare_library(fixture, rows, "hub", &hub, &config, fixture)?;
-    let timm = load(VitConfig { resize: PositionResize::Antialiased, ..config }, &source, weights, fixture.device())?;
+    let timm = load(
+        VitConfig { resize: PositionResize::Antialiased, ..config },
+        &source,
+        weights,
+        fixture.device(),
+    )?;
     compare_library(fixture, rows, "timm", &timm, &config, fixture)?;
-    let linear = load(VitConfig { resize: PositionResize::Linear, ..config }, &source, weights, fixture.device())?;
+    let linear =
+        load(VitConfig { resize: PositionResize::Linear, ..config }, &source, weights, fixture.device())?;
     for case in fixture.cases() {
         let key = format!("{case}sgt.pos_bilinear");
         if fixture.has(&key) {

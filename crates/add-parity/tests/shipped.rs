@@ -14,8 +14,10 @@ fn folder(family: &str) -> PathBuf {
 #[track_caller]
 fn check(family: &str, passed: usize, skipped: &[&str]) {
     let found = find(&folder(family)).expect("fixtures");
-    let rows: Vec<(Found, Row)> =
-        found.iter().flat_map(|found| run(found, &Device::flex()).into_iter().map(|row| (found.clone(), row))).collect();
+    let rows: Vec<(Found, Row)> = found
+        .iter()
+        .flat_map(|found| run(found, &Device::flex()).into_iter().map(|row| (found.clone(), row)))
+        .collect();
     let line = |(found, row): &(Found, Row)| format!("\n  {}: {} {:?}", found.label, row.tensor, row.outcome);
     let failures: String = rows.iter().filter(|(_, row)| row.failure()).map(line).collect();
     assert!(failures.is_empty(), "{failures}");

@@ -59,7 +59,8 @@ impl GpuCheck {
         let choice = device::parse(&self.device)?;
         let cases = cases::all(&self.configs, &self.device, self.small);
         if let Some(case) = self.case {
-            let case = cases.get(case).ok_or_else(|| CoreError::Request(format!("--case: there is no {case}")))?;
+            let case =
+                cases.get(case).ok_or_else(|| CoreError::Request(format!("--case: there is no {case}")))?;
             print(&case.measure()?.line());
             return Ok(0);
         }
@@ -129,7 +130,8 @@ impl GpuCheck {
         let measured = Measured::read(&String::from_utf8_lossy(&output.stdout));
         measured.filter(|_| output.status.success()).ok_or_else(|| {
             let told = String::from_utf8_lossy(&output.stderr);
-            let reason = told.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
+            let reason =
+                told.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
             format!("{reason} ({})", output.status)
         })
     }

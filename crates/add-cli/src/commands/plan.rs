@@ -77,7 +77,9 @@ fn share(batch: usize, gpus: usize) -> Result<usize, CoreError> {
     if batch.is_multiple_of(gpus) {
         return Ok(batch / gpus);
     }
-    Err(CoreError::Request(format!("--gpus: expected a divisor of the batch, {batch}, got {gpus}; see --set batch=…")))
+    Err(CoreError::Request(format!(
+        "--gpus: expected a divisor of the batch, {batch}, got {gpus}; see --set batch=…"
+    )))
 }
 
 /// Bytes for people.
@@ -158,7 +160,10 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
         size(machine.memory)
     ));
     let own = format!("batch {batch}");
-    print(&format!("{:<40} {:>11} {own:>12} {:>14}", "measures, each on top of the last", "batch 1", "largest batch"));
+    print(&format!(
+        "{:<40} {:>11} {own:>12} {:>14}",
+        "measures, each on top of the last", "batch 1", "largest batch"
+    ));
     let ladder = plan::ladder();
     for (name, measures) in &ladder {
         let largest = match needs.largest_batch(measures, usable) {

@@ -128,9 +128,7 @@ fn layer(path: &str, shape: &[usize], place: Place, kernels: Kernels) -> Layer {
                 flops: 2.0 * number(c_out * c_in) * written + scores,
                 input,
                 output,
-                kept: input
-                    + if attention { output } else { 0.0 }
-                    + activation(path, output, kernels),
+                kept: input + if attention { output } else { 0.0 } + activation(path, output, kernels),
             }
         }
         _ => Layer::default(),

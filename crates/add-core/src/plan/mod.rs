@@ -138,7 +138,11 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
             averaged: network.averaged,
             cost: whole(&|path| !is_codec || !encodes(path)),
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
-            profile: if network.trained { cost::profile(&network.shapes, &ground, kernels) } else { Vec::new() },
+            profile: if network.trained {
+                cost::profile(&network.shapes, &ground, kernels)
+            } else {
+                Vec::new()
+            },
             adapters: measures::adapters(&network.shapes),
         });
     }
@@ -173,7 +177,6 @@ fn add_habits(recipe: &Recipe, objective: &AddObjective, hooked: f64) -> Habits 
         hooked,
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -70,7 +70,8 @@ impl Plan {
                 role: network.role,
                 parameters: network.parameters,
                 bytes_each,
-                values: bytes_each * network.parameters + if trained < network.parameters { F32 * trained } else { 0.0 },
+                values: bytes_each * network.parameters
+                    + if trained < network.parameters { F32 * trained } else { 0.0 },
                 gradients: F32 * trained,
                 moments: 2.0 * F32 * trained,
                 average: if on_device { F32 * trained } else { 0.0 },
@@ -106,7 +107,8 @@ impl Plan {
         if self.habits.adversarial {
             let heads = HEAD_TAPES * bytes * self.cost(Role::Heads).kept;
             let looked = self.decoder(measures) + self.cost(Role::Features).kept + self.habits.hooked;
-            let gradients = parts * held.iter().filter(|h| h.role == Role::Heads).map(|h| h.gradients).sum::<f64>();
+            let gradients =
+                parts * held.iter().filter(|h| h.role == Role::Heads).map(|h| h.gradients).sum::<f64>();
             moments.push(b * (student + bytes * looked + heads + wide(Role::Codec)) + gradients);
         }
         if self.habits.distills {
@@ -149,13 +151,21 @@ impl Plan {
             work("teacher", teacher, self.cost(Role::Teacher).flops),
             work("encoder", 1.0, encoder),
             // Fakes and their gradient; student and gradient, target.
-            work("decoder", of(adversarial, 2.0) + of(decodes_targets && distills, 3.0), self.cost(Role::Codec).flops),
+            work(
+                "decoder",
+                of(adversarial, 2.0) + of(decodes_targets && distills, 3.0),
+                self.cost(Role::Codec).flops,
+            ),
             work(
                 "feature network",
                 of(adversarial, 3.0) + of(adversarial && embeds_pictures && !own_encoder, 1.0),
                 self.cost(Role::Features).flops,
             ),
-            work("image encoder", of(adversarial && embeds_pictures, 1.0), self.cost(Role::ImageEncoder).flops),
+            work(
+                "image encoder",
+                of(adversarial && embeds_pictures, 1.0),
+                self.cost(Role::ImageEncoder).flops,
+            ),
             // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
             work("heads", of(adversarial, 13.0), self.cost(Role::Heads).flops),
             work("text encoder", if text_trained { 3.0 } else { 1.0 }, self.cost(Role::Text).flops),
@@ -179,7 +189,10 @@ impl Plan {
     }
 
     fn cost(&self, role: Role) -> Cost {
-        self.networks.iter().find(|network| network.role == role).map_or_else(Cost::default, |network| network.cost)
+        self.networks
+            .iter()
+            .find(|network| network.role == role)
+            .map_or_else(Cost::default, |network| network.cost)
     }
 
     /// Values on the decoder's tape.

@@ -4,8 +4,8 @@
 //! scores of a few queries at a time again (Dao et al. 2022); the formulas are those of [`attention`](super::attention).
 //! On CubeCL devices the forward pass is Burn's, which is a flash kernel where the device has one.
 
-#[cfg(feature = "cube")]
-use burn::backend::{Cube, ops::AttentionModuleOptions};
+#![expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
+
 use burn::backend::{
     Autodiff, Backend, Dispatch, DispatchTensor, DispatchTensorKind, Flex, NdArray, TensorMetadata,
     autodiff::{
@@ -16,6 +16,8 @@ use burn::backend::{
     backend_extension,
     tensor::FloatTensor,
 };
+#[cfg(feature = "cube")]
+use burn::backend::{Cube, ops::AttentionModuleOptions};
 use burn::tensor::Slice;
 
 /// Scores that exist at once.
@@ -51,7 +53,7 @@ fn is_known(kind: &DispatchTensorKind) -> bool {
 
 /// A backend that can attend in chunks.
 #[backend_extension(Flex, NdArray, Cube: cfg(feature = "cube"), Autodiff)]
-pub trait ChunkedAttention: Backend {
+pub(super) trait ChunkedAttention: Backend {
     /// `softmax(q k^T / sqrt(D)) v` with the scores of `rows` queries at a time.
     fn chunked_attention(
         q: FloatTensor<Self>,
@@ -72,7 +74,6 @@ impl ChunkedAttention for Flex {
     }
 }
 
-#[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
 impl ChunkedAttention for NdArray {
     fn chunked_attention(
         q: FloatTensor<Self>,
@@ -222,10 +223,10 @@ mod tests {
     }
 
     #[test]
-    #[expect(deprecated, reason = "the second backend")]
     fn another_backend_gives_the_same_gradients() {
         let gradients = |device: &Device| {
-            let on = |seed| Tensor::<4>::from_data(random([1, 2, 7, 4], seed).into_data(), device).require_grad();
+            let on =
+                |seed| Tensor::<4>::from_data(random([1, 2, 7, 4], seed).into_data(), device).require_grad();
             let (q, k, v) = (on(1), on(2), on(3));
             let y = crate::attention(q.clone(), k.clone(), v.clone(), None);
             let tape = (y.clone() * y).sum().backward();

@@ -64,7 +64,11 @@ pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
     let add_m = [1, 2, 4, 8].map(|batch| case("ADD-M, 512 px", "add-m.ron", Kind::Steps(batch)));
     let add_xl = [1, 2, 4].map(|batch| case("ADD-XL, 512 px", "add-xl.ron", Kind::Steps(batch)));
     let turbo = [("SD-Turbo, 512 px", "sd-turbo.ron"), ("SDXL-Turbo, 512 px", "sdxl-turbo.ron")];
-    add_m.into_iter().chain(add_xl).chain(turbo.map(|(series, file)| case(series, file, Kind::Picture))).collect()
+    add_m
+        .into_iter()
+        .chain(add_xl)
+        .chain(turbo.map(|(series, file)| case(series, file, Kind::Picture)))
+        .collect()
 }
 
 impl Case {
@@ -150,7 +154,11 @@ mod tests {
         for small in [true, false] {
             for case in all(&configs, "Flex()", small) {
                 case.load().unwrap_or_else(|error| panic!("{}: {error}", case.title));
-                assert!(!matches!(case.kind, Kind::Steps(n) if case.planned(n).starts_with("no plan")), "{}", case.title);
+                assert!(
+                    !matches!(case.kind, Kind::Steps(n) if case.planned(n).starts_with("no plan")),
+                    "{}",
+                    case.title
+                );
             }
         }
     }
