@@ -157,12 +157,13 @@ impl Fixture {
     /// # Errors
     /// When one of its files is missing or damaged.
     pub fn sibling(&self, name: &str) -> Result<Self, ParityError> {
-        Self::open(&Found {
+        let found = Found {
             family: String::new(),
             label: String::new(),
             name: name.to_owned(),
             folder: self.folder.clone(),
-        })
+        };
+        Self::open(&found, &self.device)
     }
 
     /// Whether there is such a tensor.

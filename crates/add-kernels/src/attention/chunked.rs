@@ -17,7 +17,10 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 #[cfg(feature = "cube")]
-use burn::backend::{Cube, ops::AttentionModuleOptions};
+use burn::backend::{
+    Cube,
+    ops::{AttentionModuleOptions, ModuleOps as _},
+};
 use burn::tensor::Slice;
 
 /// Scores that exist at once.

@@ -170,8 +170,9 @@ impl FeatureExtractor for VitFeatures {
 
 /// From `[-1, 1]` to the colours that the networks were trained on.
 fn normalised(Pixels(x): Pixels) -> Tensor<4> {
+    let device = x.device();
     let per_channel =
-        |values: [f64; 3]| Tensor::<1>::from_data(values, (&x.device(), DType::F64)).reshape([1, 3, 1, 1]);
+        |values: [f64; 3]| Tensor::<1>::from_data(values, (&device, DType::F64)).reshape([1, 3, 1, 1]);
     let x = x.add_scalar(1.0).mul_scalar(0.5) - per_channel(MEAN);
     x * per_channel(STD.map(f64::recip))
 }
