@@ -129,7 +129,9 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
             _ => of(side),
         };
         let whole = |part: &dyn Fn(&str) -> bool| cost::cost(&network.shapes, &ground, kernels, part);
-        let encodes = |path: &str| path.starts_with("encoder") || path.starts_with("quant_conv");
+        let encodes = |path: &str| {
+            place::after(path, "encoder.").is_some() || place::after(path, "quant_conv.").is_some()
+        };
         let is_codec = network.role == Role::Codec;
         costed.push(Costed {
             role: network.role,

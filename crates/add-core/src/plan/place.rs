@@ -53,7 +53,9 @@ impl Ground {
             let numbers = shapes.iter().filter_map(|(path, _)| number_after(path, prefix));
             numbers.max().map_or(0, |last| last + 1)
         };
-        let find = |name: &str| shapes.iter().find(|(path, _)| path == name).map(|(_, shape)| shape);
+        let find = |name: &str| {
+            shapes.iter().find(|(path, _)| after(path, name) == Some("")).map(|(_, shape)| shape)
+        };
         if levels("encoder.down_blocks.") > 0 {
             return Self::Kl { side, levels: levels("encoder.down_blocks.") };
         }
@@ -114,8 +116,8 @@ impl Ground {
             Self::Vit { patches, tokens, deepest } => match number_after(path, "layers.") {
                 Some(layer) if layer > *deepest => None,
                 Some(_) => Place::at(*tokens),
-                None if path.starts_with("patch_embedding") => Place::at(*patches),
-                None if path.starts_with("pre_norm") => Place::at(*tokens),
+                None if after(path, "patch_embedding").is_some() => Place::at(*patches),
+                None if after(path, "pre_norm").is_some() => Place::at(*tokens),
                 None => Place::at(1),
             },
             Self::MobileNet { side, deepest } => mobile_net(path, *side, *deepest),
@@ -146,7 +148,7 @@ fn unet(path: &str, side: usize, levels: usize, text: usize) -> Option<Place> {
         }
         return attending(path, level(i), text);
     }
-    if path.starts_with("mid_block") {
+    if after(path, "mid_block").is_some() {
         return attending(path, level(levels - 1), text);
     }
     Place::at(level(0))
@@ -174,15 +176,15 @@ fn kl(path: &str, side: usize, levels: usize) -> Option<Place> {
         return Place::at(if path.contains("upsamplers") { level(i.saturating_sub(1)) } else { level(i) });
     }
     let finest = ["encoder.conv_in", "decoder.conv_norm_out", "decoder.conv_out"];
-    Place::at(if finest.iter().any(|name| path.starts_with(name)) { level(0) } else { coarsest })
+    Place::at(if finest.iter().any(|name| after(path, name).is_some()) { level(0) } else { coarsest })
 }
 
 fn mobile_net(path: &str, side: usize, deepest: usize) -> Option<Place> {
     let at = |strides: usize| halved(side, strides).pow(2);
-    if path.starts_with("stem") {
+    if after(path, "stem").is_some() {
         return Place::between(side.pow(2), at(1));
     }
-    if path.starts_with("last") {
+    if after(path, "last").is_some() {
         return if deepest < 18 { None } else { Place::at(at(5)) };
     }
     let block = number_after(path, "blocks.")?;
@@ -203,7 +205,7 @@ fn strides_before(feature: usize) -> usize {
 /// The strided layers of the encoder, and those of the decoder that follow an enlargement, have no bias.
 fn tiny(shapes: &[(String, Vec<usize>)], side: usize) -> Ground {
     let without_bias = |prefix: &str| {
-        let has = |name: String| shapes.iter().any(|(path, _)| *path == name);
+        let has = |name: String| shapes.iter().any(|(path, _)| after(path, &name) == Some(""));
         let layers = (0..).take_while(|n| {
             *n < 64 && shapes.iter().any(|(path, _)| number_after(path, prefix).is_some_and(|m| m >= *n))
         });
@@ -222,9 +224,15 @@ fn halved(side: usize, times: usize) -> usize {
     (0..times).fold(side, |side, _| side.div_ceil(2))
 }
 
-/// The number that follows `prefix` at the start of `path`.
-fn number_after(path: &str, prefix: &str) -> Option<usize> {
-    path.strip_prefix(prefix)?.split('.').next()?.parse().ok()
+/// The number that follows `part` in `path`.
+fn number_after(path: &str, part: &str) -> Option<usize> {
+    after(path, part)?.split('.').next()?.parse().ok()
+}
+
+/// What follows `part`, which begins a component of `path`: a plugin's network may lie inside of another module.
+pub(super) fn after<'a>(path: &'a str, part: &str) -> Option<&'a str> {
+    let begins = |&(at, _): &(usize, &str)| at == 0 || path.as_bytes()[at - 1] == b'.';
+    path.match_indices(part).find(begins).map(|(at, _)| &path[at + part.len()..])
 }
 
 #[cfg(test)]
@@ -240,8 +248,8 @@ mod tests {
     fn a_unet_halves_on_the_way_down_and_doubles_on_the_way_up() {
         let unet = Ground::Unet { side: 64, levels: 4, text: 77 };
         for (path, expected) in [
-            ("conv_in.weight", [4096; 3]),
-            ("down_blocks.1.resnets.0.conv1.weight", [1024; 3]),
+            ("unet.conv_in.weight", [4096; 3]),
+            ("denoiser.unet.down_blocks.1.resnets.0.conv1.weight", [1024; 3]),
             ("down_blocks.1.downsamplers.0.conv.weight", [1024, 256, 256]),
             ("mid_block.resnets.0.conv1.weight", [64; 3]),
             ("up_blocks.0.upsamplers.0.conv.weight", [256; 3]),
@@ -252,6 +260,17 @@ mod tests {
         ] {
             assert_eq!(positions(&unet, path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_network_is_known_wherever_it_lies() {
+        let shape = |path: &str, shape: &[usize]| (path.to_owned(), shape.to_vec());
+        let unet = [shape("denoiser.unet.down_blocks.2.resnets.0.norm1.weight", &[8])];
+        assert_eq!(Ground::of(&unet, 16, 20), Ground::Unet { side: 16, levels: 3, text: 20 });
+        let vit =
+            [shape("vit.patch_embedding.weight", &[8, 3, 14, 14]), shape("vit.layers.0.norm.weight", &[8])];
+        let found = Ground::of(&vit, 224, 0).up_to(&["dino-5".to_owned(), "dino-embedded".to_owned()]);
+        assert_eq!(found, Ground::Vit { patches: 256, tokens: 257, deepest: 5 });
     }
 
     #[test]
