@@ -17,7 +17,7 @@ use add_core::{
     error::CoreError,
 };
 use burn::tensor::Device;
-use cases::{Case, Measured};
+use cases::Measured;
 use clap::Args;
 
 use super::{parity::Count, print};
