@@ -2,12 +2,14 @@
 //!
 //! `snapshots` pins what a user reads: resolved recipes, the plugin table, error reports. `runs` trains tiny models
 //! in-process: a run is a function of its recipe, and a resumed run continues it to the bit. `binary` is `add` as a
-//! person calls it: exit codes and messages. `hostile` gives it damaged files.
+//! person calls it: exit codes and messages. `hostile` gives it damaged files. `devices` asks for GPUs that are not
+//! there, and plans for them.
 
 // Linking the umbrella links every plugin.
 use plugins as _;
 
 mod binary;
+mod devices;
 mod exports;
 mod hostile;
 mod released;

@@ -1,7 +1,7 @@
 //! `cargo xtask`: the door to everything.
 //!
-//! `train`, `sample`, `eval`, `export`, `parity`, `doctor`, `plugins` and `config` are handed to the release build of `add`; the
-//! others are the house's own chores.
+//! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the
+//! release build of `add`; the others are the house's own chores.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
 mod chaos;
@@ -17,6 +17,9 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
+    /// Cargo features of `add`, such as `cuda`.
+    #[arg(long, default_value = "", value_name = "FEATURES")]
+    features: String,
     #[command(subcommand)]
     chore: Chore,
 }
@@ -40,13 +43,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Everything else goes to `add`: train, sample, eval, export, parity, doctor, plugins, config.
+    /// Everything else goes to `add`: train, sample, eval, export, plan, parity, gpu-check, doctor, plugins, config.
     #[command(external_subcommand)]
     Add(Vec<String>),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().chore {
+    let Arguments { features, chore } = Arguments::parse();
+    let outcome = match chore {
         Chore::Check => check(),
         Chore::Tidy => tidy::run(),
         Chore::Docs => {
@@ -54,8 +58,10 @@ fn main() -> ExitCode {
         }
         Chore::New(new) => new.run(),
         Chore::Chaos(chaos) => chaos.run(),
-        Chore::Bench { arguments } => return run("add-bench", "add-bench", &arguments),
-        Chore::Add(arguments) => return run("add-cli", "add", &arguments),
+        Chore::Bench { arguments } => return run(&["-p", "add-bench"], "add-bench", &arguments),
+        Chore::Add(arguments) => {
+            return run(&["-p", "add-cli", "--features", &features], "add", &arguments);
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,8 +80,8 @@ fn check() -> Result<(), String> {
 }
 
 /// Builds a program of the workspace and hands over to it, exit code included.
-fn run(package: &str, program: &str, arguments: &[String]) -> ExitCode {
-    let command = ["run", "--release", "-p", package, "--bin", program, "--"];
+fn run(package: &[&str], program: &str, arguments: &[String]) -> ExitCode {
+    let command = [&["run", "--release"], package, &["--bin", program, "--"]].concat();
     let status = Command::new(env!("CARGO")).args(command).args(arguments).status();
     match status {
         Ok(status) => ExitCode::from(code(status)),

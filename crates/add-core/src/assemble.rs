@@ -18,32 +18,16 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
+    device::device,
     error::CoreError,
     model_file,
     objective_add::AddRun,
     objective_diffusion::DiffusionRun,
     read::LoadedRecipe,
-    recipe::{
-        AddObjective, DeviceChoice, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights,
-    },
+    recipe::{AddObjective, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights},
     sampled::Sampled,
     weights::{check_prediction, released},
 };
-
-/// The plain device that a recipe names.
-///
-/// # Errors
-/// When this binary has no such device.
-#[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
-pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
-    match choice {
-        DeviceChoice::Flex() => Ok(Device::flex()),
-        DeviceChoice::NdArray() => Ok(Device::ndarray()),
-        DeviceChoice::Cuda(index) => Err(CoreError::Request(format!(
-            "device: Cuda({index}): this binary was built without the feature `cuda`; use `--set device=Flex()`"
-        ))),
-    }
-}
 
 /// Schedule and prediction type of a recipe's model.
 pub(crate) fn diffusion(model: &Model) -> Diffusion {
@@ -51,7 +35,7 @@ pub(crate) fn diffusion(model: &Model) -> Diffusion {
 }
 
 /// A denoiser with its text encoder.
-type Networks = (Box<dyn Denoiser>, Box<dyn TextNetwork>);
+pub(crate) type Networks = (Box<dyn Denoiser>, Box<dyn TextNetwork>);
 
 /// A model with its text encoder on `device`, filled as the recipe says.
 pub(crate) fn model(loaded: &LoadedRecipe, model: &Model, device: &Device) -> Result<Networks, CoreError> {
@@ -71,6 +55,11 @@ pub(crate) fn model(loaded: &LoadedRecipe, model: &Model, device: &Device) -> Re
         model_file::read(&loaded.resolve(name), recipe, model, networks)?;
     }
     Ok((denoiser, text))
+}
+
+/// A model with its text encoder on `device`, with drawn values; no file is read.
+pub(crate) fn drawn_model(recipe: &Recipe, of: &Model, device: &Device) -> Result<Networks, CoreError> {
+    Ok((of.backbone.init(recipe.text.info(), recipe.seed, device)?, recipe.text.outline(device)?))
 }
 
 /// The networks that a model file holds, by prefix.
@@ -151,15 +140,41 @@ pub(crate) fn add_run<'a>(
     loaded: &'a LoadedRecipe,
     objective: &'a AddObjective,
 ) -> Result<AddRun<'a>, CoreError> {
+    add_run_with(loaded, objective, Values::Stated, loader(loaded)?)
+}
+
+/// Where the values of a run's networks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// From where the recipe says.
+    Stated,
+    /// They are drawn, so that no file is needed.
+    Drawn,
+}
+
+/// Adversarial Diffusion Distillation with networks of these `values` on the pictures of `loader`.
+pub(crate) fn add_run_with<'a>(
+    loaded: &'a LoadedRecipe,
+    objective: &'a AddObjective,
+    values: Values,
+    loader: Loader,
+) -> Result<AddRun<'a>, CoreError> {
     let recipe = &loaded.recipe;
     let plain = device(recipe.device)?;
     let trainable = plain.clone().autodiff();
-    let (student, text) = model(loaded, &recipe.model, &trainable)?;
+    let model = |of: &Model, device: &Device| match values {
+        Values::Stated => model(loaded, of, device),
+        Values::Drawn => drawn_model(recipe, of, device),
+    };
+    let (student, text) = model(&recipe.model, &trainable)?;
     let (teacher, teacher_diffusion) = match &objective.teacher.model {
         TeacherModel::Initial() => (student.frozen(), diffusion(&recipe.model)),
-        TeacherModel::Other(other) => (model(loaded, other, &plain)?.0, diffusion(other)),
+        TeacherModel::Other(other) => (model(other, &plain)?.0, diffusion(other)),
     };
-    let features = features(objective, |network| network.init(&plain))?;
+    let features = features(objective, |network| match values {
+        Values::Stated => network.init(&plain),
+        Values::Drawn => network.outline(&plain),
+    })?;
     let heads = heads(recipe, objective, &features, &trainable)?;
     let Features { network: features, image_encoder } = features;
     heads.check_batch(recipe.batch / (recipe.shards * recipe.rounds))?;
@@ -173,7 +188,10 @@ pub(crate) fn add_run<'a>(
             teacher,
             features,
             image_encoder,
-            codec: recipe.codec.init(&plain)?,
+            codec: match values {
+                Values::Stated => recipe.codec.init(&plain)?,
+                Values::Drawn => recipe.codec.outline(&plain)?,
+            },
         },
         method: AddMethod {
             student_diffusion: diffusion(&recipe.model),
@@ -194,7 +212,7 @@ pub(crate) fn add_run<'a>(
         null: encoded(""),
         negative: encoded(&objective.teacher.negative),
         text,
-        loader: loader(loaded)?,
+        loader,
         timesteps,
         device: plain,
     })

@@ -53,6 +53,15 @@ pub enum CoreError {
     /// Released weights cannot be had.
     #[error(transparent)]
     Released(#[from] add_weights::WeightsError),
+    /// This machine lacks a device, or it cannot compute.
+    #[error("device: {device}: {problem}")]
+    #[diagnostic(help("`--set device='Flex()'` computes on the processor"))]
+    Device {
+        /// As the recipe names it.
+        device: String,
+        /// What is there instead.
+        problem: String,
+    },
     /// A file cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     Io {

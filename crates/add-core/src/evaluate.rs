@@ -7,7 +7,7 @@ use add_plugin::{Dataset, Draw, Labels, Measurement, Pixels, Sample, Split, Star
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
-    assemble,
+    assemble, device,
     error::CoreError,
     read::LoadedRecipe,
     recipe::{EvaluatedModel, EvaluationRow, Objective, TeacherModel},
@@ -54,7 +54,7 @@ pub fn evaluate(
     observer: &mut dyn EvaluationObserver,
 ) -> Result<Vec<Row>, CoreError> {
     let recipe = &loaded.recipe;
-    let device = assemble::device(recipe.device)?;
+    let device = device::device(recipe.device)?;
     let mut measurements = Vec::new();
     for metric in &recipe.evaluation.metrics {
         measurements.push(metric.init(&device)?);
@@ -241,7 +241,7 @@ fn diversity(
     captions: &Captions,
 ) -> Result<Row, CoreError> {
     let recipe = &loaded.recipe;
-    let codec = recipe.codec.init(&assemble::device(recipe.device)?)?;
+    let codec = recipe.codec.init(&device::device(recipe.device)?)?;
     let (prompts, pictures) = DIVERSITY;
     let spread = captions.texts.len() / prompts;
     let mut sum = 0.0;

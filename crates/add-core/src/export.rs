@@ -25,13 +25,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble::{self, device},
-    error::CoreError,
-    model_file::ModelCard,
-    read::LoadedRecipe,
-    recipe::Recipe,
-    sampled::Sampled,
-    weights::student_timesteps,
+    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, recipe::Recipe,
+    sampled::Sampled, weights::student_timesteps,
 };
 
 /// Whose layout.

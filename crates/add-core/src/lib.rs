@@ -5,16 +5,20 @@
 
 pub mod assemble;
 mod caption_dropout;
+pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod model_file;
 mod objective_add;
 mod objective_diffusion;
+pub mod outline;
 mod overrides;
+pub mod plan;
 mod preview;
 pub mod read;
 pub mod recipe;
+pub mod rehearsal;
 pub mod sampled;
 mod spans;
 pub mod train;

@@ -10,7 +10,7 @@ use add_train::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use crate::{assemble::device, error::CoreError, recipe::Recipe};
+use crate::{device::device, error::CoreError, recipe::Recipe};
 
 /// Largest size of an encoded picture, in bytes.
 const MAX_PICTURE: u64 = 64 << 20;

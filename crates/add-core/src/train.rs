@@ -5,7 +5,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use add_plugin::{Network, parameter_count};
+use add_plugin::Network;
 use add_train::{
     checkpoint::hex,
     folder::RunFolder,
@@ -18,8 +18,9 @@ use crate::{
     assemble,
     error::CoreError,
     model_file::{self, ModelCard},
+    outline::{Outlined, outline},
     read::{LoadedRecipe, one_line, show},
-    recipe::{Objective, Recipe, TeacherModel},
+    recipe::{Objective, Recipe},
     sampled::Sampled,
 };
 
@@ -129,43 +130,11 @@ impl NetworkSize {
 /// # Errors
 /// When the recipe cannot be assembled.
 pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreError> {
-    let recipe = &loaded.recipe;
-    let device = assemble::device(recipe.device)?;
-    let text_info = recipe.text.info();
-    let denoiser = parameter_count(&*recipe.model.backbone.init(text_info, recipe.seed, &device)?);
-    let text = parameter_count(&*recipe.text.outline(&device)?);
-    let codec = parameter_count(&*recipe.codec.outline(&device)?);
-    let trained = |name, parameters| NetworkSize { name, parameters, trained: true, averaged: true };
-    let frozen = |name, parameters| NetworkSize { name, parameters, trained: false, averaged: false };
-    let own_text = !recipe.text.weights().is_empty();
-    let mut sizes = match &recipe.objective {
-        Objective::Off() => vec![frozen("denoiser", denoiser), frozen("text encoder", text)],
-        Objective::Diffusion(_) if own_text => {
-            vec![trained("denoiser", denoiser), frozen("text encoder", text)]
-        }
-        Objective::Diffusion(_) => vec![trained("denoiser", denoiser), trained("text encoder", text)],
-        Objective::Add(objective) => {
-            let teacher = match &objective.teacher.model {
-                TeacherModel::Initial() => denoiser,
-                TeacherModel::Other(model) => {
-                    parameter_count(&*model.backbone.init(text_info, recipe.seed, &device)?)
-                }
-            };
-            let features = assemble::features(objective, |network| network.outline(&device))?;
-            let heads = assemble::heads(recipe, objective, &features, &device)?;
-            let image_encoder = features.image_encoder.iter();
-            [
-                trained("student", denoiser),
-                frozen("text encoder", text),
-                frozen("teacher", teacher),
-                frozen("feature network", parameter_count(&*features.network)),
-                NetworkSize { averaged: false, ..trained("heads", parameter_count(&*heads)) },
-            ]
-            .into_iter()
-            .chain(image_encoder.map(|network| frozen("image encoder", parameter_count(&**network))))
-            .collect()
-        }
+    let size = |network: &Outlined| NetworkSize {
+        name: network.role.name(),
+        parameters: network.parameters(),
+        trained: network.trained,
+        averaged: network.averaged,
     };
-    sizes.extend((codec > 0).then(|| frozen("codec", codec)));
-    Ok(sizes)
+    Ok(outline(loaded)?.networks.iter().map(size).collect())
 }

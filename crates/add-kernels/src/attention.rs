@@ -4,6 +4,7 @@
 //! logarithm of each row's normaliser; the backward pass computes the scores again (Dao et al. 2022):
 //! `dv = P^T dy`, `dS = P (dy v^T - row sums of dy y) / sqrt(D)`, `dq = dS k`, `dk = dS^T q`.
 
+mod chunked;
 mod gradient;
 mod rows;
 
@@ -36,6 +37,11 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4
     let result = match hidden {
         Some(hidden) if m > 0 && d > 0 => apply(Attention { b, h, n, m, d, hidden }, tensors),
         _ => Err(tensors),
+    };
+    // A mask comes with a text, whose scores are few.
+    let result = match result {
+        Err(tensors) if mask.is_none() && b * h * n * m * d > 0 => chunked::attention(tensors),
+        other => other,
     };
     match result {
         Ok(y) => Tensor::from_dispatch(y),

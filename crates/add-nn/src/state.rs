@@ -88,7 +88,8 @@ pub fn map_parameters<M: Module>(module: M, f: &mut dyn FnMut(&str, &[usize], Te
 }
 
 /// Gives new values to the parameters for which `f(name, shape)` returns some, leaving the others as they are.
-/// Unlike [`map_parameters`] it reads no value, so a parameter that was never used is not initialised first.
+/// They go to the parameter's device. Unlike [`map_parameters`] it reads no value, so a parameter that was never used is
+/// not initialised first.
 pub fn set_parameters<M: Module>(module: M, f: &mut dyn FnMut(&str, &[usize]) -> Option<Tensor<1>>) -> M {
     struct Map<'a> {
         path: Path,
@@ -104,8 +105,10 @@ pub fn set_parameters<M: Module>(module: M, f: &mut dyn FnMut(&str, &[usize]) ->
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let shape = param.lazy_shape();
             let Some(flat) = (self.f)(&self.path.name(), shape.as_slice()) else { return param };
-            let value = flat.without_autodiff().reshape(shape);
-            let value = if param.lazy_device().is_autodiff() { value.autodiff() } else { value };
+            let device = param.lazy_device();
+            // The values may come from the processor, whatever the network's device is.
+            let value = flat.without_autodiff().to_device(&device.clone().without_autodiff()).reshape(shape);
+            let value = if device.is_autodiff() { value.autodiff() } else { value };
             let id = param.id;
             param.transform_for_load(value, id)
         }

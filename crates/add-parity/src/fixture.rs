@@ -33,6 +33,8 @@ pub struct Fixture {
     folder: PathBuf,
     io: WeightsFile,
     facts: Value,
+    /// Where this build's numbers are computed.
+    device: Device,
     /// The tensors that the comparison asked for; what is left at the end was forgotten.
     read: RefCell<BTreeSet<String>>,
 }
@@ -52,19 +54,19 @@ impl Numbers {
         self.values.iter().fold(0.0, |largest, v| largest.max(v.abs()))
     }
 
-    /// A tensor of `dtype` on the CPU; `None` when the rank is not `D`.
-    pub fn tensor<const D: usize>(&self, dtype: DType) -> Option<Tensor<D>> {
+    /// A tensor of `dtype` on `device`; `None` when the rank is not `D`.
+    pub fn tensor<const D: usize>(&self, dtype: DType, device: &Device) -> Option<Tensor<D>> {
         let shape: [usize; D] = self.shape.as_slice().try_into().ok()?;
-        Some(Tensor::from_data(TensorData::new(self.values.clone(), shape), (&Device::flex(), dtype)))
+        Some(Tensor::from_data(TensorData::new(self.values.clone(), shape), (device, dtype)))
     }
 }
 
 impl Fixture {
-    /// Opens its inputs, expected values and facts.
+    /// Opens its inputs, expected values and facts, to be computed on the plain `device`.
     ///
     /// # Errors
     /// When one of the two files is missing or damaged.
-    pub fn open(found: &Found) -> Result<Self, ParityError> {
+    pub fn open(found: &Found, device: &Device) -> Result<Self, ParityError> {
         let Found { name, folder, .. } = found;
         let io = present(folder, &format!("{name}.io.safetensors"))?;
         Ok(Self {
@@ -72,6 +74,7 @@ impl Fixture {
             facts: read_json(folder, &format!("{name}.json"))?,
             name: name.clone(),
             folder: folder.clone(),
+            device: device.clone(),
             read: RefCell::default(),
         })
     }
@@ -81,13 +84,19 @@ impl Fixture {
     ///
     /// # Errors
     /// When a file is damaged, or that of the tensors missing.
-    pub fn open_expected(path: &Path) -> Result<Self, ParityError> {
+    pub fn open_expected(path: &Path, device: &Device) -> Result<Self, ParityError> {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let name = file.strip_suffix(EXPECTED).unwrap_or(&file).to_owned();
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let report = format!("{name}_quiet.report.json");
         let facts = if folder.join(&report).exists() { read_json(&folder, &report)? } else { Value::Null };
-        Ok(Self { io: WeightsFile::open(path)?, facts, name, folder, read: RefCell::default() })
+        let device = device.clone();
+        Ok(Self { io: WeightsFile::open(path)?, facts, name, folder, device, read: RefCell::default() })
+    }
+
+    /// The plain device on which this build's numbers are computed.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// What its files' names begin with.
@@ -148,12 +157,13 @@ impl Fixture {
     /// # Errors
     /// When one of its files is missing or damaged.
     pub fn sibling(&self, name: &str) -> Result<Self, ParityError> {
-        Self::open(&Found {
+        let found = Found {
             family: String::new(),
             label: String::new(),
             name: name.to_owned(),
             folder: self.folder.clone(),
-        })
+        };
+        Self::open(&found, &self.device)
     }
 
     /// Whether there is such a tensor.
@@ -227,14 +237,14 @@ impl Fixture {
         self.numbers(key)?.values.into_iter().map(whole).collect()
     }
 
-    /// A tensor of `dtype` on the CPU.
+    /// A tensor of `dtype` on the fixture's device.
     ///
     /// # Errors
     /// When there is none of this name or its rank is not `D`.
     pub fn tensor<const D: usize>(&self, key: &str, dtype: DType) -> Result<Tensor<D>, ParityError> {
         let numbers = self.numbers(key)?;
         let wrong = || ParityError::content(key, format!("rank {D}"), format!("shape {:?}", numbers.shape));
-        numbers.tensor(dtype).ok_or_else(wrong)
+        numbers.tensor(dtype, &self.device).ok_or_else(wrong)
     }
 
     /// The same as the leaf of an autodiff graph.
@@ -255,7 +265,7 @@ impl Fixture {
             return Err(ParityError::content(key, "ids [B, N]", format!("shape {shape:?}")));
         };
         let ids: Vec<i64> = self.indices(key)?.into_iter().map(|id| id as i64).collect();
-        Ok(Tensor::from_data(TensorData::new(ids, [b, n]), &Device::flex()))
+        Ok(Tensor::from_data(TensorData::new(ids, [b, n]), &self.device))
     }
 
     /// The library's own difference between f32 and f64; 0 where none was recorded.

@@ -79,13 +79,13 @@ pub struct Full {
     pub timings: Vec<Timing>,
 }
 
-/// Compares the network that [`NETWORKS`] calls `network` with the outputs in `expected`. Its weights are made with
+/// Compares the network that [`NETWORKS`] calls `network` with the outputs in `expected`, on `device`. Its weights are made with
 /// `seed`, or else with that of the library's report, or else with [`SEED`].
 ///
 /// # Errors
 /// When the file is missing or damaged, or no such network is known.
-pub fn run(network: &str, expected: &Path, seed: Option<u64>) -> Result<Full, ParityError> {
-    let fixture = Fixture::open_expected(expected)?;
+pub fn run(network: &str, expected: &Path, seed: Option<u64>, device: &Device) -> Result<Full, ParityError> {
+    let fixture = Fixture::open_expected(expected, device)?;
     let known = NETWORKS.iter().find(|(name, _)| *name == network);
     let (_, shape) = known.ok_or_else(|| {
         let names = NETWORKS.map(|(name, _)| name).join(", ");
@@ -118,10 +118,6 @@ fn whole(name: &str) -> Source {
     Source::Whole(name.to_owned())
 }
 
-fn init() -> Init {
-    Init::new(0, &Device::flex())
-}
-
 impl Parts<'_> {
     /// Fills `net`, runs it, and keeps the time of both.
     fn timed<M: Module, T>(
@@ -143,13 +139,17 @@ impl Parts<'_> {
         out
     }
 
+    fn init(&self) -> Init {
+        Init::new(0, self.fixture.device())
+    }
+
     fn unet(&mut self, config: &UnetConfig) -> Result<(), ParityError> {
         let f = self.fixture;
         let sample = f.tensor::<4>("in.sample", DType::F32)?;
         let timestep = f.tensor::<1>("in.timestep", DType::F32)?;
         let text = f.tensor::<3>("in.encoder_hidden_states", DType::F32)?;
         let added = added_conditions(f, "", DType::F32)?;
-        let net = UNet2dCondition::new(config, &init())?;
+        let net = UNet2dCondition::new(config, &self.init())?;
         let out = self.timed("U-Net", net, &whole, |net| net.forward(sample, timestep, text, added));
         self.rows.check_tensor("out.unet", out, ROUNDING);
         Ok(())
@@ -157,7 +157,7 @@ impl Parts<'_> {
 
     fn decoder(&mut self, config: &AutoencoderKlConfig) -> Result<(), ParityError> {
         let latent = self.fixture.tensor::<4>("in.latent", DType::F32)?;
-        let net = AutoencoderKl::new(config, &init())?;
+        let net = AutoencoderKl::new(config, &self.init())?;
         let out = self.timed("VAE decoder", net, &whole, |net| net.decode(latent));
         self.rows.check_tensor("out.vae_decode", out, ROUNDING);
         Ok(())
@@ -165,7 +165,7 @@ impl Parts<'_> {
 
     fn text(&mut self, config: &ClipTextConfig) -> Result<(), ParityError> {
         let ids = self.fixture.ids("in.text_encoder.input_ids")?;
-        let net = ClipText::new(config, &init())?;
+        let net = ClipText::new(config, &self.init())?;
         let out = self.timed("text encoder", net, &whole, |net| net.forward(ids));
         let penultimate = out.hidden_states[out.hidden_states.len() - 2].clone();
         self.rows.check_tensor("out.text_encoder.last_hidden_state", out.last_hidden_state, ROUNDING);
@@ -177,7 +177,7 @@ impl Parts<'_> {
     fn open_clip(&mut self, config: &OpenClipConfig) -> Result<(), ParityError> {
         let image = self.fixture.tensor::<4>("in.image", DType::F32)?;
         let ids = self.fixture.ids("in.text")?;
-        let net = OpenClip::new(config, &init())?;
+        let net = OpenClip::new(config, &self.init())?;
         let (images, texts) = self.timed("both towers", net, &names::open_clip, |net| {
             (net.image_features(image), net.text_features(ids))
         });
@@ -188,7 +188,7 @@ impl Parts<'_> {
 
     fn vit(&mut self, config: &VitConfig) -> Result<(), ParityError> {
         let image = self.fixture.tensor::<4>("in.image", DType::F32)?;
-        let net = Vit::new(config, &init())?;
+        let net = Vit::new(config, &self.init())?;
         let tokens = self.timed("vision transformer", net, &names::vit_from_hub, |net| {
             net.normalise(net.forward_blocks(image, &[]).last)
         });

@@ -6,7 +6,7 @@
 
 use add_nn::{layers::Init, mobilenet_v2::MobileNetV2};
 use add_weights::{Loading, Source, WeightsFile};
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 use features::MOBILENET_V2_WEIGHTS;
 
 use crate::{
@@ -23,7 +23,7 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     };
     let source = |name: &str| Source::Whole(MobileNetV2::torchvision_name(name));
     let loading = Loading { source: &source, ignore: &|_| false, dtype: DType::F32 };
-    let net = loading.load(MobileNetV2::new(&Init::new(0, &Device::flex())), &weights)?.fold();
+    let net = loading.load(MobileNetV2::new(&Init::new(0, fixture.device())), &weights)?.fold();
 
     let mut blocks: Vec<usize> = fixture.parts("in.g.").iter().filter_map(|n| n.parse().ok()).collect();
     blocks.sort_unstable();

@@ -9,14 +9,14 @@ use add_nn::{
     open_clip::{OpenClip, OpenClipConfig},
 };
 use add_weights::{Loading, names};
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 
 use crate::{Fixture, ParityError, Row, row::Comparison};
 
 pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let config: OpenClipConfig = fixture.config()?;
-    let net = OpenClip::new(&config, &Init::new(0, &Device::flex()))?;
+    let net = OpenClip::new(&config, &Init::new(0, fixture.device()))?;
     let loading = Loading { source: &names::open_clip, ignore: &names::is_unused, dtype: DType::F32 };
     let net = loading.load(net, &fixture.weights()?)?;
     let images = net.image_features(fixture.tensor("in.image", DType::F32)?);

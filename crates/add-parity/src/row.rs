@@ -249,7 +249,11 @@ mod tests {
         fs::write(folder.path().join("x.io.safetensors"), b"\x02\0\0\0\0\0\0\0{}").expect("written");
         fs::write(folder.path().join("x.json"), "{}").expect("written");
         let [family, name, label] = ["unet", "x", "x"].map(str::to_owned);
-        Fixture::open(&Found { family, name, label, folder: folder.path().to_path_buf() }).expect("sound")
+        Fixture::open(
+            &Found { family, name, label, folder: folder.path().to_path_buf() },
+            &burn::tensor::Device::flex(),
+        )
+        .expect("sound")
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use burn::tensor::Device;
+
 use crate::{
     Fixture, Found, ParityError, Row,
     families::{Comparison, comparison_of},
@@ -16,18 +18,18 @@ use crate::{
 /// The name of rows that are about the fixture as a whole.
 const WHOLE: &str = "(fixture)";
 
-/// Compares one fixture: a row for each tensor. Whatever is wrong with its files is a failed row; a family that
+/// Compares one fixture with what the plain `device` computes: a row for each tensor. Whatever is wrong with its files is a failed row; a family that
 /// nothing compares is a skipped one.
-pub fn run(found: &Found) -> Vec<Row> {
+pub fn run(found: &Found, device: &Device) -> Vec<Row> {
     if found.family == full::FAMILY {
         let expected = found.folder.join(format!("{}{EXPECTED}", found.name));
-        return guarded(|| Ok(full::run(&found.name, &expected, None)?.rows));
+        return guarded(|| Ok(full::run(&found.name, &expected, None, device)?.rows));
     }
     let Some(comparison) = comparison_of(&found.family) else {
         let reason = format!("nothing here compares the family `{}`", found.family);
         return vec![Row::skipped(WHOLE, reason)];
     };
-    guarded(|| compare(found, comparison))
+    guarded(|| compare(found, comparison, device))
 }
 
 /// Numbers that do not fit together make tensor operations panic; the other fixtures go on.
@@ -39,8 +41,8 @@ fn guarded(compare: impl FnOnce() -> Result<Vec<Row>, ParityError>) -> Vec<Row> 
     }
 }
 
-fn compare(found: &Found, comparison: Comparison) -> Result<Vec<Row>, ParityError> {
-    let fixture = Fixture::open(found)?;
+fn compare(found: &Found, comparison: Comparison, device: &Device) -> Result<Vec<Row>, ParityError> {
+    let fixture = Fixture::open(found, device)?;
     let mut rows = comparison(&fixture).unwrap_or_else(|error| vec![Row::failed(WHOLE, error)]);
     if rows.is_empty() {
         rows.push(Row::failed(WHOLE, "it expects nothing, so nothing was compared"));
@@ -73,12 +75,15 @@ mod tests {
             fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
         }
         damage(folder.path());
-        run(&Found {
-            family: "openclip".to_owned(),
-            name: NAME.to_owned(),
-            label: NAME.to_owned(),
-            folder: folder.path().to_path_buf(),
-        })
+        run(
+            &Found {
+                family: "openclip".to_owned(),
+                name: NAME.to_owned(),
+                label: NAME.to_owned(),
+                folder: folder.path().to_path_buf(),
+            },
+            &Device::flex(),
+        )
     }
 
     fn edit(folder: &Path, ending: &str, change: impl Fn(&mut Vec<u8>)) {
@@ -175,7 +180,7 @@ mod tests {
             label: "tables/x".to_owned(),
             folder: "nowhere".into(),
         };
-        let [row] = &run(&found)[..] else { panic!("one row") };
+        let [row] = &run(&found, &Device::flex())[..] else { panic!("one row") };
         assert!(row.was_skipped());
     }
 }

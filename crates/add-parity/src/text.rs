@@ -9,14 +9,13 @@ use add_nn::{
     layers::Init,
 };
 use add_weights::load_into;
-use burn::tensor::Device;
 
 use crate::{Fixture, ParityError, Row, row::Comparison};
 
 pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let config: ClipTextConfig = fixture.config()?;
-    let net = ClipText::new(&config, &Init::new(0, &Device::flex()))?;
+    let net = ClipText::new(&config, &Init::new(0, fixture.device()))?;
     let net = load_into(net, &fixture.weights()?)?;
     let out = net.forward(fixture.ids("in.input_ids")?);
     for (i, state) in out.hidden_states.into_iter().enumerate() {

@@ -14,7 +14,7 @@ use add_nn::{
     unet::{AddedConditions, UNet2dCondition, UnetConfig},
 };
 use add_weights::{Loading, Source};
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 
 use crate::{
     Fixture, ParityError, Row,
@@ -26,7 +26,8 @@ const ANGLES: Tolerance = Tolerance::Relative { part: 2e-5, floor: 0.0 };
 
 pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     let mut rows = Comparison::new(fixture);
-    for (dtype, label) in [(DType::F32, ""), (DType::F64, " in f64")] {
+    let types = [(DType::F32, ""), (DType::F64, " in f64")];
+    for (dtype, label) in types.into_iter().filter(|(dtype, _)| fixture.device().supports_dtype(*dtype)) {
         rows.label(label);
         compare(fixture, &mut rows, dtype)?;
     }
@@ -37,7 +38,7 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
 
 fn compare(fixture: &Fixture, rows: &mut Comparison, dtype: DType) -> Result<(), ParityError> {
     let config: UnetConfig = fixture.config()?;
-    let net = UNet2dCondition::new(&config, &Init::new(0, &Device::flex().autodiff()))?;
+    let net = UNet2dCondition::new(&config, &Init::new(0, &fixture.device().clone().autodiff()))?;
     let loading = Loading { source: &|name| Source::Whole(name.to_owned()), ignore: &|_| false, dtype };
     let net = loading.load(net, &fixture.weights()?)?;
     for case in fixture.cases() {

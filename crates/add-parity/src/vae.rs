@@ -13,7 +13,7 @@ use add_nn::{
     state::for_each_parameter,
 };
 use add_weights::{Loading, load_into, names};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 use serde_json::Value;
 
 use crate::{
@@ -34,7 +34,7 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
 
 fn compare_kl(fixture: &Fixture, rows: &mut Comparison) -> Result<(), ParityError> {
     let config: AutoencoderKlConfig = fixture.config()?;
-    let fresh = || AutoencoderKl::new(&config, &Init::new(0, &Device::flex()));
+    let fresh = || AutoencoderKl::new(&config, &Init::new(0, fixture.device()));
     let net = load_into(fresh()?, &fixture.weights()?)?;
     let image = fixture.tensor::<4>("in.image", DType::F32)?;
     rows.check("out.moments", net.moments(image.clone()));
@@ -58,7 +58,7 @@ fn compare_kl(fixture: &Fixture, rows: &mut Comparison) -> Result<(), ParityErro
 
 fn compare_tiny(fixture: &Fixture, rows: &mut Comparison) -> Result<(), ParityError> {
     let config: AutoencoderTinyConfig = fixture.config()?;
-    let net = AutoencoderTiny::new(&config, &Init::new(0, &Device::flex()))?;
+    let net = AutoencoderTiny::new(&config, &Init::new(0, fixture.device()))?;
     let net = load_into(net, &fixture.weights()?)?;
     let latent = net.encode(fixture.tensor("in.image", DType::F32)?);
     rows.check("out.encode", latent.clone());

@@ -36,12 +36,12 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     } else if json["projection_dim"].is_u64() {
         let mut config = from_transformers(&json, VitConfig::clip_l14())?;
         config.family = VitFamily::Clip { projection: size(&json, "projection_dim")? };
-        let net = load(config, &names::vit_from_transformers_clip, &weights)?;
+        let net = load(config, &names::vit_from_transformers_clip, &weights, fixture.device())?;
         compare_clip(fixture, &mut rows, &net)?;
     } else {
         let base = VitConfig { resize: PositionResize::Cubic, ..VitConfig::dinov2_s14() };
         let config = from_transformers(&json, base)?;
-        let net = load(config, &names::vit_from_transformers_dinov2, &weights)?;
+        let net = load(config, &names::vit_from_transformers_dinov2, &weights, fixture.device())?;
         // Its pictures are those of the hub's fixture with the same weights.
         let images = fixture.sibling(fixture.name().trim_end_matches(".hf"))?;
         compare_library(fixture, &mut rows, "hf", &net, &config, &images)?;
@@ -58,11 +58,17 @@ fn compare_hub(
 ) -> Result<(), ParityError> {
     let config = from_hub(json, weights)?;
     let source = names::vit_from_hub;
-    let hub = load(config, &source, weights)?;
+    let hub = load(config, &source, weights, fixture.device())?;
     compare_library(fixture, rows, "hub", &hub, &config, fixture)?;
-    let timm = load(VitConfig { resize: PositionResize::Antialiased, ..config }, &source, weights)?;
+    let timm = load(
+        VitConfig { resize: PositionResize::Antialiased, ..config },
+        &source,
+        weights,
+        fixture.device(),
+    )?;
     compare_library(fixture, rows, "timm", &timm, &config, fixture)?;
-    let linear = load(VitConfig { resize: PositionResize::Linear, ..config }, &source, weights)?;
+    let linear =
+        load(VitConfig { resize: PositionResize::Linear, ..config }, &source, weights, fixture.device())?;
     for case in fixture.cases() {
         let key = format!("{case}sgt.pos_bilinear");
         if fixture.has(&key) {
@@ -161,7 +167,7 @@ fn compare_style_gan_t(
     let wrong = || ParityError::content("blocks", "the hooked layers", &fixture.facts()["blocks"]);
     let hooks = hooks.filter(|hooks| hooks.iter().all(|&i| i < net.depth())).ok_or_else(wrong)?;
     let image = fixture.leaf::<4>("sgt.in.image", DType::F32)?;
-    let statistic = |values: [f32; 3]| Tensor::<1>::from_data(values, &Device::flex()).reshape([1, 3, 1, 1]);
+    let statistic = |values: [f32; 3]| Tensor::<1>::from_data(values, fixture.device()).reshape([1, 3, 1, 1]);
     let x = adaptive_avg_pool2d((image.clone() + 1.0) / 2.0, [config.image_size; 2]);
     let x = (x - statistic(IMAGENET_MEAN)) / statistic(IMAGENET_STD);
     let out = net.forward_blocks(x, &hooks);
@@ -192,8 +198,9 @@ fn load(
     config: VitConfig,
     source: &dyn Fn(&str) -> Source,
     weights: &WeightsFile,
+    device: &Device,
 ) -> Result<Vit, ParityError> {
-    let net = Vit::new(&config, &Init::new(0, &Device::flex()))?;
+    let net = Vit::new(&config, &Init::new(0, device))?;
     let loading = Loading { source, ignore: &names::is_unused, dtype: DType::F32 };
     Ok(loading.load(net, weights)?)
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use add_parity::{Found, Outcome, Row, find, run};
+use burn::tensor::Device;
 
 fn folder(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family)
@@ -13,8 +14,10 @@ fn folder(family: &str) -> PathBuf {
 #[track_caller]
 fn check(family: &str, passed: usize, skipped: &[&str]) {
     let found = find(&folder(family)).expect("fixtures");
-    let rows: Vec<(Found, Row)> =
-        found.iter().flat_map(|found| run(found).into_iter().map(|row| (found.clone(), row))).collect();
+    let rows: Vec<(Found, Row)> = found
+        .iter()
+        .flat_map(|found| run(found, &Device::flex()).into_iter().map(|row| (found.clone(), row)))
+        .collect();
     let line = |(found, row): &(Found, Row)| format!("\n  {}: {} {:?}", found.label, row.tensor, row.outcome);
     let failures: String = rows.iter().filter(|(_, row)| row.failure()).map(line).collect();
     assert!(failures.is_empty(), "{failures}");

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use crate::{
     add_inputs::{AddInputs, StudentInput},
     add_step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Space, Terminal},
-    gradients::{GradientMap, scalar},
+    gradients::{GradientMap, scalars},
     report::StepReport,
 };
 
@@ -129,15 +129,19 @@ impl<'a> Part<'a> {
         let R1 { value, surrogate, logits: logits_real } =
             r1(&**heads, &reals, condition.as_ref(), route, draws, reduction);
         let (loss_real, loss_fake) = hinge_discriminator(&logits_real, &logits_fake, reduction);
-        let [d_real, d_fake, penalty] =
-            [loss_real.clone().inner(), loss_fake.clone().inner(), value].map(|x| scalar(x) * self.share);
+        let losses = [loss_real.clone().inner(), loss_fake.clone().inner(), value];
+        let means = means(&logits_real).chain(means(&logits_fake));
+        let figures: Vec<f64> =
+            scalars(losses.into_iter().chain(means)).into_iter().map(|x| x * self.share).collect();
+        let (d_real, d_fake, penalty) = (figures[0], figures[1], figures[2]);
+        let (real, fake) = figures[3..].split_at(logits_real.len());
         let mut report = StepReport::default();
         report.number("loss_d", d_real + d_fake + gamma * penalty);
         report.number("loss_d_real", d_real);
         report.number("loss_d_fake", d_fake);
         report.number("r1", penalty);
-        report.list("logits_real", means(&logits_real, self.share));
-        report.list("logits_fake", means(&logits_fake, self.share));
+        report.list("logits_real", real.to_vec());
+        report.list("logits_fake", fake.to_vec());
 
         let mut tape = ((loss_real + loss_fake + surrogate * gamma) * self.share).backward();
         (report, heads.take_gradients(&mut tape))
@@ -168,9 +172,10 @@ impl<'a> Part<'a> {
         let condition = self.condition(c_img.as_ref(), &self.inputs.generator.s);
         let AddOptions { heads: reduction, adversarial_weight, .. } = self.method.options;
         let loss = hinge_generator(&heads.logits(&features, condition), reduction) * self.share;
-        report.number("loss_adv", scalar(loss.clone().inner()));
-        let gradient = gradient_at(&leaf, loss * adversarial_weight);
-        report.norm("grad_norm_adv", norm(&gradient));
+        let gradient = gradient_at(&leaf, loss.clone() * adversarial_weight);
+        let [value, norm] = value_and_norm(loss, &gradient);
+        report.number("loss_adv", value);
+        report.norm("grad_norm_adv", norm);
         gradient
     }
 
@@ -190,9 +195,10 @@ impl<'a> Part<'a> {
             }
         };
         let loss = distillation(student, target, &c, options.distance) * self.share;
-        report.number("loss_distill", scalar(loss.clone().inner()));
-        let gradient = gradient_at(&leaf, loss * options.lambda);
-        report.norm("grad_norm_distill", norm(&gradient));
+        let gradient = gradient_at(&leaf, loss.clone() * options.lambda);
+        let [value, norm] = value_and_norm(loss, &gradient);
+        report.number("loss_distill", value);
+        report.norm("grad_norm_distill", norm);
         gradient
     }
 
@@ -263,12 +269,13 @@ fn gradient_at(leaf: &Tensor<4>, loss: Tensor<1>) -> Tensor<4> {
     leaf.grad(&loss.backward()).unwrap_or_else(|| leaf.clone().inner().zeros_like())
 }
 
-/// `|x|_2`.
-fn norm(x: &Tensor<4>) -> f64 {
-    scalar(x.clone().square().sum()).sqrt()
+/// A loss and `|gradient|_2`, in one reading.
+fn value_and_norm(loss: Tensor<1>, gradient: &Tensor<4>) -> [f64; 2] {
+    let both = scalars([loss.inner(), gradient.clone().square().sum()]);
+    [both[0], both[1].sqrt()]
 }
 
-/// Mean logit of each head, times `share`.
-fn means(logits: &[Logits], share: f64) -> Vec<f64> {
-    logits.iter().map(|Logits(l)| scalar(l.clone().inner().mean()) * share).collect()
+/// Mean logit of each head.
+fn means(logits: &[Logits]) -> impl Iterator<Item = Tensor<1>> {
+    logits.iter().map(|Logits(logits)| logits.clone().inner().mean())
 }

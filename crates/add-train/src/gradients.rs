@@ -9,12 +9,21 @@ pub type GradientMap = BTreeMap<String, Tensor<1>>;
 
 /// `|g|_2` over all gradients together; not finite as soon as one value is not.
 pub fn global_norm(gradients: &GradientMap) -> f64 {
-    gradients.values().map(|g| scalar(g.clone().square().sum())).sum::<f64>().sqrt()
+    scalars(gradients.values().map(|g| g.clone().square().sum())).into_iter().sum::<f64>().sqrt()
 }
 
 /// The factor that brings a gradient of `norm` down to at most `max_norm`, as `torch.nn.utils.clip_grad_norm_` does.
 pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)
+}
+
+/// The values of tensors of one device and number type as `f64`, in one reading: each waits for the device.
+pub fn scalars(tensors: impl IntoIterator<Item = Tensor<1>>) -> Vec<f64> {
+    let tensors: Vec<Tensor<1>> = tensors.into_iter().collect();
+    if tensors.is_empty() {
+        return Vec::new();
+    }
+    Tensor::cat(tensors, 0).into_data().iter::<f64>().collect()
 }
 
 /// The one value of a tensor as `f64`, whatever its number type.
@@ -27,6 +36,13 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+
+    #[test]
+    fn scalars_keep_their_order() {
+        let one = |x: f64| Tensor::<1>::from_floats([x], &Device::flex());
+        assert_eq!(scalars([3.0, -1.0, 2.0].map(one)), [3.0, -1.0, 2.0]);
+        assert_eq!(scalars([]), [0.0; 0]);
+    }
 
     #[test]
     fn the_norm_spans_all_tensors() {

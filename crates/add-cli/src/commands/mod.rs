@@ -4,7 +4,9 @@ mod config;
 mod doctor;
 mod eval;
 mod export;
+mod gpu_check;
 mod parity;
+mod plan;
 mod plugins;
 mod sample;
 mod train;
@@ -31,10 +33,14 @@ pub(crate) enum Command {
     Eval(eval::Eval),
     /// Write a model for other programs: a folder for diffusers, or one file.
     Export(export::Export),
+    /// Say what a recipe needs in memory, arithmetic and communication.
+    Plan(plan::Plan),
     /// Compare this build's numbers with reference fixtures of the peers' libraries.
     Parity(parity::Parity),
     /// Say what a file or folder of weights is.
     Doctor(doctor::Doctor),
+    /// Check and time a GPU, and write a table of what it does.
+    GpuCheck(gpu_check::GpuCheck),
     /// List the linked plugins.
     Plugins(plugins::Plugins),
     /// Show or check a recipe.
@@ -95,7 +101,9 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Sample(sample) => sample.run(),
         Command::Eval(eval) => eval.run(),
         Command::Export(export) => export.run(),
+        Command::Plan(plan) => plan.run(),
         Command::Parity(parity) => parity.run(),
+        Command::GpuCheck(check) => check.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Plugins(plugins) => Ok(plugins.run()),
         Command::Config(config) => config.run(),

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use add_core::error::CoreError;
+use add_core::{device, error::CoreError};
 use add_parity::{Found, Outcome, Row, Timing};
+use burn::tensor::Device;
 use clap::Args;
 
 use super::print;
@@ -27,6 +28,9 @@ pub(crate) struct Parity {
     /// Only fixtures in whose name this is found.
     #[arg(long, value_name = "SUBSTRING")]
     only: Option<String>,
+    /// Where this build's numbers are computed, as a recipe names it.
+    #[arg(long, default_value = "Flex()")]
+    device: String,
     /// Print failures and the last line only.
     #[arg(long)]
     quiet: bool,
@@ -34,20 +38,21 @@ pub(crate) struct Parity {
 
 /// How many rows came to what end.
 #[derive(Debug, Clone, Copy, Default)]
-struct Count {
+pub(super) struct Count {
     passed: usize,
-    failed: usize,
+    pub(super) failed: usize,
     skipped: usize,
 }
 
 impl Parity {
     pub(crate) fn run(&self) -> ExitCode {
+        let device = device::device(device::parse(&self.device)?)?;
         if let Some(network) = &self.full {
-            return self.run_full(network);
+            return self.run_full(network, &device);
         }
         let mut all = Count::default();
         for found in self.wanted()? {
-            let rows = add_parity::run(&found);
+            let rows = add_parity::run(&found, &device);
             let count = Count::of(&rows);
             for row in rows.iter().filter(|row| row.failure() || !self.quiet) {
                 print(&line(&found.label, row));
@@ -61,8 +66,8 @@ impl Parity {
         Ok(u8::from(all.failed > 0))
     }
 
-    fn run_full(&self, network: &str) -> ExitCode {
-        let full = add_parity::run_full(network, &self.path, self.seed)
+    fn run_full(&self, network: &str, device: &Device) -> ExitCode {
+        let full = add_parity::run_full(network, &self.path, self.seed, device)
             .map_err(|error| CoreError::Request(error.to_string()))?;
         for row in full.rows.iter().filter(|row| row.failure() || !self.quiet) {
             print(&line(network, row));
@@ -96,7 +101,7 @@ impl Parity {
 }
 
 impl Count {
-    fn of(rows: &[Row]) -> Self {
+    pub(super) fn of(rows: &[Row]) -> Self {
         let mut count = Self::default();
         for row in rows {
             if row.passed() {
@@ -110,13 +115,13 @@ impl Count {
         count
     }
 
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
     }
 
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         let Self { passed, failed, skipped } = self;
         format!("{passed} passed, {failed} failed, {skipped} skipped")
     }

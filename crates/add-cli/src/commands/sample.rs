@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use add_core::{
     assemble,
+    device::device,
     error::CoreError,
     read::{LoadedRecipe, show},
     recipe::{Objective, Recipe},
@@ -74,7 +75,7 @@ impl Sample {
             return Err(CoreError::Request("--steps and --count: expected positive numbers".to_owned()));
         }
         let model = self.model(&mut loaded)?;
-        let codec = loaded.recipe.codec.init(&assemble::device(loaded.recipe.device)?)?;
+        let codec = loaded.recipe.codec.init(&device(loaded.recipe.device)?)?;
         let captions: Vec<String> =
             self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
         let wanted = Wanted {

@@ -83,6 +83,8 @@ pub enum DeviceChoice {
     NdArray(),
     /// An NVIDIA GPU by number; needs a binary with the feature `cuda`.
     Cuda(usize),
+    /// A GPU by number, through Vulkan; needs a binary with the feature `vulkan`.
+    Vulkan(usize),
 }
 
 impl Default for DeviceChoice {

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 use ::heads::{ProjectedHead, ProjectedHeads, stylegan_t_name};
 use add_loss::{R1, R1Route, Reduction, hinge_discriminator, hinge_generator, input_gradients, r1};
 use add_plugin::{Discriminator, Logits, Network};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 
 use crate::{
     Fixture, ParityError,
@@ -92,7 +92,7 @@ impl Case {
         let channels: Vec<usize> = real.iter().map(|h: &Tensor<3>| h.dims()[1]).collect();
         let config = configuration(fixture)?;
         let condition_width = condition.as_ref().map_or(0, |c: &Tensor<2>| c.dims()[1]);
-        let mut heads = config.build(&channels, condition_width, 0, &Device::flex().autodiff())?;
+        let mut heads = config.build(&channels, condition_width, 0, &fixture.device().clone().autodiff())?;
         for h in real.iter().chain(&fake) {
             heads.check_batch(h.dims()[0])?;
         }
@@ -117,7 +117,7 @@ impl Case {
             return Err(problem);
         }
         heads.map_parameters(&mut |path, _, _| {
-            Tensor::from_data(weights[path].as_slice(), (&Device::flex(), DType::F64))
+            Tensor::from_data(weights[path].as_slice(), (fixture.device(), DType::F64))
         });
         Ok(Self { heads, real, fake, condition })
     }

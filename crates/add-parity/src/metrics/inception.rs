@@ -22,7 +22,7 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
     if cases.is_empty() {
         return Ok(());
     }
-    let net = by_formula(fixture.fact("inception_seed")?);
+    let net = by_formula(fixture.fact("inception_seed")?, fixture.device());
     for case in cases {
         let key = |name: &str| format!("inception.{case}.{name}");
         let picture = fixture.tensor::<3>(&key("in"), DType::F32)?;
@@ -44,9 +44,8 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
     Ok(())
 }
 
-fn by_formula(seed: u64) -> InceptionV3 {
-    let device = Device::flex();
-    let net = set_parameters(InceptionV3::new(&Init::new(0, &device)), &mut |name, shape| {
+fn by_formula(seed: u64, device: &Device) -> InceptionV3 {
+    let net = set_parameters(InceptionV3::new(&Init::new(0, device)), &mut |name, shape| {
         let name = InceptionV3::pytorch_fid_name(name);
         let count = shape.iter().product::<usize>();
         let (at, part) = name.rsplit_once('.').unwrap_or(("", &name));
@@ -59,7 +58,7 @@ fn by_formula(seed: u64) -> InceptionV3 {
         };
         let stream = stream_of(&name, seed);
         let values = (0..count).map(|i| (offset + scale * unit(stream, i)) as f32).collect::<Vec<_>>();
-        Some(Tensor::from_data(values.as_slice(), &device))
+        Some(Tensor::from_data(values.as_slice(), device))
     });
     net.fold()
 }

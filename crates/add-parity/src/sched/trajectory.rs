@@ -59,7 +59,9 @@ pub(super) fn compare(
     };
     let draw = |i: usize| {
         let values = fresh[i * size..(i + 1) * size].to_vec();
-        Numbers { shape: shape.to_vec(), values }.tensor(DType::F64).expect("the noise has rank 4")
+        Numbers { shape: shape.to_vec(), values }
+            .tensor(DType::F64, fixture.device())
+            .expect("the noise has rank 4")
     };
     let mut context = SamplerContext {
         steps,

@@ -60,7 +60,7 @@ fn opened(folder: &std::path::Path, name: &str) -> Fixture {
         label: name.to_owned(),
         folder: folder.to_path_buf(),
     };
-    Fixture::open(&found).expect("a fixture")
+    Fixture::open(&found, &burn::tensor::Device::flex()).expect("a fixture")
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub(super) fn networks(recording: &Recording<'_>) -> Result<AddNetworks, ParityE
     let config = &recording.config;
     let weights = recording.fixture.weights()?;
     let student = student(recording, &weights)?;
-    let features = vit(&weights, "feat.", &config.feat, &config.hyper.hooks)?;
-    let image_encoder = vit(&weights, "cimg.", &config.cimg, &[])?;
+    let features = vit(&weights, "feat.", &config.feat, &config.hyper.hooks, recording.fixture.device())?;
+    let image_encoder = vit(&weights, "cimg.", &config.cimg, &[], recording.fixture.device())?;
     Ok(AddNetworks {
         teacher: student.frozen(),
         heads: heads(recording, &weights, &features, &image_encoder)?,
@@ -42,7 +42,7 @@ pub(super) fn networks(recording: &Recording<'_>) -> Result<AddNetworks, ParityE
         features: Box::new(features),
         image_encoder: Some(Box::new(image_encoder)),
         // The recorded runs diffuse pixels.
-        codec: Identity {}.init(&Device::flex())?,
+        codec: Identity {}.init(recording.fixture.device())?,
     })
 }
 
@@ -84,7 +84,7 @@ impl Denoiser for Unet {
 }
 
 fn student(recording: &Recording<'_>, weights: &WeightsFile) -> Result<Unet, ParityError> {
-    let init = Init::new(0, &Device::flex().autodiff());
+    let init = Init::new(0, &recording.fixture.device().clone().autodiff());
     let unet = UNet2dCondition::new(&recording.config.unet, &init)?;
     let source = |name: &str| Source::Whole(format!("student.{name}"));
     Ok(Unet { unet: load(unet, weights, "student.", &source)? })
@@ -119,6 +119,7 @@ fn vit(
     prefix: &str,
     shape: &VitShape,
     hooks: &[usize],
+    device: &Device,
 ) -> Result<VitFeatures, ParityError> {
     let config = VitConfig {
         image_size: shape.img_size,
@@ -130,7 +131,7 @@ fn vit(
         ..VitConfig::dino_s16()
     };
     let source = |name: &str| names::vit_from_hub(name).under(prefix);
-    let vit = Vit::new(&config, &Init::new(0, &Device::flex()))?;
+    let vit = Vit::new(&config, &Init::new(0, device))?;
     Ok(VitFeatures {
         vit: load(vit, weights, prefix, &source)?,
         hooks: hooks.to_vec(),
@@ -169,9 +170,9 @@ impl FeatureExtractor for VitFeatures {
 
 /// From `[-1, 1]` to the colours that the networks were trained on.
 fn normalised(Pixels(x): Pixels) -> Tensor<4> {
-    let per_channel = |values: [f64; 3]| {
-        Tensor::<1>::from_data(values, (&Device::flex(), DType::F64)).reshape([1, 3, 1, 1])
-    };
+    let device = x.device();
+    let per_channel =
+        |values: [f64; 3]| Tensor::<1>::from_data(values, (&device, DType::F64)).reshape([1, 3, 1, 1]);
     let x = x.add_scalar(1.0).mul_scalar(0.5) - per_channel(MEAN);
     x * per_channel(STD.map(f64::recip))
 }
@@ -191,7 +192,7 @@ fn heads(
     };
     let channels: Vec<usize> = features.hooks().into_iter().map(|(_, channels)| channels).collect();
     let condition = recording.pooled + image_encoder.embedding_width();
-    let heads = config.build(&channels, condition, 0, &Device::flex().autodiff())?;
+    let heads = config.build(&channels, condition, 0, &recording.fixture.device().clone().autodiff())?;
     heads.check_batch(recording.batch)?;
     let source = |name: &str| Source::Whole(stylegan_t_name(name));
     Ok(Box::new(load(heads, weights, "heads.", &source)?))

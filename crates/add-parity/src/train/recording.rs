@@ -144,7 +144,7 @@ impl<'a> Recording<'a> {
         let row =
             Numbers { shape: shape[1..].to_vec(), values: values[step * row..(step + 1) * row].to_vec() };
         let wrong = || ParityError::content(key, format!("rank {}", D + 1), format!("shape {shape:?}"));
-        row.tensor(DType::F64).ok_or_else(wrong)
+        row.tensor(DType::F64, self.fixture.device()).ok_or_else(wrong)
     }
 
     /// Row `step` of the timesteps of phase or teacher.

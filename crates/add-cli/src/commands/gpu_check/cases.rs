@@ -1,0 +1,165 @@
+//! What is timed, and how its figures pass from the measuring process to the one that asks.
+
+use std::path::{Path, PathBuf};
+
+use add_core::{
+    error::CoreError,
+    plan::{self, Measures},
+    read::{self, LoadedRecipe},
+    rehearsal,
+};
+
+use super::Line;
+
+/// Steps that are timed after the first.
+const STEPS: u64 = 3;
+
+/// One timing.
+pub(super) struct Case {
+    pub(super) title: String,
+    /// Cases of one series grow: where one does not run, the next is not tried.
+    pub(super) series: &'static str,
+    recipe: PathBuf,
+    sets: Vec<String>,
+    kind: Kind,
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Training steps.
+    Steps(usize),
+    /// One picture in one step.
+    Picture,
+}
+
+/// Figures of a case.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Measured {
+    /// Seconds of a step, or of a picture.
+    pub(super) seconds: f64,
+    /// Seconds of the first step, with everything that is compiled or tuned on the way.
+    pub(super) first: f64,
+    /// Bytes at the fullest moment; 0 where nobody says.
+    pub(super) memory: f64,
+}
+
+/// All cases on the device that a recipe calls `device`.
+pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
+    let case = |series, file: &str, kind: Kind| {
+        let mut sets = vec![format!("device={device}")];
+        let title = match kind {
+            Kind::Steps(batch) => {
+                sets.extend([format!("batch={batch}"), "shards=1".to_owned()]);
+                format!("{series}, a training step, batch {batch}")
+            }
+            Kind::Picture => format!("{series}, caption to picture in one step"),
+        };
+        Case { title, series, recipe: configs.join(file), sets, kind }
+    };
+    if small {
+        let steps = [1, 2].map(|batch| case("emoji, 32 px", "emoji.ron", Kind::Steps(batch)));
+        return steps.into_iter().chain([case("emoji, 32 px", "emoji.ron", Kind::Picture)]).collect();
+    }
+    let add_m = [1, 2, 4, 8].map(|batch| case("ADD-M, 512 px", "add-m.ron", Kind::Steps(batch)));
+    let add_xl = [1, 2, 4].map(|batch| case("ADD-XL, 512 px", "add-xl.ron", Kind::Steps(batch)));
+    let turbo = [("SD-Turbo, 512 px", "sd-turbo.ron"), ("SDXL-Turbo, 512 px", "sdxl-turbo.ron")];
+    add_m
+        .into_iter()
+        .chain(add_xl)
+        .chain(turbo.map(|(series, file)| case(series, file, Kind::Picture)))
+        .collect()
+}
+
+impl Case {
+    /// Measures it here and now.
+    pub(super) fn measure(&self) -> Result<Measured, CoreError> {
+        let loaded = self.load()?;
+        let (first, seconds) = match self.kind {
+            Kind::Steps(_) => rehearsal::train(&loaded, STEPS)?,
+            Kind::Picture => rehearsal::sample(&loaded).map(|seconds| (seconds, seconds))?,
+        };
+        let device = add_core::device::device(loaded.recipe.device)?;
+        let pools = device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+        let memory = pools.or_else(add_kernels::peak_resident).unwrap_or(0) as f64;
+        Ok(Measured { seconds, first, memory })
+    }
+
+    fn load(&self) -> Result<LoadedRecipe, CoreError> {
+        read::read(&self.recipe, &self.sets)
+    }
+
+    /// The case's line in the table.
+    pub(super) fn line(&self, outcome: Result<Measured, String>) -> Line {
+        let beside = match self.kind {
+            Kind::Steps(batch) => self.planned(batch),
+            Kind::Picture => "ADD-M, one step, on an A100: 0.09 s (the paper, Table 2)".to_owned(),
+        };
+        let (result, memory) = match outcome {
+            Ok(Measured { seconds, first, memory }) => {
+                let first = match self.kind {
+                    Kind::Steps(_) => format!(" (the first {first:.2} s)"),
+                    Kind::Picture => String::new(),
+                };
+                (format!("{seconds:.3} s{first}"), format!("{:.2} GB", memory / 1e9))
+            }
+            Err(reason) => (format!("not measured: {reason}"), "-".to_owned()),
+        };
+        Line { what: self.title.clone(), result, memory, beside }
+    }
+
+    /// What `add plan` says of its memory.
+    fn planned(&self, batch: usize) -> String {
+        let plan = self.load().and_then(|loaded| plan::plan(&loaded, plan::kernels(&loaded.recipe)));
+        plan.map_or_else(
+            |error| format!("no plan: {error}"),
+            |plan| format!("planned {:.2} GB", plan.peak(&Measures::default(), batch) / 1e9),
+        )
+    }
+}
+
+/// What a line of figures begins with.
+const MARK: &str = "measured";
+
+impl Measured {
+    /// As a line of text.
+    pub(super) fn line(self) -> String {
+        let Self { seconds, first, memory } = self;
+        format!("{MARK} {seconds} {first} {memory}")
+    }
+
+    /// From the text that holds its line.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.strip_prefix(MARK))?;
+        let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [seconds, first, memory] = numbers[..] else { return None };
+        Some(Self { seconds, first, memory })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_survive_the_way_between_processes() {
+        let measured = Measured { seconds: 0.125, first: 3.5, memory: 1e9 };
+        assert_eq!(Measured::read(&format!("noise\n{}\n", measured.line())), Some(measured));
+        assert_eq!(Measured::read("measured 1 2"), None);
+    }
+
+    #[test]
+    fn every_case_has_a_recipe() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+        for small in [true, false] {
+            for case in all(&configs, "Flex()", small) {
+                case.load().unwrap_or_else(|error| panic!("{}: {error}", case.title));
+                assert!(
+                    !matches!(case.kind, Kind::Steps(n) if case.planned(n).starts_with("no plan")),
+                    "{}",
+                    case.title
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `add plan`: what a recipe needs in memory, arithmetic and communication, before anything is bought or begun.
+
+use add_core::{
+    error::CoreError,
+    plan::{self, Kernels, Machine, Measures, Plan as Needs},
+};
+use clap::Args;
+
+use super::{RecipeArgs, print};
+use crate::Outcome;
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// GPUs that share the batch.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    gpus: u16,
+    /// Memory of each, such as 80GB, 24GiB or 512MB.
+    #[arg(long, default_value = "80GB", value_parser = bytes)]
+    memory: f64,
+    /// Peak of each in TFLOP/s [default: 989, an H100's in bf16 without sparsity; in f32 it has 67].
+    #[arg(long, default_value = "989", hide_default_value = true, value_parser = positive)]
+    tflops: f64,
+    /// Part of the peak that is reached.
+    #[arg(long, default_value = "0.35", value_parser = positive)]
+    utilisation: f64,
+    /// What each sends to its neighbour in GB/s [default: 450, NVLink 4].
+    #[arg(long, default_value = "450", hide_default_value = true, value_parser = positive)]
+    link: f64,
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0);
+    number.ok_or_else(|| format!("expected a number above 0, got {text:?}"))
+}
+
+/// Bytes from a number with its unit.
+fn bytes(text: &str) -> Result<f64, String> {
+    let units = [("GiB", 30), ("MiB", 20)].map(|(unit, power)| (unit, 2_f64.powi(power)));
+    let found = units.into_iter().chain([("GB", 1e9), ("MB", 1e6)]).find_map(|(unit, factor)| {
+        let number = positive(text.strip_suffix(unit)?.trim()).ok()?;
+        Some(number * factor)
+    });
+    found.ok_or_else(|| format!("expected a size such as 80GB, 24GiB or 512MB, got {text:?}"))
+}
+
+impl Plan {
+    pub(crate) fn run(&self) -> Outcome {
+        let loaded = self.recipe.read(&[])?;
+        let kernels = plan::kernels(&loaded.recipe);
+        let needs = plan::plan(&loaded, kernels)?;
+        let machine = Machine {
+            gpus: usize::from(self.gpus),
+            memory: self.memory,
+            flops: 1e12 * self.tflops * self.utilisation,
+            link: 1e9 * self.link,
+        };
+        let batch = share(loaded.recipe.batch, machine.gpus)?;
+        print(&format!(
+            "{}: a batch of {} over {} GPUs, {batch} on each\n",
+            loaded.recipe.name, loaded.recipe.batch, machine.gpus
+        ));
+        let measures = Measures::default();
+        networks(&needs, &measures);
+        tapes(&needs, &measures, batch, kernels);
+        work(&needs, &measures, batch, &machine, self);
+        fits(&needs, batch, &machine);
+        Ok(0)
+    }
+}
+
+/// Samples of a batch on each GPU.
+fn share(batch: usize, gpus: usize) -> Result<usize, CoreError> {
+    if batch.is_multiple_of(gpus) {
+        return Ok(batch / gpus);
+    }
+    Err(CoreError::Request(format!(
+        "--gpus: expected a divisor of the batch, {batch}, got {gpus}; see --set batch=…"
+    )))
+}
+
+/// Bytes for people.
+fn size(bytes: f64) -> String {
+    match bytes {
+        _ if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
+        _ if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.1} kB", bytes / 1e3),
+    }
+}
+
+fn networks(needs: &Needs, measures: &Measures) {
+    print(&format!(
+        "{:<16} {:>13} {:>5} {:>10} {:>10} {:>10} {:>10}",
+        "network", "parameters", "type", "values", "gradients", "moments", "average"
+    ));
+    let held = needs.held(measures);
+    for network in &held {
+        let or_dash = |bytes: f64| if bytes > 0.0 { size(bytes) } else { "-".to_owned() };
+        print(&format!(
+            "{:<16} {:>13} {:>5} {:>10} {:>10} {:>10} {:>10}",
+            network.role.name(),
+            network.parameters,
+            if network.bytes_each > 3.0 { "f32" } else { "bf16" },
+            size(network.values),
+            or_dash(network.gradients),
+            or_dash(network.moments),
+            or_dash(network.average)
+        ));
+    }
+    let total = held.iter().map(|h| h.values + h.gradients + h.moments + h.average).sum();
+    print(&format!("{:<16} {:>64}\n", "together", size(total)));
+}
+
+fn tapes(needs: &Needs, measures: &Measures, batch: usize, kernels: Kernels) {
+    print("activations that a backward pass waits for      a sample        a step");
+    for (name, bytes) in needs.tapes(measures).into_iter().filter(|(_, bytes)| *bytes > 0.0) {
+        print(&format!("{name:<44} {:>11} {:>13}", size(bytes), size(bytes * batch as f64)));
+    }
+    let how = match kernels {
+        Kernels::Fused => "with this project's kernels: the input of every layer, once",
+        Kernels::Pure => {
+            "on this device: the input of every layer, and what normalisations and activations make on their way"
+        }
+    };
+    print(&format!("({how}; attention keeps no scores. Not all live at once.)\n"));
+}
+
+fn work(needs: &Needs, measures: &Measures, batch: usize, machine: &Machine, given: &Plan) {
+    print(&format!("{:<24} {:>7} {:>16}", "arithmetic of a sample", "passes", "TFLOP"));
+    let parts = needs.work(measures);
+    for part in &parts {
+        print(&format!("{:<24} {:>7} {:>16.4}", part.name, part.passes, part.flops / 1e12));
+    }
+    let flops = batch as f64 * parts.iter().map(|part| part.flops).sum::<f64>();
+    let seconds = machine.seconds(flops);
+    print(&format!(
+        "a step: {:.3} TFLOP on each GPU, {seconds:.3} s at {:.0} % of {} TFLOP/s (an assumption, not a measurement)",
+        flops / 1e12,
+        100.0 * given.utilisation,
+        given.tflops
+    ));
+    let sent = machine.all_reduce_bytes(needs.gradient_bytes(measures));
+    print(&format!(
+        "gradients: each GPU sends {} a step, 2 (n - 1) / n of them in f32, {:.3} s at {} GB/s if nothing is computed meanwhile\n",
+        size(sent),
+        sent / machine.link,
+        given.link
+    ));
+}
+
+fn fits(needs: &Needs, batch: usize, machine: &Machine) {
+    let usable = machine.usable();
+    print(&format!(
+        "peak memory of each GPU, of {} usable ({:.0} % of {} are left to driver, kernels and gaps)",
+        size(usable),
+        100.0 * Machine::RESERVE,
+        size(machine.memory)
+    ));
+    let own = format!("batch {batch}");
+    print(&format!(
+        "{:<40} {:>11} {own:>12} {:>14}",
+        "measures, each on top of the last", "batch 1", "largest batch"
+    ));
+    let ladder = plan::ladder();
+    for (name, measures) in &ladder {
+        let largest = match needs.largest_batch(measures, usable) {
+            0 => "none".to_owned(),
+            largest => largest.to_string(),
+        };
+        let (one, all) = (size(needs.peak(measures, 1)), size(needs.peak(measures, batch)));
+        print(&format!("{name:<40} {one:>11} {all:>12} {largest:>14}"));
+    }
+    let enough = ladder.iter().find(|(_, measures)| needs.peak(measures, batch) <= usable);
+    print(&match enough {
+        Some((name, _)) => format!("{own} fits with: {}", name.trim_start_matches("+ ")),
+        None => format!("{own} fits with none of them: more GPUs, or gradients added up over several passes"),
+    });
+    print(
+        "This build trains in f32 and with whole decoding; the other measures say what they would bring. Not counted: the \
+         data loader, the optimiser's temporaries, autotuning.",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!(bytes("80GB"), Ok(80e9));
+        assert_eq!(bytes("1.5 GiB"), Ok(1_610_612_736.0));
+        for wrong in ["80", "-1GB", "GB", "manyGB", "infGB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_shared_evenly_or_refused() {
+        assert!(share(128, 8).is_ok_and(|each| each == 16));
+        assert!(share(128, 3).expect_err("uneven").is_usage());
+    }
+}

@@ -1,0 +1,98 @@
+//! Devices and plans: what a machine without a GPU can show of them.
+
+use std::path::{Path, PathBuf};
+
+use add_core::{
+    outline::Role,
+    plan::{Kernels, Measures, plan},
+    read::read,
+};
+
+use crate::{
+    binary::{add, refuses},
+    root,
+};
+
+/// The forward pass of a recipe's denoiser in floating-point operations, and the number of its parameters.
+fn student(recipe: &str, sets: &[&str]) -> (f64, f64) {
+    let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+    let loaded = read(&root().join("configs").join(recipe), &sets).expect("a recipe");
+    let plan = plan(&loaded, Kernels::Fused).expect("a plan");
+    let held = plan.held(&Measures::default());
+    let student = held.iter().find(|held| held.role == Role::Student).expect("a student");
+    (plan.forward_flops(), student.parameters)
+}
+
+#[test]
+fn sd15_costs_what_was_published_and_its_attention() {
+    let (flops, parameters) = student(
+        "add-m.ron",
+        &["model.backbone=Sd15()", "model.weights=Random()", "text.tokens=ClipL(weights: \"nowhere\")"],
+    );
+    assert!((parameters - 859_520_964.0).abs() < 0.5, "{parameters}");
+    // Kim et al. 2023 (BK-SDM) count 338.7 G multiplications with an addition in convolutions and linear maps at 64x64.
+    // Scores and their products, 4 N M C by hand: five self-attentions each of 4,096 tokens in 320 channels, 1,024 in 640
+    // and 256 in 1,280, one of 64, and as many to 77 tokens of text.
+    let level = |n: f64, c: f64| 5.0 * 4.0 * n * (n + 77.0) * c;
+    let attention =
+        level(4096.0, 320.0) + level(1024.0, 640.0) + level(256.0, 1280.0) + level(64.0, 1280.0) / 5.0;
+    let expected = 2.0 * 338.7e9 + attention;
+    assert!((flops / expected - 1.0).abs() < 0.02, "{flops:e} for {expected:e}");
+}
+
+#[test]
+fn a_plan_says_what_is_held_what_is_sent_and_what_fits() {
+    let output = add(&["plan", "configs/add-m.ron", "--gpus", "8", "--memory", "80GB"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for word in [
+        "a batch of 128 over 8 GPUs, 16 on each",
+        // Values, gradients and average in f32, and twice that in moments.
+        "865910724   f32    3.46 GB    3.46 GB    6.93 GB    3.46 GB",
+        "feature network",
+        "block checkpointing",
+        "largest batch",
+        "LoRA",
+    ] {
+        assert!(said.contains(word), "expected {word:?} in: {said}");
+    }
+    refuses(&["plan", "configs/add-m.ron", "--gpus", "3"], 2, &["--gpus", "128"]);
+    refuses(&["plan", "configs/add-m.ron", "--memory", "80"], 2, &["80GB"]);
+    refuses(&["plan", "configs/sd-turbo.ron"], 2, &["objective: Off()"]);
+}
+
+#[test]
+fn a_device_that_is_not_built_in_is_refused_and_a_plan_for_it_is_made() {
+    let device = ["--set", "device=Cuda(0)"];
+    let sample = ["sample", "configs/emoji.ron", "--prompt", "a", "--grid", "never.png"];
+    refuses(&[&sample[..], &device].concat(), 2, &["Cuda(0)", "`cuda`", "Flex()"]);
+    refuses(&[&sample[..], &["--set", "device=Vulkan(0)"]].concat(), 2, &["`vulkan`"]);
+    refuses(&["parity", "configs", "--device", "Gpu(0)"], 2, &["Gpu(0)", "Vulkan(0)"]);
+    let output = add(&[&["plan", "configs/emoji.ron"][..], &device].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_check_of_a_gpu_runs_on_a_processor_in_small() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = folder.path().join("table.md");
+    let fixtures: PathBuf = Path::new("crates/add-parity/tests/fixtures").join("unet");
+    let output = add(&[
+        "gpu-check",
+        "--device",
+        "Flex()",
+        "--small",
+        "--fixtures",
+        fixtures.to_str().expect("a path"),
+        "--out",
+        table.to_str().expect("a path"),
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = std::fs::read_to_string(table).expect("written");
+    for word in ["| parity, unet | 38 passed, 0 failed", "a training step, batch 2 | 0.", "planned", "0.09 s"]
+    {
+        assert!(table.contains(word), "expected {word:?} in: {table}");
+    }
+    assert!(!table.contains("| not measured"), "{table}");
+    refuses(&["gpu-check"], 2, &["`cuda`"]);
+}
