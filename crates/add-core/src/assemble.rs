@@ -11,6 +11,7 @@ use add_train::{
     add_step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition},
     diffusion_step::DiffusionTrainer,
     ema::Ema,
+    health::HeadsHealth,
     model::Diffusion,
     optimizer::AdamW,
     shards::Shards,
@@ -196,6 +197,7 @@ pub(crate) fn add_run<'a>(
         text,
         loader: loader(loaded)?,
         timesteps,
+        health: HeadsHealth::default(),
         device: plain,
     })
 }

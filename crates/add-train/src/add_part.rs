@@ -87,7 +87,7 @@ impl<'a> Part<'a> {
         let logits_fake = heads.logits(&fakes, condition.clone());
         heads.power_iterate();
         let AddOptions { r1: route, heads: reduction, gamma, .. } = self.method.options;
-        let R1 { value, surrogate, logits: logits_real } =
+        let R1 { value, per_head, surrogate, logits: logits_real } =
             r1(&**heads, &reals, condition.as_ref(), route, draws, reduction);
         let (loss_real, loss_fake) = hinge_discriminator(&logits_real, &logits_fake, reduction);
         let [d_real, d_fake, penalty] =
@@ -97,8 +97,15 @@ impl<'a> Part<'a> {
         report.number("loss_d_real", d_real);
         report.number("loss_d_fake", d_fake);
         report.number("r1", penalty);
-        report.list("logits_real", means(&logits_real, self.share));
-        report.list("logits_fake", means(&logits_fake, self.share));
+        report.heads("r1_heads", self.share, per_head);
+        for (logits, mean, right, side) in [
+            (&logits_real, "logits_real", "sign_real", 1.0),
+            (&logits_fake, "logits_fake", "sign_fake", -1.0),
+        ] {
+            report.heads(mean, self.share, each(logits, Tensor::mean));
+            let above = |l: Tensor<2>| l.mul_scalar(side).greater_elem(0.0).float().mean();
+            report.heads(right, self.share, each(logits, above));
+        }
 
         let mut tape = ((loss_real + loss_fake + surrogate * gamma) * self.share).backward();
         (report, heads.take_gradients(&mut tape))
@@ -229,7 +236,7 @@ fn norm(x: &Tensor<4>) -> f64 {
     scalar(x.clone().square().sum()).sqrt()
 }
 
-/// Mean logit of each head, times `share`.
-fn means(logits: &[Logits], share: f64) -> Vec<f64> {
-    logits.iter().map(|Logits(l)| scalar(l.clone().inner().mean()) * share).collect()
+/// A figure `[1]` of each head's logits, off the tape.
+fn each(logits: &[Logits], figure: impl Fn(Tensor<2>) -> Tensor<1>) -> Vec<Tensor<1>> {
+    logits.iter().map(|Logits(l)| figure(l.clone().inner())).collect()
 }
