@@ -2,8 +2,9 @@
 //!
 //! `snapshots` pins what a user reads: resolved recipes, the plugin table, error reports. `runs` trains tiny models
 //! in-process: a run is a function of its recipe, and a resumed run continues it to the bit. `binary` is `add` as a
-//! person calls it: exit codes and messages. `hostile` gives it damaged files. `devices` asks for GPUs that are not
-//! there, and plans for them.
+//! person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
+//! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
+//! are not there, and plans for them.
 
 // Linking the umbrella links every plugin.
 use plugins as _;
@@ -11,6 +12,8 @@ use plugins as _;
 mod binary;
 mod devices;
 mod exports;
+mod fuzz;
+mod golden;
 mod hostile;
 mod released;
 mod runs;

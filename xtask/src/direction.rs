@@ -10,7 +10,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("add-plugin", &[]),
     ("add-eval", &[]),
     ("add-nn", &["add-kernels"]),
-    ("add-weights", &["add-nn"]),
+    ("add-weights", &["add-kernels", "add-nn"]),
     ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
     ("add-train", &["add-kernels", "add-loss", "add-plugin", "add-weights"]),

@@ -6,6 +6,7 @@
 
 mod chaos;
 mod direction;
+mod licences;
 mod new;
 mod tidy;
 
@@ -28,7 +29,7 @@ struct Arguments {
 enum Chore {
     /// Format, clippy, tidy and the tests: what CI runs.
     Check,
-    /// Rules that no compiler checks: file sizes, dependency directions, PAPER.md.
+    /// Rules that no compiler checks: file sizes, dependency directions, licences, PAPER.md.
     Tidy,
     /// Build the documentation; a broken link is an error.
     Docs,
@@ -82,7 +83,7 @@ fn check() -> Result<(), String> {
 /// Builds a program of the workspace and hands over to it, exit code included.
 fn run(package: &[&str], program: &str, arguments: &[String]) -> ExitCode {
     let command = [&["run", "--release"], package, &["--bin", program, "--"]].concat();
-    let status = Command::new(env!("CARGO")).args(command).args(arguments).status();
+    let status = clean_cargo().args(command).args(arguments).status();
     match status {
         Ok(status) => ExitCode::from(code(status)),
         Err(error) => {
@@ -90,6 +91,19 @@ fn run(package: &[&str], program: &str, arguments: &[String]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Cargo without what `cargo run` has told this process about its own package: build scripts that watch those variables
+/// (ring's does) would run again, and all that stands on them be compiled anew, at every change between the two.
+fn clean_cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if told.iter().any(|begins| name.to_string_lossy().starts_with(begins)) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The code of a finished process; one that a signal ended counts as 128 + its number, as in a shell.
@@ -101,7 +115,7 @@ fn code(status: ExitStatus) -> u8 {
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
     println!("cargo {}", arguments.join(" "));
-    let status = Command::new(env!("CARGO")).args(arguments).envs(environment.iter().copied()).status();
+    let status = clean_cargo().args(arguments).envs(environment.iter().copied()).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(format!("cargo {} failed", arguments.join(" "))),

@@ -52,7 +52,8 @@ pub(crate) fn training_step() -> Job {
     };
     let mut net = unet(&config, &device.clone().autodiff());
     let shape = [4, 4, 32, 32];
-    let (x, noise, text) = (random(shape, &device), random(shape, &device), random([4, TOKENS, width], &device));
+    let (x, noise, text) =
+        (random(shape, &device), random(shape, &device), random([4, TOKENS, width], &device));
     let t = Tensor::from_floats([10.0, 300.0, 600.0, 990.0], &device);
     let mut optimizer = AdamW::new(AdamWConfig::default());
     Box::new(move || {
@@ -68,7 +69,8 @@ pub(crate) fn one_step_picture(codec: Codec) -> Job {
     let device = Device::flex();
     let init = Init::new(0, &device);
     // The 23 of OpenCLIP H's 24 layers that SD2.1 and SD-Turbo use.
-    let text = ClipText::new(&ClipTextConfig::open_clip(1024, 23, 16), &init).expect("a released configuration");
+    let text =
+        ClipText::new(&ClipTextConfig::open_clip(1024, 23, 16), &init).expect("a released configuration");
     let net = unet(&UnetConfig::sd21(), &device);
     let decoder: Box<dyn Fn(Tensor<4>) -> Tensor<4>> = match codec {
         Codec::Kl => {

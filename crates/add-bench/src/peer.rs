@@ -173,7 +173,9 @@ impl Side {
         let answer = self.answer();
         let words: Vec<&str> = answer.split(' ').collect();
         let memory = match words[..] {
-            ["peak", peak, "rest", rest] => peak.parse().and_then(|peak| Ok(Memory { peak, rest: rest.parse()? })),
+            ["peak", peak, "rest", rest] => {
+                peak.parse().and_then(|peak| Ok(Memory { peak, rest: rest.parse()? }))
+            }
             _ => "".parse().map(|peak| Memory { peak, rest: 0 }),
         };
         memory.map_err(|_: std::num::ParseIntError| self.failure("`peak BYTES rest BYTES`", answer))

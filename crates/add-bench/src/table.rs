@@ -31,6 +31,7 @@ pub(crate) struct PeerFigures {
 }
 
 /// `peer, peer_s, peer_peak_mb, ratio`, null without one.
+#[expect(clippy::ref_option, reason = "serde hands over what the field is")]
 fn flat<S: serde::Serializer>(peer: &Option<PeerFigures>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Flat<'a> {
@@ -86,7 +87,10 @@ mod tests {
     fn a_program_reads_flat_rows() {
         let peer = PeerFigures { name: "torch".to_owned(), seconds: 1.0, peak_mb: 20.0, ratio: 0.5 };
         let read = serde_json::to_value([row(Some(peer)), row(None)]).unwrap();
-        assert_eq!((&read[0]["peer"], &read[0]["peer_s"], &read[0]["ratio"]), (&"torch".into(), &1.0.into(), &0.5.into()));
+        assert_eq!(
+            (&read[0]["peer"], &read[0]["peer_s"], &read[0]["ratio"]),
+            (&"torch".into(), &1.0.into(), &0.5.into())
+        );
         assert!(read[1]["peer"].is_null() && read[1]["ratio"].is_null());
     }
 

@@ -96,8 +96,8 @@ fn emoji() -> Result<(), BenchError> {
         "preview=()",
     ];
     let loaded = read(&recipe, &assignments.map(str::to_owned))?;
-    let folder = tempfile::tempdir()
-        .map_err(|source| BenchError::Write { path: std::env::temp_dir(), source })?;
+    let folder =
+        tempfile::tempdir().map_err(|source| BenchError::Write { path: std::env::temp_dir(), source })?;
     let stop = AtomicBool::new(false);
     let mut steps = Steps { orders: None, left: 0, stop: &stop };
     train(&loaded, folder.path(), &Start::Fresh, &mut steps, &stop)?;

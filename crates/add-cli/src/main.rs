@@ -4,6 +4,7 @@
 
 mod commands;
 mod progress;
+mod run_log;
 mod signals;
 
 use std::process::ExitCode;
@@ -12,6 +13,13 @@ use add_core::error::CoreError;
 use clap::Parser;
 use miette::MietteHandlerOpts;
 use mimalloc::MiMalloc;
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 // Linking the umbrella links every plugin.
 use plugins as _;
 
@@ -34,7 +42,9 @@ fn main() -> ExitCode {
     // Broken lines would break the paths and commands in them. It fails only where a hook is set already.
     let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
     let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
+    let shown = filter.and(filter_fn(|event| event.target() != run_log::ALONE));
+    let terminal = fmt::layer().with_writer(std::io::stderr).compact().with_filter(shown);
+    tracing_subscriber::registry().with(terminal).with(run_log::layer()).init();
     let duplicates = add_plugin::duplicates();
     if let Some(twice) = duplicates.first() {
         return fail(

@@ -2,18 +2,24 @@
 
 use std::{
     io::IsTerminal,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use add_core::weights;
 use add_train::{report::StepReport, run::Observer};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::{info, warn};
 
-/// Seconds between plain lines.
+use crate::run_log;
+
+/// Seconds between plain lines, on the terminal and in the log.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows the steps of a run.
+/// Shows the steps of a run, and keeps its log.
 pub(crate) struct Progress {
+    /// The run folder.
+    out: PathBuf,
     bar: ProgressBar,
     began: Instant,
     resumed: u64,
@@ -23,16 +29,23 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
+    /// Of the run in the folder `out`.
+    pub(crate) fn new(out: PathBuf) -> Self {
         let plain = !std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self { bar, began: Instant::now(), resumed: 0, steps: 0, spoke: None, plain }
+        Self { out, bar, began: Instant::now(), resumed: 0, steps: 0, spoke: None, plain }
     }
 }
 
 impl Observer for Progress {
     fn begin(&mut self, done: u64, steps: u64) {
         (self.began, self.resumed, self.steps) = (Instant::now(), done, steps);
+        // The run holds its folder now, so no other process writes this file.
+        if let Err(error) = run_log::open(&self.out) {
+            warn!("{}: no log.txt: {error}", self.out.display());
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        info!(target: run_log::ALONE, version, done, steps, "training");
         if !self.plain {
             let style = ProgressStyle::with_template(
                 "{elapsed_precise} {bar:32.cyan/blue} {pos}/{len} steps, {eta} left  {msg}",
@@ -47,19 +60,21 @@ impl Observer for Progress {
         if !self.plain {
             self.bar.set_position(done);
             self.bar.set_message(losses(report));
-            return;
         }
         let due = self.spoke.is_none_or(|at| at.elapsed() >= LINE_EVERY);
         if due || done == self.steps {
             self.spoke = Some(Instant::now());
             let each = self.began.elapsed().as_secs_f64() / (done - self.resumed).max(1) as f64;
             let left = Duration::from_secs_f64(each * (self.steps - done) as f64);
-            say(&format!(
-                "step {done}/{}  {each:.3} s/step, {} left  {}",
-                self.steps,
-                HumanDuration(left),
-                losses(report)
-            ));
+            let losses = losses(report);
+            info!(target: run_log::ALONE, "step {done}/{}  {each:.3} s/step  {losses}", self.steps);
+            if self.plain {
+                say(&format!(
+                    "step {done}/{}  {each:.3} s/step, {} left  {losses}",
+                    self.steps,
+                    HumanDuration(left)
+                ));
+            }
         }
     }
 
@@ -125,8 +140,8 @@ impl weights::Progress for Download {
 
 /// The losses of a step, short.
 fn losses(report: &StepReport) -> String {
-    let shown = report.figures().filter(|(name, _)| name.starts_with("loss") || *name == "r1");
-    let shown = shown.filter_map(|(name, _)| report.get(name).map(|value| format!("{name} {value:.4}")));
+    let shown = report.numbers().filter(|(name, _)| name.starts_with("loss") || *name == "r1");
+    let shown = shown.map(|(name, value)| format!("{name} {value:.4}"));
     shown.collect::<Vec<_>>().join("  ")
 }
 

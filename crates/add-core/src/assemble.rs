@@ -11,6 +11,7 @@ use add_train::{
     add_step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition},
     diffusion_step::DiffusionTrainer,
     ema::Ema,
+    health::HeadsHealth,
     model::Diffusion,
     optimizer::AdamW,
     shards::Shards,
@@ -214,6 +215,7 @@ pub(crate) fn add_run_with<'a>(
         text,
         loader,
         timesteps,
+        health: HeadsHealth::default(),
         device: plain,
     })
 }

@@ -9,6 +9,7 @@ use add_train::{
     TrainError,
     add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
     add_step::AddTrainer,
+    health::HeadsHealth,
     report::StepReport,
     run::Objective,
     sampling::normal,
@@ -54,6 +55,7 @@ pub(crate) struct AddRun<'a> {
     pub(crate) negative: Conditioning,
     pub(crate) loader: Loader,
     pub(crate) timesteps: Vec<usize>,
+    pub(crate) health: HeadsHealth,
     pub(crate) device: Device,
 }
 
@@ -192,6 +194,9 @@ impl Objective for AddRun<'_> {
         let mut report = self.trainer.step(parts, lr_g, lr_d);
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
+        if let Some(collapse) = self.health.look(step, &report) {
+            warn!(step, "{}", collapse.advice());
+        }
         if step % WARN_EVERY == WARN_EVERY - 1 {
             warn_of_imbalance(&report);
         }

@@ -34,17 +34,13 @@ pub(crate) fn apply(text: &str, assignment: &str) -> Result<String, OverrideErro
         return Ok(splice(text, place, value));
     }
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let place = if parent.is_empty() { whole(text) } else { spans::find(text, parent) };
+    let place = if parent.is_empty() { spans::whole(text) } else { spans::find(text, parent) };
     let open = place.and_then(|place| spans::inside(text, &place));
     let Some(at) = open else {
         let (path, parent, name) = (path.to_owned(), parent.to_owned(), name.to_owned());
         return Err(OverrideError::NoParent { path, parent, name });
     };
     Ok(splice(text, at..at, &format!("{name}: {value}, ")))
-}
-
-fn whole(text: &str) -> Option<Range<usize>> {
-    text.find('(').map(|start| start..text.len())
 }
 
 fn splice(text: &str, place: Range<usize>, with: &str) -> String {
@@ -64,6 +60,7 @@ mod tests {
     fn an_absent_field_is_added_to_its_parent() {
         assert_eq!(apply("(a: Name(c: 2))", "a.b = 1").unwrap(), "(a: Name(b: 1, c: 2))");
         assert_eq!(apply("(a: 1)", "seed=7").unwrap(), "(seed: 7, a: 1)");
+        assert_eq!(apply("// (b)\n(a: 1)", "seed=7").unwrap(), "// (b)\n(seed: 7, a: 1)");
     }
 
     #[test]

@@ -19,6 +19,10 @@ use crate::{
 /// Largest recipe, in bytes. The shipped ones have less than 4 kB.
 const MAX_RECIPE: u64 = 1 << 20;
 
+/// Longest line, in bytes, of a recipe that an error shows whole, and how much around the place of a longer one.
+const LONGEST_LINE: usize = 1000;
+const NEAR: usize = 60;
+
 /// A recipe with where it came from.
 #[derive(Debug)]
 pub struct LoadedRecipe {
@@ -54,7 +58,8 @@ pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreErr
 pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
     let problem = |span: Range<usize>, message: String| {
         let place = place(text, name, &span);
-        Problem { place, message, text: NamedSource::new(name, text.to_owned()), span: span.into() }
+        let (shown, span) = shown(text, span);
+        Problem { place, message, text: NamedSource::new(name, shown), span: span.into() }
     };
     let recipe: Recipe = options().from_str(text).map_err(|error| {
         let span = offset(text, error.span.start)..offset(text, error.span.end);
@@ -94,7 +99,7 @@ fn nearest(text: &str, path: &str) -> Range<usize> {
         }
         match path.rsplit_once('.') {
             Some((parent, _)) => path = parent,
-            None => return 0..text.len().min(1),
+            None => return 0..text.chars().next().map_or(0, char::len_utf8),
         }
     }
 }
@@ -107,10 +112,37 @@ fn offset(text: &str, position: ron::error::Position) -> usize {
     (before + column).min(text.len())
 }
 
+/// The text that an error shows, and its place in that: the whole, or what is near where a line is so long that it would
+/// flood a terminal. (The drawing of errors fails beyond 65,535 columns.)
+fn shown(text: &str, span: Range<usize>) -> (String, Range<usize>) {
+    if text.lines().all(|line| line.len() <= LONGEST_LINE) {
+        return (text.to_owned(), span);
+    }
+    let start = text.floor_char_boundary(span.start.saturating_sub(NEAR));
+    let end = text.ceil_char_boundary((span.start + NEAR).min(text.len()));
+    let near = start.max(text[..span.start].rfind('\n').map_or(0, |at| at + 1));
+    let end = text[span.start..end].find('\n').map_or(end, |at| span.start + at);
+    (text[near..end].to_owned(), span.start - near..span.end.min(end) - near)
+}
+
 /// `file:line:column` of the start of `span`.
 fn place(text: &str, name: &str, span: &Range<usize>) -> String {
     let before = &text[..span.start];
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("{name}:{line}:{column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_an_endless_line_is_shown_with_its_surroundings() {
+        let text = format!("{}x{}", "ü".repeat(5000), "y".repeat(5000));
+        let (near, span) = shown(&text, 10_000..10_001);
+        assert!(near.len() < 200 && &near[span] == "x", "{near}");
+        assert_eq!(shown("(a: 1)\n", 1..2), ("(a: 1)\n".to_owned(), 1..2));
+        assert_eq!(shown(&text, text.len()..text.len()).1.len(), 0);
+    }
 }

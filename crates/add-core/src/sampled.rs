@@ -10,7 +10,12 @@ use add_train::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use crate::{device::device, error::CoreError, recipe::Recipe};
+use crate::{
+    device::device,
+    error::CoreError,
+    recipe::Recipe,
+    validate::{MAX_SAMPLING_STEPS, check_prompt},
+};
 
 /// Largest size of an encoded picture, in bytes.
 const MAX_PICTURE: u64 = 64 << 20;
@@ -46,6 +51,36 @@ pub struct Wanted<'a> {
     pub first: u64,
     /// What is there before the first step; a picture's latents are a batch of one.
     pub start: Start,
+}
+
+/// Most pictures of one request.
+pub const MAX_PICTURES: usize = 1 << 16;
+
+/// Checks what a person asked for, before anything is made.
+///
+/// # Errors
+/// Says which argument is out of range.
+pub fn check_request(
+    captions: &[String],
+    negative: &str,
+    steps: usize,
+    guidance: f64,
+) -> Result<(), CoreError> {
+    let refuse = |problem: String| Err(CoreError::Request(problem));
+    if !(1..=MAX_SAMPLING_STEPS).contains(&steps) {
+        return refuse(format!("--steps: expected 1 to {MAX_SAMPLING_STEPS}, got {steps}"));
+    }
+    if !(0.0..=100.0).contains(&guidance) {
+        return refuse(format!("--guidance: expected a number from 0 to 100, got {guidance}"));
+    }
+    if !(1..=MAX_PICTURES).contains(&captions.len()) {
+        return refuse(format!("expected 1 to {MAX_PICTURES} pictures, got {}", captions.len()));
+    }
+    let prompts = captions.iter().map(|caption| ("--prompt", caption.as_str()));
+    for (argument, prompt) in prompts.chain([("--negative", negative)]) {
+        check_prompt(prompt).map_err(|problem| CoreError::Request(format!("{argument}: {problem}")))?;
+    }
+    Ok(())
 }
 
 /// Pixels per pass, those of 32 small pictures; more would not be faster on a CPU and would need more memory.

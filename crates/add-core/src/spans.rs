@@ -11,13 +11,18 @@ use std::ops::Range;
 /// Parentheses of plugins and enum variants count as structs: in `weighting: Sds(w: One)` the path of `One` is
 /// `weighting.w`. List entries are numbered: `prompts.0`.
 pub(crate) fn find(text: &str, path: &str) -> Option<Range<usize>> {
-    let mut scanner = Scanner { text, position: 0 };
-    scanner.skip_attributes();
-    let mut here = scanner.value()?;
+    let mut here = whole(text)?;
     for name in path.split('.') {
         here = child(text, &here, name)?;
     }
     Some(here)
+}
+
+/// The place of the whole recipe, without what stands before it.
+pub(crate) fn whole(text: &str) -> Option<Range<usize>> {
+    let mut scanner = Scanner { text, position: 0 };
+    scanner.skip_attributes();
+    scanner.value()
 }
 
 /// Just behind the opening bracket of the value at `range`, when it has one.

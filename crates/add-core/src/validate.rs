@@ -3,7 +3,23 @@
 use add_plugin::Prediction;
 use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 
-use crate::recipe::{AddObjective, DiffusionObjective, Guidance, Objective, Recipe, TeacherModel};
+use crate::recipe::{
+    AddObjective, DiffusionObjective, Guidance, Objective, Recipe, StudentTimesteps, TeacherModel,
+};
+
+/// Most pictures per step, and parts of a batch.
+const MAX_BATCH: usize = 1 << 16;
+const MAX_SHARDS: usize = 256;
+/// Most denoiser calls of one picture.
+pub(crate) const MAX_SAMPLING_STEPS: usize = 1000;
+/// Most pictures of one evaluation; the papers take 50,000.
+const MAX_SAMPLES: usize = 1_000_000;
+/// Most preview prompts, each a column of the grid.
+const MAX_PREVIEWS: usize = 64;
+/// Largest side of a picture, in pixels.
+const MAX_SIDE: usize = 4096;
+/// Longest prompt, in characters. Encoders read 77 tokens of it.
+const MAX_PROMPT: usize = 2000;
 
 /// Path and message of each problem.
 pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
@@ -14,7 +30,8 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     p.require(good_name && !recipe.name.starts_with('.'), "name", || {
         format!("expected letters, digits, `-`, `_` and `.`, since it names a folder; got {:?}", recipe.name)
     });
-    p.positive("batch", recipe.batch);
+    p.size("batch", recipe.batch, MAX_BATCH);
+    p.size("shards", recipe.shards, MAX_SHARDS);
     let parts = recipe.shards.saturating_mul(recipe.rounds);
     p.require(parts > 0 && recipe.batch.is_multiple_of(parts), "shards", || {
         let Recipe { batch, shards, rounds, .. } = recipe;
@@ -25,10 +42,11 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         ("run.sample_every", recipe.run.sample_every),
         ("run.checkpoint_every", recipe.run.checkpoint_every),
         ("run.keep", recipe.run.keep as u64),
-        ("sampling.steps", recipe.sampling.steps as u64),
     ] {
         p.positive(field, value as usize);
     }
+    p.size("sampling.steps", recipe.sampling.steps, MAX_SAMPLING_STEPS);
+    pictures(p, recipe);
     p.range("sampling.guidance", recipe.sampling.guidance, 0.0, 100.0);
     fits(p, recipe);
     match &recipe.objective {
@@ -36,11 +54,44 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         Objective::Diffusion(objective) => diffusion(p, objective),
         Objective::Add(objective) => add(p, recipe, objective),
     }
+    problems.0
+}
+
+/// The pictures that show and measure a run.
+fn pictures(p: &mut Problems, recipe: &Recipe) {
+    let preview = &recipe.preview;
+    p.require(preview.prompts.len() <= MAX_PREVIEWS, "preview.prompts", || {
+        format!("expected at most {MAX_PREVIEWS} prompts, got {}", preview.prompts.len())
+    });
+    for (i, prompt) in preview.prompts.iter().enumerate() {
+        let found = check_prompt(prompt);
+        p.require(found.is_ok(), &format!("preview.prompts.{i}"), || found.unwrap_err());
+    }
+    for (i, &steps) in preview.steps.iter().enumerate() {
+        p.size(&format!("preview.steps.{i}"), steps, MAX_SAMPLING_STEPS);
+    }
+    p.range("preview.guidance", preview.guidance, 0.0, 100.0);
+    for (field, samples) in [
+        ("evaluation.samples", recipe.evaluation.samples),
+        ("evaluation.samples_after_training", recipe.evaluation.samples_after_training),
+    ] {
+        p.require(samples <= MAX_SAMPLES, field, || format!("expected at most {MAX_SAMPLES}, got {samples}"));
+    }
     for (i, row) in recipe.evaluation.rows.iter().enumerate() {
-        p.positive(&format!("evaluation.rows.{i}.steps"), row.steps);
+        p.size(&format!("evaluation.rows.{i}.steps"), row.steps, MAX_SAMPLING_STEPS);
         p.range(&format!("evaluation.rows.{i}.guidance"), row.guidance, 0.0, 100.0);
     }
-    problems.0
+}
+
+/// What a caption may be, whether from a recipe or from the command line.
+///
+/// # Errors
+/// When it is longer than any that a text encoder reads.
+pub(crate) fn check_prompt(prompt: &str) -> Result<(), String> {
+    match prompt.chars().count() {
+        0..=MAX_PROMPT => Ok(()),
+        more => Err(format!("expected at most {MAX_PROMPT} characters, got {more}")),
+    }
 }
 
 /// Data, codec and backbone must agree on shapes.
@@ -55,7 +106,8 @@ fn fits(p: &mut Problems, recipe: &Recipe) {
         )
     });
     let multiple = latents.reduction * backbone.multiple_of;
-    p.require(size > 0 && size % multiple == 0, "data.size", || {
+    p.size("data.size", size, MAX_SIDE);
+    p.require(size % multiple == 0, "data.size", || {
         format!("expected a multiple of {multiple}, as {} wants, got {size}", recipe.model.backbone.name())
     });
 }
@@ -68,6 +120,14 @@ fn diffusion(p: &mut Problems, objective: &DiffusionObjective) {
 
 fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     let tables = recipe.model.schedule.tables();
+    if let StudentTimesteps::Trailing(n) = objective.student_timesteps
+        && n > tables.steps()
+    {
+        p.require(false, "objective.student_timesteps", || {
+            format!("expected at most {}, as the schedule has, got Trailing({n})", tables.steps())
+        });
+        return;
+    }
     let timesteps = objective.student_timesteps.resolve(tables.steps());
     let ascending = timesteps.windows(2).all(|w| w[0] < w[1]);
     let inside = timesteps.iter().all(|&t| t < tables.steps());
@@ -117,7 +177,9 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
 
 fn teacher(p: &mut Problems, recipe: &Recipe, objective: &AddObjective, steps: usize) {
     let teacher = &objective.teacher;
-    p.positive("objective.teacher.steps", teacher.steps);
+    p.size("objective.teacher.steps", teacher.steps, MAX_SAMPLING_STEPS);
+    let negative = check_prompt(&teacher.negative);
+    p.require(negative.is_ok(), "objective.teacher.negative", || negative.unwrap_err());
     p.range("objective.teacher.noise_correlation", teacher.noise_correlation, 0.0, 1.0);
     let (low, high) = teacher.timesteps;
     p.require(low <= high && high < steps, "objective.teacher.timesteps", || {
@@ -169,6 +231,14 @@ impl Problems {
 
     fn positive(&mut self, path: &str, value: usize) {
         self.require(value > 0, path, || format!("expected a positive number, got {value}"));
+    }
+
+    /// A number of things that are made: at least one, and not so many that making them takes the machine down.
+    fn size(&mut self, path: &str, value: usize, most: usize) {
+        self.require((1..=most).contains(&value), path, || match value {
+            0 => format!("expected a positive number, got {value}"),
+            _ => format!("expected at most {most}, got {value}"),
+        });
     }
 
     fn above(&mut self, path: &str, value: f64) {

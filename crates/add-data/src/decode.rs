@@ -5,7 +5,10 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage};
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage,
+    codecs::{png::PngDecoder, webp::WebPDecoder},
+};
 
 use crate::DataError;
 
@@ -13,6 +16,9 @@ use crate::DataError;
 pub const MAX_SIDE: u32 = 8192;
 /// Largest size of the decoded pixels, in bytes.
 pub const MAX_DECODED_BYTES: u64 = 256 << 20;
+
+const START_OF_SCAN: [u8; 2] = [0xFF, 0xDA];
+const END_OF_JPEG: [u8; 2] = [0xFF, 0xD9];
 
 /// Decodes a PNG, JPEG or WebP file's bytes: upright by its EXIF orientation, transparent parts on white.
 ///
@@ -23,11 +29,8 @@ pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, DataError> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| DataError::Decode(error.to_string()))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits);
+    reader.limits(limits());
+    check_whole(bytes, reader.format())?;
     let mut decoder = reader.into_decoder().map_err(decode)?;
     let (width, height) = decoder.dimensions();
     // Not every decoder looks at the limits it was given.
@@ -41,6 +44,36 @@ pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, DataError> {
     let mut picture = DynamicImage::from_decoder(decoder).map_err(decode)?;
     picture.apply_orientation(orientation);
     Ok(if picture.color().has_alpha() { on_white(picture) } else { picture.into_rgb8() })
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    limits
+}
+
+/// Refuses what the decoders would show a part of: an animation, and a JPEG that was cut off.
+fn check_whole(bytes: &[u8], format: Option<ImageFormat>) -> Result<(), DataError> {
+    let decode = |error: ImageError| DataError::Decode(error.to_string());
+    let animated = match format {
+        Some(ImageFormat::Png) => {
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits()).map_err(decode)?;
+            decoder.is_apng().map_err(decode)?
+        }
+        Some(ImageFormat::WebP) => WebPDecoder::new(Cursor::new(bytes)).map_err(decode)?.has_animation(),
+        _ => false,
+    };
+    if animated {
+        return Err(DataError::Decode("an animation; expected a still picture".to_owned()));
+    }
+    // Neither marker can stand inside of a scan, and a thumbnail comes before the scans.
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    if format == Some(ImageFormat::Jpeg) && last(START_OF_SCAN) >= last(END_OF_JPEG) {
+        return Err(DataError::Decode("the JPEG is cut off: it has no end".to_owned()));
+    }
+    Ok(())
 }
 
 fn on_white(picture: DynamicImage) -> RgbImage {

@@ -9,6 +9,8 @@
 
 use std::{fmt, marker::PhantomData};
 
+#[cfg(feature = "cube")]
+use burn::backend::Cube;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::{
@@ -43,9 +45,8 @@ impl Checkpointing {
         x: Tensor<A>,
         pass: fn(&M, Tensor<A>) -> Tensor<Z>,
     ) -> Tensor<Z> {
-        let pass = move |block: &M, [x]: [DispatchTensor; 1]| {
-            pass(block, Tensor::from_dispatch(x)).into_dispatch()
-        };
+        let pass =
+            move |block: &M, [x]: [DispatchTensor; 1]| pass(block, Tensor::from_dispatch(x)).into_dispatch();
         Tensor::from_dispatch(self.run(block, [x.into_dispatch()], pass))
     }
 
@@ -100,6 +101,8 @@ fn checkpoint<M: Module + 'static, P: Pass<M, N>, const N: usize>(
     let kind = match &output.kind {
         DispatchTensorKind::Flex(_) => record::<Flex, M, P, N>(strategy, inputs, state, output),
         DispatchTensorKind::NdArray(_) => record::<NdArray, M, P, N>(strategy, inputs, state, output),
+        #[cfg(feature = "cube")]
+        DispatchTensorKind::Cube(_) => record::<Cube, M, P, N>(strategy, inputs, state, output),
         // A backend that is not told of here keeps everything.
         #[allow(unreachable_patterns, reason = "there are more variants with more backends compiled in")]
         _ => return (state.pass)(block, inputs),
@@ -149,6 +152,8 @@ macro_rules! host {
 
 host!(Flex);
 host!(NdArray);
+#[cfg(feature = "cube")]
+host!(Cube);
 
 /// What a block leaves for its backward pass; its parameters share their memory with the network's.
 #[derive(Clone)]
@@ -253,6 +258,8 @@ fn node_of(tensor: DispatchTensor) -> Option<NodeId> {
     match *inner {
         DispatchTensorKind::Flex(tensor) => Some(tensor.as_autodiff().id()),
         DispatchTensorKind::NdArray(tensor) => Some(tensor.as_autodiff().id()),
+        #[cfg(feature = "cube")]
+        DispatchTensorKind::Cube(tensor) => Some(tensor.as_autodiff().id()),
         _ => None,
     }
 }
@@ -309,7 +316,8 @@ mod tests {
 
     fn block(c: usize, device: &Device) -> Block {
         let on = |t: Tensor<2>| Param::from_tensor(Tensor::from_data(t.into_data(), device));
-        let bias = random([c], 3);
+        let plain = device.clone().without_autodiff();
+        let bias = Tensor::from_data(random([c], 3).into_data(), &plain);
         Block { w: on(random([c, c], 1)), u: on(random([c, c], 2)), bias }
     }
 
@@ -323,7 +331,8 @@ mod tests {
     /// Value, and the gradients of both inputs and both parameters, of two blocks that share an input.
     fn values(kept: Checkpointing, device: &Device, [b, n, c]: [usize; 3]) -> Vec<Vec<f64>> {
         let on = |t: Tensor<3>| Tensor::<3>::from_data(t.into_data(), device).require_grad();
-        let (x, shift, blocks) = (on(random([b, n, c], 4)), on(random([b, n, c], 5)), [0, 1].map(|_| block(c, device)));
+        let (x, shift, blocks) =
+            (on(random([b, n, c], 4)), on(random([b, n, c], 5)), [0, 1].map(|_| block(c, device)));
         let run = |block, x| kept.binary(block, x, shift.clone(), Block::forward);
         let y = run(&blocks[1], run(&blocks[0], x.clone()));
         let weights = Tensor::from_data(random([b, n, c], 6).into_data(), &device.clone().without_autodiff());
@@ -351,12 +360,9 @@ mod tests {
 
     #[test]
     fn another_backend_and_other_strategies_do_the_same() {
-        let want = values(Checkpointing::Off, &Device::flex().autodiff(), [2, 3, 5]);
-        for device in [
-            Device::ndarray().autodiff(),
-            Device::flex().autodiff().gradient_checkpointing(),
-        ] {
-            let got = values(Checkpointing::Blocks, &device, [2, 3, 5]);
+        for device in [Device::ndarray().autodiff(), Device::flex().autodiff().gradient_checkpointing()] {
+            let [want, got] =
+                [Checkpointing::Off, Checkpointing::Blocks].map(|kept| values(kept, &device, [2, 3, 5]));
             for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
                 assert!((got - want).abs() < 1e-5 * (1.0 + want.abs()), "{got} for {want}");
             }

@@ -25,6 +25,7 @@ mod geglu;
 mod group_norm;
 mod layer_norm;
 mod linear;
+mod mapped;
 mod memory;
 mod parallel;
 mod product;
@@ -43,6 +44,7 @@ pub use geglu::geglu;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use mapped::MappedFile;
 pub use memory::{keep_free_memory, peak_resident, reset_peak_resident};
 pub use resize::{Filter, resize, separable};
 

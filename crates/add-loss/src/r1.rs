@@ -52,6 +52,8 @@ const RELATIVE_STEP: f64 = 3e-2;
 pub struct R1 {
     /// The penalty `[1]` on the plain device.
     pub value: Tensor<1>,
+    /// The penalty of each head `[1]`, on the plain device; `value` is their reduction.
+    pub per_head: Vec<Tensor<1>>,
     /// A scalar `[1]` whose gradient by the discriminator's parameters is that of the penalty. Its own value means
     /// nothing.
     pub surrogate: Tensor<1>,
@@ -107,8 +109,10 @@ fn tangent(
     let passes = discriminator.tangent(features, &directions, condition.cloned())?;
     let surrogate =
         passes.iter().zip(features).map(|(pass, h)| slope_loss(pass.tangent.clone().sum(), h)).collect();
+    let per_head: Vec<_> = directions.iter().map(squared_norm).collect();
     Some(R1 {
-        value: reduction.over_heads(directions.iter().map(squared_norm).collect()),
+        value: reduction.over_heads(per_head.clone()),
+        per_head,
         surrogate: reduction.over_heads(surrogate),
         logits: passes.into_iter().map(|pass| Logits(pass.primal)).collect(),
     })
@@ -137,8 +141,10 @@ fn directional(
     };
     let slopes = moved(1.0).into_iter().zip(moved(-1.0)).zip(lengths.clone()).map(slope);
     let surrogate = slopes.zip(features).map(|(slope, h)| slope_loss(slope, h)).collect();
+    let per_head: Vec<_> = directions.iter().map(squared_norm).collect();
     R1 {
-        value: reduction.over_heads(directions.iter().map(squared_norm).collect()),
+        value: reduction.over_heads(per_head.clone()),
+        per_head,
         surrogate: reduction.over_heads(surrogate),
         logits: discriminator.logits(features, condition.cloned()),
     }
@@ -156,13 +162,16 @@ fn noise(
     let logits = discriminator.logits(features, condition.cloned());
     let moved = discriminator.logits(&noisy, condition.cloned());
     let difference = |(Logits(a), Logits(b)): (&Logits, Logits)| (b - a.clone()).square().mean();
-    let surrogate = reduction.over_heads(logits.iter().zip(moved).map(difference).collect());
-    R1 { value: surrogate.clone().without_autodiff(), surrogate, logits }
+    let on_tape: Vec<_> = logits.iter().zip(moved).map(difference).collect();
+    let per_head = on_tape.iter().map(|penalty| penalty.clone().without_autodiff()).collect();
+    let surrogate = reduction.over_heads(on_tape);
+    R1 { value: surrogate.clone().without_autodiff(), per_head, surrogate, logits }
 }
 
 fn off(discriminator: &dyn Discriminator, features: &[Tensor<3>], condition: Option<&Tensor<2>>) -> R1 {
     let zero = features[0].clone().zeros_like().sum();
-    R1 { value: zero.clone(), surrogate: zero, logits: discriminator.logits(features, condition.cloned()) }
+    let logits = discriminator.logits(features, condition.cloned());
+    R1 { value: zero.clone(), per_head: vec![zero.clone(); logits.len()], surrogate: zero, logits }
 }
 
 /// `features + sigma n`; a sample's noise is one stream over all its heads.

@@ -226,7 +226,10 @@ impl Encoder {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.conv_in.forward(x);
         for block in &self.down_blocks {
-            x = block.resnets.iter().fold(x, |x, resnet| self.checkpointing.unary(resnet, x, ResnetBlock::forward));
+            x = block
+                .resnets
+                .iter()
+                .fold(x, |x, resnet| self.checkpointing.unary(resnet, x, ResnetBlock::forward));
             x = block.downsamplers.iter().fold(x, |x, downsample| downsample.forward(x));
         }
         let x = self.checkpointing.unary(&self.mid_block, x, MidBlock::forward);
@@ -278,7 +281,10 @@ impl Decoder {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.checkpointing.unary(&self.mid_block, self.conv_in.forward(x), MidBlock::forward);
         for block in &self.up_blocks {
-            x = block.resnets.iter().fold(x, |x, resnet| self.checkpointing.unary(resnet, x, ResnetBlock::forward));
+            x = block
+                .resnets
+                .iter()
+                .fold(x, |x, resnet| self.checkpointing.unary(resnet, x, ResnetBlock::forward));
             x = block.upsamplers.iter().fold(x, |x, up| self.checkpointing.unary(up, x, Upsample::double));
         }
         self.conv_out.forward(self.conv_norm_out.forward_silu(x))

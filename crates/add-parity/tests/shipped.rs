@@ -107,7 +107,7 @@ fn training_runs_equal_pytorch() {
 #[test]
 fn samplers_equal_diffusers() {
     let found = find(&folder("sched")).expect("fixtures");
-    let rows: Vec<Row> = found.iter().flat_map(run).collect();
+    let rows: Vec<Row> = found.iter().flat_map(|found| run(found, &Device::flex())).collect();
     let mut left_out = Vec::new();
     for row in &rows {
         if let Outcome::Skipped(reason) = &row.outcome {

@@ -1,6 +1,6 @@
 //! What can go wrong while a plugin is built or used.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 /// An error of a plugin; the text says what was expected, what was found and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -35,4 +35,28 @@ pub enum PluginError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// Checks a size that a recipe states, before anything of that size is made.
+///
+/// # Errors
+/// When it is out of range.
+pub fn within(field: &'static str, value: usize, range: RangeInclusive<usize>) -> Result<(), PluginError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let problem = format!("expected {} to {}, got {value}", range.start(), range.end());
+    Err(PluginError::Field { field, problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_out_of_range_is_named_with_the_range() {
+        assert!(within("width", 8, 1..=8).is_ok());
+        let refusal = within("width", 9, 1..=8).unwrap_err().to_string();
+        assert_eq!(refusal, "width: expected 1 to 8, got 9");
+    }
 }

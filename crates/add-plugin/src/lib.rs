@@ -40,7 +40,7 @@ pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};
-pub use error::PluginError;
+pub use error::{PluginError, within};
 pub use features::{FeatureExtractor, FeatureNetwork};
 pub use heads::{Discriminator, Head, Tangent};
 pub use inventory;

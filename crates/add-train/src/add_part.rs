@@ -126,22 +126,25 @@ impl<'a> Part<'a> {
         let logits_fake = heads.logits(&fakes, condition.clone());
         heads.power_iterate();
         let AddOptions { r1: route, heads: reduction, gamma, .. } = self.method.options;
-        let R1 { value, surrogate, logits: logits_real } =
+        let R1 { value, per_head, surrogate, logits: logits_real } =
             r1(&**heads, &reals, condition.as_ref(), route, draws, reduction);
         let (loss_real, loss_fake) = hinge_discriminator(&logits_real, &logits_fake, reduction);
-        let losses = [loss_real.clone().inner(), loss_fake.clone().inner(), value];
-        let means = means(&logits_real).chain(means(&logits_fake));
-        let figures: Vec<f64> =
-            scalars(losses.into_iter().chain(means)).into_iter().map(|x| x * self.share).collect();
-        let (d_real, d_fake, penalty) = (figures[0], figures[1], figures[2]);
-        let (real, fake) = figures[3..].split_at(logits_real.len());
+        let losses = scalars([loss_real.clone().inner(), loss_fake.clone().inner(), value]);
+        let [d_real, d_fake, penalty] = [0, 1, 2].map(|i| losses[i] * self.share);
         let mut report = StepReport::default();
         report.number("loss_d", d_real + d_fake + gamma * penalty);
         report.number("loss_d_real", d_real);
         report.number("loss_d_fake", d_fake);
         report.number("r1", penalty);
-        report.list("logits_real", real.to_vec());
-        report.list("logits_fake", fake.to_vec());
+        report.heads("r1_heads", self.share, per_head);
+        for (logits, mean, right, side) in [
+            (&logits_real, "logits_real", "sign_real", 1.0),
+            (&logits_fake, "logits_fake", "sign_fake", -1.0),
+        ] {
+            report.heads(mean, self.share, each(logits, Tensor::mean));
+            let above = |l: Tensor<2>| l.mul_scalar(side).greater_elem(0.0).float().mean();
+            report.heads(right, self.share, each(logits, above));
+        }
 
         let mut tape = ((loss_real + loss_fake + surrogate * gamma) * self.share).backward();
         (report, heads.take_gradients(&mut tape))
@@ -275,7 +278,7 @@ fn value_and_norm(loss: Tensor<1>, gradient: &Tensor<4>) -> [f64; 2] {
     [both[0], both[1].sqrt()]
 }
 
-/// Mean logit of each head.
-fn means(logits: &[Logits]) -> impl Iterator<Item = Tensor<1>> {
-    logits.iter().map(|Logits(logits)| logits.clone().inner().mean())
+/// A figure `[1]` of each head's logits, off the tape.
+fn each(logits: &[Logits], figure: impl Fn(Tensor<2>) -> Tensor<1>) -> Vec<Tensor<1>> {
+    logits.iter().map(|Logits(l)| figure(l.clone().inner())).collect()
 }

@@ -215,11 +215,22 @@ impl AddTrainer<'_> {
             },
         );
         report.extend(reports);
+        report_balance(&mut report);
         let student: &mut dyn Denoiser = &mut *self.networks.student;
         if update(&mut self.optimizer_g, student, gradients, lr_g, "grad_norm_g", &mut report) {
             self.ema.update(&[("", &*self.networks.student)], batch);
         }
         report
+    }
+}
+
+/// Adds the ratio of the two terms' gradient norms at `x_hat_theta`, where the step has both and it is a number.
+fn report_balance(report: &mut StepReport) {
+    let norms = (report.get("grad_norm_adv"), report.get("grad_norm_distill"));
+    if let (Some(adversarial), Some(distillation)) = norms
+        && (adversarial / distillation).is_finite()
+    {
+        report.number("grad_ratio", adversarial / distillation);
     }
 }
 

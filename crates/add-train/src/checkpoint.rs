@@ -44,6 +44,8 @@ pub struct Manifest {
 }
 
 const MANIFEST: &str = "manifest.json";
+/// What the folder of a later checkpoint ends in after the run went back behind it.
+const ASIDE: &str = "aside";
 /// The manifest's SHA-256. Without it a flipped bit could make another step or counter that reads just as well.
 const SEAL: &str = "manifest.sha256";
 
@@ -141,9 +143,15 @@ pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainErro
 
 /// Step numbers of the committed checkpoints in `folder`, ascending.
 pub fn list(folder: &Path) -> Vec<u64> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|e| e.file_name().into_string().ok());
-    let mut steps: Vec<u64> = names.filter_map(|n| n.strip_prefix("step-")?.parse().ok()).collect();
+    numbered(folder, "")
+}
+
+/// Steps of the folders `step-N` or `step-N.extension`, ascending.
+fn numbered(folder: &Path, extension: &str) -> Vec<u64> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let these = entries.filter(|path| path.extension().unwrap_or_default() == extension);
+    let mut steps: Vec<u64> =
+        these.filter_map(|path| path.file_stem()?.to_str()?.strip_prefix("step-")?.parse().ok()).collect();
     steps.sort_unstable();
     steps
 }
@@ -153,14 +161,21 @@ pub fn path_of(folder: &Path, step: u64) -> PathBuf {
     folder.join(name(step))
 }
 
-/// Removes all but the newest `keep` checkpoints.
+/// Removes all but the newest `keep` checkpoints and those whose step is a multiple of `every`, where that is not 0.
+///
+/// What was set aside goes as soon as the run has come to its step again: a run is a function of its recipe, so the
+/// new checkpoint is what the old one was before it was given up or damaged.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn retain(folder: &Path, keep: usize) -> Result<(), TrainError> {
+pub fn retain(folder: &Path, keep: usize, every: u64) -> Result<(), TrainError> {
     let steps = list(folder);
-    for &step in &steps[..steps.len().saturating_sub(keep)] {
-        let path = path_of(folder, step);
+    let old = &steps[..steps.len().saturating_sub(keep)];
+    // A multiple of 0 is 0 alone, and nothing is written after no step.
+    let going = old.iter().filter(|step| !step.is_multiple_of(every)).map(|&step| path_of(folder, step));
+    let newest = steps.last().copied().unwrap_or(0);
+    let overtaken = numbered(folder, ASIDE).into_iter().filter(|&step| step <= newest);
+    for path in going.chain(overtaken.map(|step| path_of(folder, step).with_extension(ASIDE))) {
         fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
     }
     Ok(())
@@ -180,7 +195,7 @@ pub fn rewind(folder: &Path, step: u64) -> Result<(), TrainError> {
     }
     for later in list(folder).into_iter().filter(|&later| later > step) {
         let path = path_of(folder, later);
-        let aside = path.with_extension("aside");
+        let aside = path.with_extension(ASIDE);
         if aside.exists() {
             fs::remove_dir_all(&aside).map_err(TrainError::io(&aside))?;
         }
@@ -200,7 +215,8 @@ fn damaged(path: &Path, problem: impl std::fmt::Display) -> TrainError {
 
 fn sha256(path: &Path) -> Result<String, TrainError> {
     let mut hasher = Sha256::new();
-    let mut file = File::open(path).map_err(TrainError::io(path))?;
+    // A manifest may name a pipe, which has no end.
+    let (mut file, _) = add_files::open(path).map_err(TrainError::io(path))?;
     io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
     Ok(hex(&hasher.finalize()))
 }
@@ -265,8 +281,31 @@ mod tests {
         for step in [5, 10, 15] {
             write(folder.path(), step, "recipe", &state()).unwrap();
         }
-        retain(folder.path(), 2).unwrap();
+        retain(folder.path(), 2, 0).unwrap();
         assert_eq!(list(folder.path()), [10, 15]);
+    }
+
+    #[test]
+    fn every_so_many_steps_a_checkpoint_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [5, 10, 15, 20, 25, 30] {
+            write(folder.path(), step, "recipe", &state()).unwrap();
+            retain(folder.path(), 1, 10).unwrap();
+        }
+        assert_eq!(list(folder.path()), [10, 20, 30]);
+    }
+
+    #[test]
+    fn what_was_set_aside_goes_when_its_step_is_done_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [5, 10, 15] {
+            write(folder.path(), step, "recipe", &state()).unwrap();
+        }
+        rewind(folder.path(), 5).unwrap();
+        let aside = |step| path_of(folder.path(), step).with_extension(ASIDE).exists();
+        write(folder.path(), 10, "recipe", &state()).unwrap();
+        retain(folder.path(), 2, 0).unwrap();
+        assert_eq!((list(folder.path()), aside(10), aside(15)), (vec![5, 10], false, true));
     }
 
     #[test]

@@ -2,11 +2,16 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
+use serde::Deserialize;
+
 use crate::TrainError;
+
+/// Longest line of metrics, in bytes; of a longer one the pieces are no lines of metrics.
+const MAX_LINE: u64 = 1 << 20;
 
 /// An opened and locked run folder.
 #[derive(Debug)]
@@ -85,16 +90,35 @@ impl RunFolder {
     /// When the disk refuses.
     pub fn rewind_metrics(&mut self, step: u64) -> Result<(), TrainError> {
         let path = self.path.join("metrics.jsonl");
-        let lines = BufReader::new(File::open(&path).map_err(TrainError::io(&path))?).lines();
-        let kept = lines.map_while(Result::ok).filter(|line| {
-            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            value.and_then(|v| v.get("step")?.as_u64()).is_some_and(|s| s <= step)
-        });
-        let text: String = kept.map(|line| line + "\n").collect();
-        self.write("metrics.jsonl", &text)?;
-        self.metrics = OpenOptions::new().append(true).open(&path).map_err(TrainError::io(&path))?;
-        Ok(())
+        let partial = path.with_extension("jsonl.tmp");
+        keep_until(&path, &partial, step)
+            .and_then(|()| fs::rename(&partial, &path))
+            .and_then(|()| OpenOptions::new().append(true).open(&path))
+            .map(|metrics| self.metrics = metrics)
+            .map_err(TrainError::io(path))
     }
+}
+
+/// Copies the lines of metrics with a step up to `step`, one at a time; what is no such line is left out.
+fn keep_until(from: &Path, to: &Path, step: u64) -> io::Result<()> {
+    let (mut from, mut to) = (BufReader::new(add_files::open(from)?.0), BufWriter::new(File::create(to)?));
+    let mut line = Vec::new();
+    while from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
+        let written = line.trim_ascii();
+        let of: Option<Step> = (!written.is_empty()).then(|| serde_json::from_slice(written).ok()).flatten();
+        if of.is_some_and(|of| of.step <= step) {
+            to.write_all(written)?;
+            to.write_all(b"\n")?;
+        }
+        line.clear();
+    }
+    to.flush()
+}
+
+/// What of a line is looked at.
+#[derive(Deserialize)]
+struct Step {
+    step: u64,
 }
 
 #[cfg(test)]
@@ -120,7 +144,7 @@ mod tests {
     fn rewinding_drops_later_and_broken_lines() {
         let folder = tempfile::tempdir().unwrap();
         let mut run = RunFolder::open(folder.path()).unwrap();
-        for line in ["{\"step\":1}", "{\"step\":2}", "{\"step\":3}", "{\"ste"] {
+        for line in ["{\"step\":1}", "no line", "{\"step\":2}", "{\"step\":3}", "{\"ste"] {
             run.append_metrics(line).unwrap();
         }
         run.rewind_metrics(2).unwrap();

@@ -12,6 +12,7 @@ pub mod ema;
 mod error;
 pub mod folder;
 pub mod gradients;
+pub mod health;
 pub mod model;
 pub mod optimizer;
 pub mod report;

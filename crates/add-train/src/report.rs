@@ -1,6 +1,9 @@
 //! What a training step tells: named figures, one JSON object per line of `metrics.jsonl`.
 
+use burn::tensor::Tensor;
 use serde::Serialize;
+
+use crate::gradients::scalar;
 
 /// A figure of a step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,41 +24,43 @@ enum Together {
     Norm,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Entry {
-    name: &'static str,
-    figure: Figure,
-    together: Together,
+/// A figure as it is kept.
+#[derive(Debug, Clone)]
+enum Kept {
+    Number(f64, Together),
+    /// Of each part of the batch its share and one value per head, on the device until somebody asks.
+    Heads(Vec<(f64, Vec<Tensor<1>>)>),
 }
 
 /// The figures of one step, in the order in which they are shown.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct StepReport {
-    entries: Vec<Entry>,
+    entries: Vec<(&'static str, Kept)>,
 }
 
 impl StepReport {
     /// Adds a number; that of a part of the batch is its share of the mean over the batch.
     pub fn number(&mut self, name: &'static str, value: f64) {
-        self.entries.push(Entry { name, figure: Figure::Number(value), together: Together::Sum });
+        self.entries.push((name, Kept::Number(value, Together::Sum)));
     }
 
     /// Adds the norm of a vector, or of a part of it.
     pub fn norm(&mut self, name: &'static str, value: f64) {
-        self.entries.push(Entry { name, figure: Figure::Number(value), together: Together::Norm });
+        self.entries.push((name, Kept::Number(value, Together::Norm)));
     }
 
-    /// Adds one number per head; those of a part of the batch are its shares of the means over the batch.
-    pub fn list(&mut self, name: &'static str, values: Vec<f64>) {
-        self.entries.push(Entry { name, figure: Figure::List(values), together: Together::Sum });
+    /// Adds a mean `[1]` per head over a part that is `share` of the batch. It is read off the device only for a step
+    /// that is logged.
+    pub fn heads(&mut self, name: &'static str, share: f64, means: Vec<Tensor<1>>) {
+        self.entries.push((name, Kept::Heads(vec![(share, means)])));
     }
 
     /// Adds the figures that all parts of a batch have given, as figures of the whole.
     pub fn extend(&mut self, parts: impl IntoIterator<Item = Self>) {
         let total = parts.into_iter().reduce(|mut total, part| {
-            for (entry, other) in total.entries.iter_mut().zip(part.entries) {
-                debug_assert_eq!(entry.name, other.name, "the parts of a step report alike");
-                entry.figure.join(other.figure, entry.together);
+            for ((name, kept), (other_name, other)) in total.entries.iter_mut().zip(part.entries) {
+                debug_assert_eq!(*name, other_name, "the parts of a step report alike");
+                kept.join(other);
             }
             total
         });
@@ -64,24 +69,34 @@ impl StepReport {
 
     /// A number by name.
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.figures().find_map(|(key, figure)| match figure {
-            Figure::Number(value) if key == name => Some(*value),
-            _ => None,
+        self.numbers().find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// One number per head by name, read off the device.
+    pub fn per_head(&self, name: &str) -> Option<Vec<f64>> {
+        let found = self.entries.iter().find(|(key, _)| *key == name)?;
+        match found.1.figure() {
+            Figure::List(values) => Some(values),
+            Figure::Number(_) => None,
+        }
+    }
+
+    /// The name of a number that is not finite. What the heads say shows in the losses.
+    pub fn non_finite(&self) -> Option<&'static str> {
+        self.numbers().find_map(|(name, value)| (!value.is_finite()).then_some(name))
+    }
+
+    /// The figures that are single numbers; none has to be read off a device.
+    pub fn numbers(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.entries.iter().filter_map(|(name, kept)| match kept {
+            Kept::Number(value, _) => Some((*name, *value)),
+            Kept::Heads(_) => None,
         })
     }
 
-    /// The name of a figure that is not finite.
-    pub fn non_finite(&self) -> Option<&'static str> {
-        let bad = |figure: &Figure| match figure {
-            Figure::Number(value) => !value.is_finite(),
-            Figure::List(values) => values.iter().any(|value| !value.is_finite()),
-        };
-        self.figures().find(|(_, figure)| bad(figure)).map(|(name, _)| name)
-    }
-
-    /// All figures.
-    pub fn figures(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
-        self.entries.iter().map(|entry| (entry.name, &entry.figure))
+    /// All figures, those of the heads read off the device.
+    pub fn figures(&self) -> impl Iterator<Item = (&'static str, Figure)> {
+        self.entries.iter().map(|(name, kept)| (*name, kept.figure()))
     }
 
     /// As one line of JSON; a value that is not finite becomes `null`.
@@ -95,39 +110,63 @@ impl StepReport {
     }
 }
 
-impl Figure {
-    fn join(&mut self, other: Self, together: Together) {
+impl Kept {
+    fn join(&mut self, other: Self) {
         match (self, other) {
-            (Self::Number(a), Self::Number(b)) if together == Together::Norm => *a = a.hypot(b),
-            (Self::Number(a), Self::Number(b)) => *a += b,
-            (Self::List(a), Self::List(b)) => a.iter_mut().zip(b).for_each(|(a, b)| *a += b),
+            (Self::Number(a, Together::Norm), Self::Number(b, _)) => *a = a.hypot(b),
+            (Self::Number(a, Together::Sum), Self::Number(b, _)) => *a += b,
+            (Self::Heads(a), Self::Heads(b)) => a.extend(b),
             (a, b) => debug_assert!(false, "{a:?} and {b:?} are figures of one name"),
+        }
+    }
+
+    fn figure(&self) -> Figure {
+        match self {
+            Self::Number(value, _) => Figure::Number(*value),
+            Self::Heads(parts) => {
+                let heads = parts.iter().map(|(_, means)| means.len()).max().unwrap_or(0);
+                let mut totals = vec![0.0; heads];
+                for (share, means) in parts {
+                    for (total, mean) in totals.iter_mut().zip(means) {
+                        *total += scalar(mean.clone()) * share;
+                    }
+                }
+                Figure::List(totals)
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
     fn parts_make_a_whole() {
-        let part = |loss: f64, norm: f64| {
+        let part = |share: f64, loss: f64, norm: f64, logits: [f32; 2]| {
             let mut report = StepReport::default();
             report.number("loss", loss);
             report.norm("grad_norm", norm);
-            report.list("logits", vec![loss, 1.0]);
+            let means = logits.map(|logit| Tensor::from_floats([logit], &Device::flex()));
+            report.heads("logits", share, means.into());
             report
         };
         let mut whole = StepReport::default();
-        whole.extend([part(0.25, 3.0), part(0.5, 4.0)]);
-        assert_eq!(whole, part(0.75, 5.0).with_list(vec![0.75, 2.0]));
+        whole.extend([part(0.25, 0.25, 3.0, [4.0, 8.0]), part(0.75, 0.5, 4.0, [-4.0, 0.0])]);
+        assert_eq!(whole.to_json(1), r#"{"grad_norm":5.0,"logits":[-2.0,2.0],"loss":0.75,"step":1}"#);
+        assert_eq!((whole.get("loss"), whole.get("logits")), (Some(0.75), None));
+        assert_eq!((whole.per_head("logits"), whole.per_head("loss")), (Some(vec![-2.0, 2.0]), None));
     }
 
-    impl StepReport {
-        fn with_list(mut self, values: Vec<f64>) -> Self {
-            self.entries[2].figure = Figure::List(values);
-            self
-        }
+    #[test]
+    fn a_number_that_is_none_is_named() {
+        let mut report = StepReport::default();
+        report.number("loss", 1.0);
+        assert_eq!(report.non_finite(), None);
+        report.norm("grad_norm", f64::NAN);
+        assert_eq!(report.non_finite(), Some("grad_norm"));
+        assert_eq!(report.to_json(1), r#"{"grad_norm":null,"loss":1.0,"step":1}"#);
     }
 }

@@ -50,13 +50,19 @@ pub struct Cadence {
     pub sample_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// Number of checkpoints that are kept.
+    /// Number of the newest checkpoints that are kept.
+    ///
+    /// There is no "best" one to keep besides: a step's losses rank nothing (the student's rise as the heads improve,
+    /// and a denoiser's are noise around a slow trend), and no distance is measured while training. `keep_every` keeps
+    /// what `eval` can rank later.
     pub keep: usize,
+    /// Checkpoints whose step is a multiple of it are kept for good; 0 for none.
+    pub keep_every: u64,
 }
 
 impl Default for Cadence {
     fn default() -> Self {
-        Self { steps: 1000, log_every: 10, sample_every: 200, checkpoint_every: 500, keep: 2 }
+        Self { steps: 1000, log_every: 10, sample_every: 200, checkpoint_every: 500, keep: 2, keep_every: 0 }
     }
 }
 
@@ -135,7 +141,7 @@ pub fn run(
             let mut state = State::default();
             objective.save(&mut state);
             checkpoint::write(&folder.checkpoints(), done, recipe, &state)?;
-            checkpoint::retain(&folder.checkpoints(), cadence.keep)?;
+            checkpoint::retain(&folder.checkpoints(), cadence.keep, cadence.keep_every)?;
         }
         if stopping && done < cadence.steps {
             observer.end();

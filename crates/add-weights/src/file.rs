@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use add_kernels::MappedFile;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 
@@ -102,10 +103,7 @@ impl WeightsFile {
             }
             _ => io_error(source),
         })?;
-        #[expect(unsafe_code, reason = "a map of a file that others may change is unsafe by nature")]
-        // SAFETY: the bytes are only ever read as numbers, for which every bit pattern is valid. A file that
-        // another process cuts short while it is being read ends this process, as for every mapped reader.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error)?;
+        let map = MappedFile::new(&file).map_err(io_error)?;
         Self::parse(path, Box::new(map))
     }
 

@@ -12,7 +12,7 @@ use add_nn::{
 };
 use add_plugin::{
     Backbone, BackboneInfo, Conditioning, Denoiser, Entry, PluginError, Prediction, TextInfo, Timesteps,
-    inventory,
+    inventory, within,
 };
 use burn::{
     module::Module,
@@ -55,6 +55,10 @@ impl Default for Mini {
 
 /// Pixels per patch in each direction.
 const PATCH: usize = 2;
+/// Most levels, blocks of a level and channels: SDXL has 3, 2 and 1280.
+const MAX_LEVELS: usize = 8;
+const MAX_LAYERS: usize = 16;
+const MAX_CHANNELS: usize = 4096;
 /// Pixel channels.
 const RGB: usize = 3;
 
@@ -90,15 +94,19 @@ impl Backbone for Mini {
         BackboneInfo {
             channels: RGB,
             prediction: self.prediction,
-            multiple_of: PATCH << (self.channels.len() - 1),
+            // Of a number of levels that `init` refuses, any multiple will do.
+            multiple_of: PATCH << (self.channels.len().clamp(1, MAX_LEVELS) - 1),
         }
     }
 
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {
-        if self.channels.is_empty() || self.detail == 0 {
-            let problem = "expected at least one level and one channel of detail".to_owned();
-            return Err(PluginError::Field { field: "channels", problem });
+        within("channels", self.channels.len(), 1..=MAX_LEVELS)?;
+        for &channels in &self.channels {
+            within("channels", channels, 1..=MAX_CHANNELS)?;
         }
+        within("layers", self.layers, 1..=MAX_LAYERS)?;
+        within("heads", self.heads, 1..=MAX_CHANNELS)?;
+        within("detail", self.detail, 1..=MAX_CHANNELS)?;
         let init = Init::new(seed, device);
         let same = ConvGeometry::square(1, 1);
         Ok(Box::new(MiniDenoiser {

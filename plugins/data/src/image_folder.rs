@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read},
     path::{Component, Path, PathBuf},
 };
 
@@ -40,8 +41,8 @@ pub enum Captions {
 
 /// Largest size of an encoded picture, in bytes.
 const MAX_FILE: u64 = 64 << 20;
-/// Largest size of a file of captions, in bytes.
-const MAX_LIST: u64 = 1 << 30;
+/// Largest size of the captions of one picture, in bytes: of its file, or of its line in a list.
+const MAX_LINE: u64 = 1 << 20;
 /// Longest caption, in characters.
 const MAX_CAPTION: usize = 2000;
 /// Largest side that pictures may be resized to.
@@ -92,7 +93,7 @@ impl ImageFolder {
         Ok(paths
             .into_iter()
             .map(|path| {
-                let captions = read(&path.with_extension("txt"), MAX_FILE).and_then(|bytes| {
+                let captions = read(&path.with_extension("txt"), MAX_LINE).and_then(|bytes| {
                     let text =
                         String::from_utf8(bytes).map_err(|_| "its captions are not UTF-8".to_owned())?;
                     checked(text.lines().map(str::to_owned).collect())
@@ -104,11 +105,24 @@ impl ImageFolder {
 
     fn listed(&self, list: &Path, split: Split) -> Result<Vec<Picture>, PluginError> {
         let file = |problem| PluginError::File { path: list.to_owned(), problem };
-        let bytes = read(list, MAX_LIST).map_err(file)?;
-        let text = String::from_utf8(bytes).map_err(|error| file(format!("not UTF-8: {error}")))?;
+        let opened = add_files::open(list).map_err(|error| file(error.to_string()))?.0;
+        let (mut lines, mut bytes) = (BufReader::new(opened), Vec::new());
         let mut pictures = Vec::new();
-        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        for number in 1_usize.. {
             let at_line = |problem: String| file(format!("line {number}: {problem}"));
+            bytes.clear();
+            let length = lines.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut bytes);
+            match length.map_err(|error| at_line(error.to_string()))? {
+                0 => break,
+                length if length as u64 > MAX_LINE => {
+                    return Err(at_line(format!("longer than {MAX_LINE} bytes")));
+                }
+                _ => {}
+            }
+            let line = str::from_utf8(&bytes).map_err(|error| at_line(format!("not UTF-8: {error}")))?;
+            if line.trim().is_empty() {
+                continue;
+            }
             let line: Line = serde_json::from_str(line).map_err(|error| at_line(error.to_string()))?;
             let inside = Path::new(&line.file).components().all(|c| matches!(c, Component::Normal(_)));
             if line.file.is_empty() || !inside {

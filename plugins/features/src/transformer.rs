@@ -140,7 +140,15 @@ mod tests {
             registers,
             ..VitConfig::dino_s16()
         };
-        let spec = Spec { name: "tiny", config, statistics: IMAGENET, blocks, embedded, size: 8, checkpointing: Checkpointing::Off };
+        let spec = Spec {
+            name: "tiny",
+            config,
+            statistics: IMAGENET,
+            blocks,
+            embedded,
+            size: 8,
+            checkpointing: Checkpointing::Off,
+        };
         outline(spec, &Device::flex().autodiff())
     }
 

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroUsize;
 
-use add_plugin::{Discriminator, Draw, Entry, Head, Logits, PluginError, Tangent, frozen, inventory};
+use add_plugin::{Discriminator, Draw, Entry, Head, Logits, PluginError, Tangent, frozen, inventory, within};
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
@@ -40,6 +40,10 @@ impl Default for ProjectedHead {
 
 /// Streams of initial values that one head may use.
 const STREAMS_PER_HEAD: u64 = 1 << 16;
+/// Most blocks, largest kernel and largest projection: the paper's are 2, 9 and 64.
+const MAX_BLOCKS: usize = 16;
+const MAX_KERNEL: usize = 255;
+const MAX_WIDTH: usize = 4096;
 
 impl Head for ProjectedHead {
     fn init(
@@ -67,6 +71,9 @@ impl ProjectedHead {
         seed: u64,
         device: &Device,
     ) -> Result<ProjectedHeads, PluginError> {
+        within("kernels", self.kernels.len(), 1..=MAX_BLOCKS)?;
+        within("kernels", self.kernels.iter().copied().max().unwrap_or(0), 1..=MAX_KERNEL)?;
+        within("projection_width", self.projection_width.get(), 1..=MAX_WIDTH)?;
         if self.kernels.is_empty() || self.kernels.iter().any(|k| k % 2 == 0) {
             let problem = format!("expected at least one odd number of tokens, got {:?}", self.kernels);
             return Err(PluginError::Field { field: "kernels", problem });

@@ -8,19 +8,20 @@ use std::{f64::consts::FRAC_PI_2, num::NonZeroUsize};
 use add_plugin::{Entry, Schedule, inventory};
 use serde::{Deserialize, Serialize};
 
-use crate::fields::open_unit;
+use crate::fields::{beta, open_unit, steps};
 
 /// The cosine schedule of improved DDPM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cosine {
     /// Number of training timesteps `T`.
+    #[serde(deserialize_with = "steps")]
     pub steps: NonZeroUsize,
     /// `s`, which keeps the first betas from vanishing; between 0 and 1.
     #[serde(deserialize_with = "open_unit")]
     pub offset: f64,
     /// Betas are clipped here, so that some signal is left at the end; between 0 and 1.
-    #[serde(deserialize_with = "open_unit")]
+    #[serde(deserialize_with = "beta")]
     pub max_beta: f64,
 }
 

@@ -9,19 +9,20 @@ use add_plugin::{Entry, Fields, Schedule, fields, inventory};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::fields::open_unit;
+use crate::fields::{beta, steps};
 
 /// Betas whose square roots are evenly spaced; the defaults are those of SD 1.5, 2.1 and XL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScaledLinear {
     /// Number of training timesteps `T`.
+    #[serde(deserialize_with = "steps")]
     pub steps: NonZeroUsize,
     /// First beta, between 0 and 1.
-    #[serde(deserialize_with = "open_unit")]
+    #[serde(deserialize_with = "beta")]
     pub beta_start: f64,
     /// Last beta, between 0 and 1.
-    #[serde(deserialize_with = "open_unit")]
+    #[serde(deserialize_with = "beta")]
     pub beta_end: f64,
 }
 

@@ -11,6 +11,7 @@ use add_nn::{
 };
 use add_plugin::{
     Conditioning, Entry, Fill, Network, PluginError, TextEncoder, TextInfo, TextNetwork, frozen, inventory,
+    within,
 };
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,10 @@ inventory::submit!(Entry::text_encoder::<Mini>(
 
 /// Largest number of tokens: CLIP's.
 const MAX_TOKENS: usize = 77;
+/// Most layers and largest width, those of CLIP's largest text encoder and more: no slip of the keyboard may ask for
+/// the machine's whole memory.
+const MAX_LAYERS: usize = 64;
+const MAX_WIDTH: usize = 4096;
 
 impl TextEncoder for Mini {
     fn info(&self) -> TextInfo {
@@ -55,7 +60,9 @@ impl TextEncoder for Mini {
             let problem = format!("expected 3 to {MAX_TOKENS}, got {}", self.tokens);
             return Err(PluginError::Field { field: "tokens", problem });
         }
-        if self.layers == 0 || self.heads == 0 || !self.width.is_multiple_of(self.heads.max(1)) {
+        within("layers", self.layers, 1..=MAX_LAYERS)?;
+        within("width", self.width, 1..=MAX_WIDTH)?;
+        if self.heads == 0 || !self.width.is_multiple_of(self.heads.max(1)) {
             let Self { layers, width, heads, .. } = self;
             let problem =
                 format!("{layers} layers of width {width} in {heads} heads; expected a divisor of the width");

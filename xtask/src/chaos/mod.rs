@@ -5,6 +5,7 @@ mod damages;
 mod disk;
 mod kills;
 mod signals;
+mod soak;
 mod stage;
 mod subject;
 
@@ -24,6 +25,9 @@ pub(crate) struct Chaos {
     /// How often a run gets SIGINT or SIGTERM.
     #[arg(long, default_value_t = 20)]
     signals: usize,
+    /// Steps of a long run whose memory and open files are watched; 0 for none.
+    #[arg(long, default_value_t = 2000)]
+    soak: u64,
     /// Seed of the moments, places and bits.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -36,7 +40,8 @@ impl Chaos {
         let damages = damages::run(&mut stage, self.damages)?;
         let signals = signals::run(&mut stage, self.signals)?;
         let disk = disk::run(&mut stage)?;
-        println!("{kills}, {damages}, {signals}, {disk}");
+        let soak = soak::run(&mut stage, self.soak)?;
+        println!("{kills}, {damages}, {signals}, {disk}, {soak}");
         match stage.failures() {
             0 => Ok(()),
             n => Err(format!("{n} did not hold; the lines above say which (seed {})", self.seed)),

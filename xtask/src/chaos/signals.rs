@@ -1,7 +1,6 @@
 //! SIGINT and SIGTERM at any moment: a checkpoint within one step, the signal's exit code, and a resume to the bit.
 
 use std::{
-    fs,
     path::Path,
     process::{Child, Command},
     thread::sleep,
@@ -21,7 +20,7 @@ pub(super) fn run(stage: &mut Stage, count: usize) -> Result<String, String> {
         let child = stage.subject.start(&out, "auto", STEPS)?;
         sleep(stage.moment());
         send(signal, &child)?;
-        let logged = steps_logged(&out);
+        let logged = subject::steps_logged(&out);
         let ended = subject::ended(child)?;
         if ended.code == 0 {
             continue;
@@ -42,11 +41,6 @@ fn send(signal: &str, child: &Child) -> Result<(), String> {
         Ok(_) => Err(format!("kill -s {signal} failed")),
         Err(error) => Err(format!("kill cannot be started: {error}")),
     }
-}
-
-/// The step of the last line of the metrics; each step writes one.
-fn steps_logged(out: &Path) -> u64 {
-    fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count() as u64)
 }
 
 /// The exit code must be the signal's, and the checkpoint not more than the step under way later than the signal.

@@ -54,7 +54,7 @@ impl Subject {
     pub(super) fn build() -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
         let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
-        let built = Command::new(env!("CARGO")).args(arguments).stderr(Stdio::inherit()).output();
+        let built = crate::clean_cargo().args(arguments).stderr(Stdio::inherit()).output();
         let built = built.map_err(|e| format!("cargo cannot be started: {e}"))?;
         let messages = Message::parse_stream(&built.stdout[..]).flatten();
         let executables = messages.filter_map(|message| match message {
@@ -67,10 +67,22 @@ impl Subject {
 
     /// Starts a run of `steps` steps in `out`.
     pub(super) fn start(&self, out: &Path, resume: &str, steps: u64) -> Result<Child, String> {
+        self.start_with(out, resume, steps, &[])
+    }
+
+    /// The same with more `--set`.
+    pub(super) fn start_with(
+        &self,
+        out: &Path,
+        resume: &str,
+        steps: u64,
+        more: &[&str],
+    ) -> Result<Child, String> {
         let mut command = Command::new(&self.binary);
         command.args(["train", "configs/emoji.ron", "--resume", resume, "--out"]).arg(out);
         command.args(TINY.iter().flat_map(|set| ["--set", set]));
         command.args(["--set", &format!("run.steps={steps}")]);
+        command.args(more.iter().flat_map(|set| ["--set", set]));
         // The log says from which checkpoint a run goes on.
         command.current_dir(&self.root).env("ADD_LOG", "info").env("NO_COLOR", "1");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
@@ -120,6 +132,11 @@ pub(super) fn traces(out: &Path) -> Result<BTreeMap<String, String>, String> {
         Ok((name, format!("{:x}", Sha256::digest(bytes))))
     });
     hashed.collect()
+}
+
+/// The step of the last line of the metrics; each step writes one.
+pub(super) fn steps_logged(out: &Path) -> u64 {
+    fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count() as u64)
 }
 
 /// What lies in a folder, sorted; nothing where there is none.

@@ -8,7 +8,7 @@ use add_core::{
     error::CoreError,
     read::{LoadedRecipe, show},
     recipe::{Objective, Recipe},
-    sampled::{Sampled, Wanted, picture_start},
+    sampled::{MAX_PICTURES, Sampled, Wanted, check_request, picture_start},
     weights::{self, Use},
 };
 use add_data::{Grid, pictures, write_png};
@@ -71,19 +71,23 @@ impl Sample {
             ));
         }
         let (steps, count) = (self.steps.unwrap_or(loaded.recipe.sampling.steps), self.count);
-        if steps == 0 || count == 0 {
-            return Err(CoreError::Request("--steps and --count: expected positive numbers".to_owned()));
+        if self.prompt.len().saturating_mul(count) > MAX_PICTURES {
+            return Err(CoreError::Request(format!(
+                "--count: expected at most {MAX_PICTURES} pictures of all prompts together, got {count} of each"
+            )));
         }
-        let model = self.model(&mut loaded)?;
-        let codec = loaded.recipe.codec.init(&device(loaded.recipe.device)?)?;
         let captions: Vec<String> =
             self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
+        let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
+        check_request(&captions, &self.negative, steps, guidance)?;
+        let model = self.model(&mut loaded)?;
+        let codec = loaded.recipe.codec.init(&device(loaded.recipe.device)?)?;
         let wanted = Wanted {
             captions: &captions,
             negative: &self.negative,
             sampler: &*loaded.recipe.sampling.sampler,
             steps,
-            guidance: self.guidance.unwrap_or(loaded.recipe.sampling.guidance),
+            guidance,
             seed: self.seed,
             first: 0,
             start: self.start(&loaded.recipe, &*codec, steps)?,

@@ -12,11 +12,13 @@ use add_core::{
 use add_eval::report::write_report;
 use add_train::run::{Ending, Start};
 use clap::Args;
+use tracing::{error, info};
 
 use super::{RecipeArgs, print, run_folder};
 use crate::{
     Outcome,
     progress::{Download, Progress, say},
+    run_log,
     signals::Signals,
 };
 
@@ -70,7 +72,13 @@ impl Train {
             Some(path) => Start::At(PathBuf::from(path)),
         };
         let signals = Signals::listen()?;
-        match train::train(&loaded, &out, &start, &mut Progress::new(), signals.stop())? {
+        let trained = train::train(&loaded, &out, &start, &mut Progress::new(out.clone()), signals.stop());
+        match &trained {
+            Ok(Ending::Finished) => info!(target: run_log::ALONE, "finished"),
+            Ok(Ending::Stopped(step)) => info!(target: run_log::ALONE, step, "stopped by a signal"),
+            Err(error) => error!(target: run_log::ALONE, "{error}"),
+        }
+        match trained? {
             Ending::Finished => {
                 say(&format!("trained: {}", model_path(&out).display()));
                 if loaded.recipe.evaluation.samples_after_training > 0 {

@@ -75,6 +75,7 @@ pub(crate) struct Costed {
 
 /// What a step does beside what its networks cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one part of a step is done")]
 pub(crate) struct Habits {
     pub(crate) parts: f64,
     pub(crate) adversarial: bool,

@@ -13,6 +13,7 @@ pub(crate) struct Place {
     pub(crate) context: usize,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "arms of a match beside others that have no place")]
 impl Place {
     fn at(positions: usize) -> Option<Self> {
         Some(Self { input: positions, output: positions, context: positions })

@@ -17,7 +17,7 @@ pub(super) struct Group {
 type Rule = (&'static str, &'static str, &'static [&'static str]);
 
 /// In the order of the page; the first rule that names a key takes it.
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 11] = [
     (
         "Student loss",
         "What the generator minimises, and its adversarial and distillation terms.",
@@ -36,9 +36,19 @@ const RULES: [Rule; 9] = [
         &["logits_real", "logits_fake"],
     ),
     (
+        MEAN_SIGNS,
+        "Near 1 for both, the heads have won and teach no more; near one half with logits near 0, they are dead.",
+        &["sign_real", "sign_fake"],
+    ),
+    (
         "Gradient norms at the picture",
         "Of the two terms of the student's loss; they should stay within a factor of 30.",
         &["grad_norm_adv", "grad_norm_distill"],
+    ),
+    (
+        "Balance of the student's terms",
+        "Adversarial gradient norm over that of distillation, at the picture.",
+        &["grad_ratio"],
     ),
     ("Gradient norms of the weights", "", &["grad_norm*"]),
     ("Learning rate", "", &["lr", "lr_*"]),
@@ -46,6 +56,10 @@ const RULES: [Rule; 9] = [
 ];
 
 const MEAN_LOGITS: &str = "Logits, mean over heads";
+const MEAN_SIGNS: &str = "Share of logits on their side of zero, mean over heads";
+
+/// The known keys with one value for each head begin so.
+const BY_HEAD: [&str; 3] = ["logits", "sign_", "r1_heads"];
 
 /// All curves of the log in charts of at most eight, known groups first.
 pub(super) fn group(log: &MetricsLog) -> Vec<Group> {
@@ -64,15 +78,15 @@ pub(super) fn group(log: &MetricsLog) -> Vec<Group> {
         charts.entry(place).or_default().push(Curve { label: key.clone(), points: points.clone() });
     }
     for (key, items) in arrays {
-        let of = if key.starts_with("logits") { "head" } else { "item" };
+        let of = if BY_HEAD.iter().any(|begins| key.starts_with(begins)) { "head" } else { "item" };
         let curves = items
             .iter()
             .enumerate()
             .map(|(index, points)| Curve { label: format!("{of} {index}"), points: points.to_vec() });
         charts.insert((RULES.len(), format!("{key}, by {of}")), curves.collect());
-        if let Some(rule) = rule_of(key).filter(|&rule| RULES[rule].0 == MEAN_LOGITS) {
+        if let Some(rule) = rule_of(key).filter(|&rule| [MEAN_LOGITS, MEAN_SIGNS].contains(&RULES[rule].0)) {
             let mean = Curve { label: key.to_owned(), points: mean_of(&items) };
-            charts.entry((rule, MEAN_LOGITS.to_owned())).or_default().push(mean);
+            charts.entry((rule, RULES[rule].0.to_owned())).or_default().push(mean);
         }
     }
     let mut groups = Vec::new();
@@ -147,17 +161,22 @@ mod tests {
     #[test]
     fn a_distillation_run_is_grouped_in_the_order_of_the_page() {
         check(
-            r#"{"step":1,"lr_g":1,"r1":2,"loss_g":1,"loss_adv":1,"loss_d":3,"grad_norm_g":1,"grad_norm_adv":1,"logits_real":[1,2],"logits_fake":[3,4]}"#,
+            r#"{"step":1,"lr_g":1,"r1":2,"loss_g":1,"loss_adv":1,"loss_d":3,"grad_norm_g":1,"grad_norm_adv":1,"grad_ratio":2,"logits_real":[1,2],"logits_fake":[3,4],"sign_real":[1,0],"sign_fake":[0,1],"r1_heads":[1,2]}"#,
             &[
                 ("Student loss", &["loss_adv", "loss_g"]),
                 ("Discriminator loss", &["loss_d"]),
                 ("R1 penalty", &["r1"]),
                 ("Logits, mean over heads", &["logits_fake", "logits_real"]),
+                ("Share of logits on their side of zero, mean over heads", &["sign_fake", "sign_real"]),
                 ("Gradient norms at the picture", &["grad_norm_adv"]),
+                ("Balance of the student's terms", &["grad_ratio"]),
                 ("Gradient norms of the weights", &["grad_norm_g"]),
                 ("Learning rate", &["lr_g"]),
                 ("logits_fake, by head", &["head 0", "head 1"]),
                 ("logits_real, by head", &["head 0", "head 1"]),
+                ("r1_heads, by head", &["head 0", "head 1"]),
+                ("sign_fake, by head", &["head 0", "head 1"]),
+                ("sign_real, by head", &["head 0", "head 1"]),
             ],
         );
     }

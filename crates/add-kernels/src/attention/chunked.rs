@@ -4,6 +4,7 @@
 //! scores of a few queries at a time again (Dao et al. 2022); the formulas are those of [`attention`](super::attention).
 //! On CubeCL devices the forward pass is Burn's, which is a flash kernel where the device has one.
 
+#![expect(clippy::result_large_err, reason = "the tensors are handed back to whoever goes on with them")]
 #![expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
 
 use burn::backend::{
@@ -109,7 +110,7 @@ impl<B: ChunkedAttention, C: CheckpointStrategy> ChunkedAttention for Autodiff<B
         rows: usize,
     ) -> FloatTensor<Self> {
         let nodes = [q.node(), k.node(), v.node()];
-        let inputs = [q, k, v].map(|tensor| tensor.into_primitive());
+        let inputs = [q, k, v].map(FloatTensor::<Self>::into_primitive);
         let [q, k, v] = inputs.clone();
         let y = B::chunked_attention(q, k, v, rows);
         match (Recomputed { rows }).prepare::<C>(nodes).compute_bound().stateful() {

@@ -41,7 +41,7 @@ fn the_heads_know_the_image_embedding_only_where_the_input_holds_a_signal() {
     let matters = |s: usize, condition: ImageCondition| {
         let set: Change = &|trainer, _| trainer.method.options.image_condition = condition;
         let negative: Change = &|_, inputs| inputs.embedding_view = Box::new(Tensor::neg);
-        step_at(s, &[set]) != step_at(s, &[set, negative])
+        step_at(s, &[set]).to_json(0) != step_at(s, &[set, negative]).to_json(0)
     };
     assert!(!matters(LAST, ImageCondition::WhereInformed));
     assert!(matters(EARLIER, ImageCondition::WhereInformed));
@@ -58,7 +58,7 @@ fn a_replaced_input_knows_nothing_of_the_picture() {
             trainer.method.options.adversarial_weight = 0.0;
         };
         let negative: Change = &|_, inputs| inputs.x_0 = Pixels(inputs.x_0.0.clone().neg());
-        step_at(s, &[set]) != step_at(s, &[set, negative])
+        step_at(s, &[set]).to_json(0) != step_at(s, &[set, negative]).to_json(0)
     };
     assert!(!matters(LAST, Terminal::InputReplacement));
     assert!(matters(EARLIER, Terminal::InputReplacement));

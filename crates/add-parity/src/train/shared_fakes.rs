@@ -44,7 +44,7 @@ fn shared_fakes_are_those_made_twice() {
     for (report, want) in reports.iter().zip(&want_reports) {
         assert_eq!(report.figures().count(), want.figures().count());
         for ((name, got), (_, want)) in report.figures().zip(want.figures()) {
-            check(&mut off, format!("figure {name}"), numbers(got), numbers(want));
+            check(&mut off, format!("figure {name}"), numbers(&got), numbers(&want));
             compared += 1;
         }
     }

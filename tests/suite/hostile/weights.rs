@@ -1,68 +1,20 @@
-//! Files that were damaged, or made to do damage: each is refused with its reason, at once, and in little memory.
+//! Files of weights.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
+    io::{Seek, SeekFrom, Write},
+    path::Path,
+    process::Command,
 };
 
-use wait4::Wait4 as _;
-
-use crate::{binary::command, root};
-
-/// Most time of all cores together, so that a busy machine fails no test.
-const MOST_TIME: Duration = Duration::from_secs(1);
-/// Most memory, in bytes.
-const MOST_MEMORY: u64 = 200 << 20;
-
-/// Runs `add`, which must exit with 1 or 2 in little time and memory, say `reason`, and not panic. Otherwise, what it
-/// did instead.
-fn refused(arguments: &[&str], reason: &str) -> Result<(), String> {
-    let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let used = child.wait4().unwrap();
-    let (mut said, mut more) = (String::new(), String::new());
-    out.read_to_string(&mut said).unwrap();
-    err.read_to_string(&mut more).unwrap();
-    let said = said + &more;
-    // An unpacked line: a long message is wrapped on the terminal.
-    let words = said.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-    let (time, memory) = (used.rusage.utime + used.rusage.stime, used.rusage.maxrss);
-    let refused = matches!(used.status.code(), Some(1 | 2)) && !said.contains("panicked");
-    if refused && words.contains(reason) && time < MOST_TIME && memory < MOST_MEMORY {
-        return Ok(());
-    }
-    let mib = memory >> 20;
-    Err(format!("{arguments:?}, {}, {time:?}, {mib} MiB: expected {reason:?} in: {words:.500}", used.status))
-}
-
-/// A folder of files that are refused one after the other.
-struct Hostile {
-    folder: tempfile::TempDir,
-    outcomes: Vec<Result<(), String>>,
-}
+use super::{Hostile, emoji, text};
+use crate::root;
 
 impl Hostile {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), outcomes: Vec::new() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
     /// `add doctor` refuses what is at `path`.
     fn doctor(&mut self, path: &Path, reason: &str) {
-        self.outcomes.push(refused(&["doctor", path.to_str().unwrap()], reason));
+        self.refuses(&["doctor", text(path)], reason);
     }
 
     /// `add doctor` refuses a file of these bytes.
@@ -84,18 +36,8 @@ impl Hostile {
 
     /// `add sample` refuses the file for a student.
     fn student(&mut self, path: &Path, reason: &str) {
-        let never = self.path("never.png");
-        let (path, never) = (path.to_str().unwrap(), never.to_str().unwrap());
-        let sample = ["sample", "configs/emoji.ron", "--prompt", "a", "--weights", path, "--grid", never];
-        self.outcomes.push(refused(&sample, reason));
-    }
-
-    /// At least so many, and each was refused.
-    fn check(self, at_least: usize) {
-        let failures: Vec<&String> =
-            self.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-        assert!(failures.is_empty(), "{failures:#?}");
-        assert!(self.outcomes.len() >= at_least, "{}", self.outcomes.len());
+        let sample = ["sample", &emoji(), "--prompt", "a", "--weights", text(path), "--grid", "never.png"];
+        self.refuses(&sample, reason);
     }
 }
 
@@ -250,6 +192,5 @@ fn a_students_file_is_used_only_when_it_is_whole() {
         "found [",
     );
     changed(&|header| header.get_mut(name).unwrap()["dtype"] = "I16".into(), "expected F16");
-    assert!(!hostile.path("never.png").exists());
     hostile.check(15);
 }
