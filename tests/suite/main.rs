@@ -5,6 +5,7 @@
 //! person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
 //! are not there, and plans for them.
+//! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
 use plugins as _;
@@ -15,9 +16,11 @@ mod exports;
 mod fuzz;
 mod golden;
 mod hostile;
+mod loopback;
 mod released;
 mod runs;
 mod snapshots;
+mod stores;
 
 /// The workspace's root.
 fn root() -> &'static std::path::Path {

@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const ALLOWED: [(&str, &[&str]); 13] = [
     ("add-kernels", &[]),
     ("add-plugin", &[]),
+    ("add-store", &[]),
     ("add-eval", &[]),
     ("add-nn", &["add-kernels"]),
     ("add-weights", &["add-kernels", "add-nn"]),
@@ -55,7 +56,7 @@ const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
 
 /// What every plugin crate may depend on: never another plugin crate, never add-train or add-core.
 const PLUGIN: &[&str] =
-    &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-weights"];
+    &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-store", "add-weights"];
 
 /// The arrows that point the wrong way.
 pub(crate) fn wrong_arrows() -> Result<Vec<String>, String> {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use add_data::Loader;
+use add_data::{Feed, Loader};
 use add_plugin::{
     Backbone, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin, PluginError, Split,
     TextNetwork,
@@ -20,6 +20,7 @@ use burn::tensor::Device;
 
 use crate::{
     device::device,
+    encodings::Encodings,
     error::CoreError,
     model_file,
     objective_add::AddRun,
@@ -128,12 +129,14 @@ pub(crate) fn diffusion_run<'a>(
         ema,
         denoiser,
         text,
-        codec: recipe.codec.init(&device)?,
         diffusion: diffusion(&recipe.model),
         optimizer: AdamW::new(objective.optimizer),
         shards: Shards::new(recipe.shards, recipe.rounds)?,
     };
-    Ok(DiffusionRun { recipe, objective, trainer, loader: loader(loaded)?, device })
+    let codec = recipe.codec.init(&device)?;
+    let encodings = Encodings::new(recipe, &*codec, &*trainer.text, &device);
+    let feed = Feed::new(loader(loaded)?, recipe.workers);
+    Ok(DiffusionRun { recipe, objective, trainer, codec, feed, encodings, device })
 }
 
 /// Adversarial Diffusion Distillation.
@@ -205,7 +208,8 @@ pub(crate) fn add_run_with<'a>(
         optimizer_d: AdamW::new(objective.discriminator),
     };
     let text = text.frozen();
-    let encoded = |caption: &str| text.encode(&[caption.to_owned()]);
+    let encodings = Encodings::new(recipe, &*trainer.networks.codec, &*text, &plain);
+    let encoded = |caption: &str| encodings.captions(&*text, &[caption.to_owned()]);
     Ok(AddRun {
         recipe,
         objective,
@@ -213,7 +217,8 @@ pub(crate) fn add_run_with<'a>(
         null: encoded(""),
         negative: encoded(&objective.teacher.negative),
         text,
-        loader,
+        feed: Feed::new(loader, recipe.workers),
+        encodings,
         timesteps,
         health: HeadsHealth::default(),
         device: plain,

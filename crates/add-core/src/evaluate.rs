@@ -2,8 +2,9 @@
 
 use std::{path::Path, time::Instant};
 
+use add_data::{BadSamples, DataError, Skipped};
 use add_eval::{FeatureSet, Row, pixel_std};
-use add_plugin::{Dataset, Draw, Labels, Measurement, Pixels, Sample, Split, Start};
+use add_plugin::{Dataset, Draw, Labels, Measurement, Pixels, PluginError, Sample, Split, Start};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
@@ -60,13 +61,21 @@ pub fn evaluate(
         measurements.push(metric.init(&device)?);
     }
     let train = recipe.data.open(Split::Train)?;
+    if train.is_empty() {
+        return Err(crate::data_error(DataError::Empty).into());
+    }
     reference(&*train, &device, &mut measurements, observer)?;
     let (samples, splits) = match extent {
         Extent::Full => (recipe.evaluation.samples, vec![("train", train), ("held-out", held_out(loaded)?)]),
         Extent::AfterTraining => (recipe.evaluation.samples_after_training, vec![("train", train)]),
     };
     let captions: Vec<Captions> =
-        splits.iter().map(|(name, data)| captions(name, &**data, samples)).collect();
+        // A folder may have no held-out pictures.
+        splits
+            .iter()
+            .filter(|(_, data)| !data.is_empty())
+            .map(|(name, data)| captions(name, &**data, samples))
+            .collect();
     let mut rows = Vec::new();
     for row in &recipe.evaluation.rows {
         if extent == Extent::AfterTraining && !row.after_training {
@@ -89,19 +98,40 @@ fn reference(
     observer: &mut dyn EvaluationObserver,
 ) -> Result<(), CoreError> {
     let all: Vec<usize> = (0..train.len()).collect();
+    let mut bad = BadSamples::of(train.len());
     for part in all.chunks(PASS) {
         let draw = Draw { seed: SEED, step: 0, index: 0 };
-        let samples: Vec<Sample> = part.iter().map(|&i| train.get(i, &draw)).collect::<Result<_, _>>()?;
-        let size = samples[0].size;
+        let samples = usable(train, part, &draw, &mut bad)?;
+        let Some(size) = samples.first().map(|sample| sample.size) else { continue };
+        let shape = [samples.len(), 3, size, size];
         let values: Vec<f32> = samples.into_iter().flat_map(|s| s.pixels).collect();
-        let pictures =
-            Pixels(Tensor::from_data(TensorData::new(values, [part.len(), 3, size, size]), device));
+        let pictures = Pixels(Tensor::from_data(TensorData::new(values, shape), device));
         for measurement in measurements.iter_mut() {
             measurement.add_reference(&pictures);
         }
         observer.progress("training pictures", part[0] + part.len(), train.len());
     }
     Ok(())
+}
+
+/// The samples at `indices` without those that cannot be used, which are counted in `bad`.
+fn usable(
+    data: &dyn Dataset,
+    indices: &[usize],
+    draw: &Draw,
+    bad: &mut BadSamples,
+) -> Result<Vec<Sample>, CoreError> {
+    let mut samples = Vec::new();
+    for &index in indices {
+        match data.get(index, draw) {
+            Ok(sample) => samples.push(sample),
+            Err(PluginError::Sample { index, file, problem: reason }) => {
+                bad.count(&[Skipped { index, file, reason }]).map_err(crate::data_error)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(samples)
 }
 
 /// The two held-out splits, one after the other.
@@ -124,7 +154,7 @@ impl Dataset for Joined {
         self.0.len() + self.1.len()
     }
 
-    fn get(&self, index: usize, draw: &Draw) -> Result<Sample, add_plugin::PluginError> {
+    fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
         let (data, index) = self.at(index);
         data.get(index, draw)
     }

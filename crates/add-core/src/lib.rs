@@ -6,6 +6,7 @@
 pub mod assemble;
 mod caption_dropout;
 pub mod device;
+mod encodings;
 pub mod error;
 pub mod evaluate;
 pub mod export;

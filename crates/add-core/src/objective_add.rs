@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use add_data::Loader;
+use add_data::Feed;
 use add_loss::{augmented_view, resize};
-use add_plugin::{Conditioning, Draw, Pixels, Purpose, TextNetwork, Timesteps};
+use add_plugin::{Conditioning, Draw, Latents, Pixels, Purpose, TextNetwork, Timesteps};
 use add_train::{
     TrainError,
     add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
@@ -21,6 +21,7 @@ use tracing::warn;
 
 use crate::{
     caption_dropout::caption_dropout,
+    encodings::Encodings,
     preview::{self, PreviewRow},
     recipe::{AddObjective, Guidance, Recipe},
     sampled::Sampled,
@@ -53,7 +54,8 @@ pub(crate) struct AddRun<'a> {
     pub(crate) null: Conditioning,
     /// The negative prompt, encoded.
     pub(crate) negative: Conditioning,
-    pub(crate) loader: Loader,
+    pub(crate) feed: Feed,
+    pub(crate) encodings: Encodings,
     pub(crate) timesteps: Vec<usize>,
     pub(crate) health: HeadsHealth,
     pub(crate) device: Device,
@@ -117,11 +119,11 @@ impl<'a> AddRun<'a> {
     }
 
     /// A part of the batch, of which `first` is the first sample's number in the whole run.
-    fn part(&self, step: u64, first: u64, x_0: Pixels, captions: Conditioning) -> AddInputs<'a> {
-        let seed = self.recipe.seed;
-        let [count, _, h, w] = x_0.0.dims();
+    fn part(&self, step: u64, first: u64, real: (Pixels, Latents), captions: Conditioning) -> AddInputs<'a> {
+        let (seed, (pixels, x_0)) = (self.recipe.seed, real);
+        let [count, _, h, w] = pixels.0.dims();
         let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
-        let shape = latent_shape(self.recipe, &x_0);
+        let shape = x_0.0.dims();
         let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
         let size = self.trainer.networks.features.input_size();
         let embedding_size = self.trainer.networks.image_encoder.as_ref().map_or(size, |e| e.input_size());
@@ -136,6 +138,7 @@ impl<'a> AddRun<'a> {
         };
         AddInputs {
             simulation: self.simulation(&draws, &generator.s, shape),
+            pixels,
             x_0,
             prompts: self.prompts(captions),
             discriminator: None,
@@ -166,26 +169,24 @@ fn correlated(noise: Tensor<4>, fresh: Tensor<4>, rho: f64) -> Tensor<4> {
     noise.mul_scalar(rho) + fresh.mul_scalar((1.0 - rho * rho).sqrt())
 }
 
-/// Shape of the latents of `pixels`.
-pub(crate) fn latent_shape(recipe: &Recipe, pixels: &Pixels) -> [usize; 4] {
-    let [batch, _, h, w] = pixels.0.dims();
-    let latents = recipe.codec.info();
-    [batch, latents.channels, h / latents.reduction, w / latents.reduction]
-}
-
 impl Objective for AddRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
-        let batch = self.loader.load(step).map_err(crate::data_error)?;
+        let batch = self.feed.batch(step).map_err(crate::data_error)?;
         let (seed, count) = (self.recipe.seed, batch.captions.len());
         let captions =
             caption_dropout(&batch.captions, self.objective.caption_dropout, seed, step, step * count as u64);
-        let (x_0, captions) = (batch.pixels(&self.device).0, self.text.encode(&captions));
+        let pixels = batch.pixels(&self.device);
+        let x_0 = self.encodings.latents(&*self.trainer.networks.codec, &pixels);
+        let captions = self.encodings.captions(&*self.text, &captions);
         let ranges = self.trainer.shards.ranges(count).into_iter();
         let parts = ranges
             .map(|range| {
-                let x_0 = Pixels(x_0.clone().slice([range.clone()]));
+                let real = (
+                    Pixels(pixels.0.clone().slice([range.clone()])),
+                    Latents(x_0.0.clone().slice([range.clone()])),
+                );
                 let first = step * count as u64 + range.start as u64;
-                self.part(step, first, x_0, captions.slice(range))
+                self.part(step, first, real, captions.slice(range))
             })
             .collect();
         let steps = self.recipe.run.steps;
@@ -262,7 +263,7 @@ impl AddRun<'_> {
         let prompts = self.prompts(self.text.encode(&self.recipe.preview.prompts));
         let AddTrainer { method, networks, .. } = &self.trainer;
         let target = method.target(&*networks.teacher, &prompts, &input, x_hat);
-        Pixels(codec.decode(add_plugin::Latents(target)).0.clamp(-1.0, 1.0))
+        Pixels(codec.decode(Latents(target)).0.clamp(-1.0, 1.0))
     }
 }
 

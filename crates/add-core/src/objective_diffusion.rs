@@ -2,11 +2,11 @@
 
 use std::{ops::Range, path::Path};
 
-use add_data::Loader;
-use add_plugin::{Draw, Pixels, Purpose, Timesteps};
+use add_data::Feed;
+use add_plugin::{Autoencoder, Draw, Latents, Purpose, Timesteps};
 use add_train::{
     TrainError,
-    diffusion_step::{DiffusionInputs, DiffusionTrainer},
+    diffusion_step::{Captions, DiffusionInputs, DiffusionTrainer},
     report::StepReport,
     run::Objective,
     sampling::normal,
@@ -16,7 +16,7 @@ use burn::tensor::Device;
 
 use crate::{
     caption_dropout::caption_dropout,
-    objective_add::latent_shape,
+    encodings::Encodings,
     preview::{self, PreviewRow},
     recipe::{DiffusionObjective, Recipe},
     sampled::Sampled,
@@ -27,7 +27,10 @@ pub(crate) struct DiffusionRun<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) objective: &'a DiffusionObjective,
     pub(crate) trainer: DiffusionTrainer,
-    pub(crate) loader: Loader,
+    /// Pixels to latents, on the plain device.
+    pub(crate) codec: Box<dyn Autoencoder>,
+    pub(crate) feed: Feed,
+    pub(crate) encodings: Encodings,
     pub(crate) device: Device,
 }
 
@@ -42,9 +45,9 @@ impl DiffusionRun<'_> {
     }
 
     /// The parts of the batch of `step`.
-    fn inputs(&self, step: u64) -> Result<Vec<DiffusionInputs>, TrainError> {
+    fn inputs(&mut self, step: u64) -> Result<Vec<DiffusionInputs>, TrainError> {
         let seed = self.recipe.seed;
-        let batch = self.loader.load(step).map_err(crate::data_error)?;
+        let batch = self.feed.batch(step).map_err(crate::data_error)?;
         let count = batch.captions.len();
         let first = step * count as u64;
         // Stratified: the batch covers the whole range of timesteps evenly, from a random offset.
@@ -52,14 +55,19 @@ impl DiffusionRun<'_> {
         let offset = Draw { seed, step, index: first }.uniform(Purpose::StudentTimestep);
         let t = |i: usize| ((((i as f64 + offset) / count as f64) * steps as f64) as usize).min(steps - 1);
         let captions = caption_dropout(&batch.captions, self.objective.caption_dropout, seed, step, first);
-        let x_0 = batch.pixels(&self.device).0;
+        let x_0 = self.encodings.latents(&*self.codec, &batch.pixels(&self.device)).0;
+        let own_text = !self.recipe.text.weights().is_empty();
+        let encoded = own_text.then(|| self.encodings.captions(&*self.trainer.text.frozen(), &captions));
         let part = |range: Range<usize>| {
-            let x_0 = Pixels(x_0.clone().slice([range.clone()]));
-            let (first, shape) = (first + range.start as u64, latent_shape(self.recipe, &x_0));
+            let x_0 = x_0.clone().slice([range.clone()]);
+            let first = first + range.start as u64;
             DiffusionInputs {
-                eps: normal(seed, step, first, Purpose::StudentNoise, shape, &self.device),
-                x_0,
-                captions: captions[range.clone()].to_vec(),
+                eps: normal(seed, step, first, Purpose::StudentNoise, x_0.dims(), &self.device),
+                x_0: Latents(x_0),
+                captions: match &encoded {
+                    Some(encoded) => Captions::Encoded(encoded.slice(range.clone())),
+                    None => Captions::Text(captions[range.clone()].to_vec()),
+                },
                 t: Timesteps(range.map(t).collect()),
             }
         };
@@ -100,7 +108,7 @@ impl Objective for DiffusionRun<'_> {
             label,
             pixels: model.generate(
                 self.recipe,
-                &*self.trainer.codec,
+                &*self.codec,
                 &preview::request(self.recipe, &*sampling.sampler, sampling.steps, guidance),
             ),
         };

@@ -21,6 +21,9 @@ const MAX_SIDE: usize = 4096;
 /// Longest prompt, in characters. Encoders read 77 tokens of it.
 const MAX_PROMPT: usize = 2000;
 
+/// Most threads that load batches.
+const MAX_WORKERS: usize = 256;
+
 /// Path and message of each problem.
 pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     let mut problems = Problems::default();
@@ -36,6 +39,9 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     p.require(parts > 0 && recipe.batch.is_multiple_of(parts), "shards", || {
         let Recipe { batch, shards, rounds, .. } = recipe;
         format!("expected `shards` times `rounds` to divide the batch, {batch}, got {shards} and {rounds}")
+    });
+    p.require(recipe.workers <= MAX_WORKERS, "workers", || {
+        format!("expected at most {MAX_WORKERS} threads, got {}", recipe.workers)
     });
     for (field, value) in [
         ("run.log_every", recipe.run.log_every),

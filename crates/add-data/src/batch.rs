@@ -25,6 +25,8 @@ pub struct Batch {
 pub struct Skipped {
     /// Its index in the split.
     pub index: usize,
+    /// Where it lies.
+    pub file: String,
     /// Why.
     pub reason: String,
 }

@@ -55,6 +55,12 @@ pub enum DataError {
         /// Side of this sample.
         got: usize,
     },
+    /// What holds the data fails; no sample is at fault.
+    #[error("{0}")]
+    Source(PluginError),
+    /// A thread that loads batches is gone.
+    #[error("a thread that loads batches has ended; what it said stands above")]
+    Worker,
     /// No usable sample was found near an unusable one.
     #[error("sample {index} and the {tried} after it cannot be used; the last one: {problem}")]
     NoneUsable {

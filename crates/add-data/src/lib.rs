@@ -1,13 +1,15 @@
 //! Samples: decoding with limits, epoch order, batches loaded in the background, picture grids.
 //!
 //! Nothing here knows a data set: the `DataSource` plugins read pictures with [`decode_rgb`] and [`square`], the
-//! trainer takes its batches from a [`Loader`], whoever shows pictures draws a [`Grid`] and writes it with
+//! trainer takes its batches from a [`Feed`], whoever shows pictures draws a [`Grid`] and writes it with
 //! [`write_png`].
 
+mod bad_samples;
 mod batch;
 mod decode;
 mod error;
 mod grid;
+mod keep;
 mod label;
 mod loader;
 mod order;
@@ -15,12 +17,14 @@ mod picture;
 mod png_file;
 mod resize;
 
+pub use bad_samples::BadSamples;
 pub use batch::{Batch, Skipped};
 pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, decode_rgb};
 pub use error::DataError;
 pub use grid::Grid;
 pub use image::RgbImage;
-pub use loader::{Batches, Loader};
+pub use keep::Keep;
+pub use loader::{Batches, Feed, Loader};
 pub use order::EpochOrder;
 pub use picture::{from_planes, pictures, to_planes};
 pub use png_file::{encode_png, png_text, write_png};

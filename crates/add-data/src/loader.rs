@@ -5,7 +5,6 @@
 //! a batch is ready, never what it holds.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{
         Arc,
@@ -16,7 +15,7 @@ use std::{
 
 use add_plugin::{Dataset, Draw, PluginError, Sample};
 
-use crate::{Batch, DataError, EpochOrder, Skipped};
+use crate::{BadSamples, Batch, DataError, EpochOrder, Skipped};
 
 /// Batches that each worker prepares ahead of the reader.
 const AHEAD: usize = 2;
@@ -63,7 +62,7 @@ impl Loader {
     /// The batch of `step`, loaded on this thread. Unusable samples are replaced by the next usable ones.
     ///
     /// # Errors
-    /// When many neighbouring samples cannot be used, or the pictures differ in size.
+    /// When many neighbouring samples cannot be used, the pictures differ in size, or what holds the data fails.
     pub fn load(&self, step: u64) -> Result<Batch, DataError> {
         let mut batch = Batch {
             step,
@@ -104,7 +103,11 @@ impl Loader {
                 Err(problem) if tried == tries => {
                     return Err(DataError::NoneUsable { index: first, tried: tries - 1, problem });
                 }
-                Err(problem) => skipped.push(Skipped { index: at, reason: reason(&problem) }),
+                Err(PluginError::Sample { index, file, problem: reason }) => {
+                    skipped.push(Skipped { index, file, reason });
+                }
+                // Another day it would be there, and the order of the data another one.
+                Err(problem) => return Err(DataError::Source(problem)),
             }
             at = (at + 1) % self.order.len;
         }
@@ -122,7 +125,7 @@ impl Loader {
                 (receive, thread::spawn(move || loader.work(start, stride, &send)))
             })
             .unzip();
-        Batches { channels, workers, served: 0, len: self.order.len, bad: BTreeMap::new() }
+        Batches { channels, workers, served: 0, bad: BadSamples::of(self.order.len) }
     }
 
     /// Sends every `stride`-th batch until nobody wants them any more.
@@ -134,39 +137,26 @@ impl Loader {
     }
 }
 
-fn reason(problem: &PluginError) -> String {
-    match problem {
-        PluginError::Sample { problem, .. } => problem.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// The endless batches of a run; ends its threads when dropped.
 pub struct Batches {
     channels: Vec<Receiver<Result<Batch, DataError>>>,
     workers: Vec<JoinHandle<()>>,
     served: usize,
-    len: usize,
-    bad: BTreeMap<String, BTreeSet<usize>>,
+    bad: BadSamples,
 }
 
 impl Batches {
-    /// How many distinct samples could not be used so far, by reason.
-    pub fn bad_samples(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.bad.iter().map(|(reason, indices)| (reason.as_str(), indices.len()))
+    /// The samples that could not be used so far.
+    pub fn bad_samples(&self) -> &BadSamples {
+        &self.bad
     }
 
-    /// Counts a batch's unusable samples; above 1% of the data the run must not go on.
-    fn count(&mut self, skipped: &[Skipped]) -> Result<(), DataError> {
-        for Skipped { index, reason } in skipped {
-            self.bad.entry(reason.clone()).or_default().insert(*index);
-        }
-        let bad: usize = self.bad.values().map(BTreeSet::len).sum();
-        if bad * 100 <= self.len {
-            return Ok(());
-        }
-        let reasons = self.bad_samples().map(|(reason, n)| format!("{reason} ({n})")).collect::<Vec<_>>();
-        Err(DataError::TooManyBad { bad, len: self.len, reasons: reasons.join(", ") })
+    /// The next batch, its unusable samples not counted.
+    fn receive(&mut self) -> Option<Result<Batch, DataError>> {
+        let channel = &self.channels[self.served % self.channels.len()];
+        self.served += 1;
+        // A worker ends before its reader only by a panic in a data set; the run then ends too.
+        channel.recv().ok()
     }
 }
 
@@ -174,11 +164,8 @@ impl Iterator for Batches {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let channel = &self.channels[self.served % self.channels.len()];
-        self.served += 1;
-        // A worker ends before its reader only by a panic in a data set; the run then ends too.
-        let batch = channel.recv().ok()?;
-        Some(batch.and_then(|batch| self.count(&batch.skipped).map(|()| batch)))
+        let batch = self.receive()?;
+        Some(batch.and_then(|batch| self.bad.count(&batch.skipped).map(|()| batch)))
     }
 }
 
@@ -189,6 +176,50 @@ impl Drop for Batches {
             // Its panic was reported when it happened.
             let _ = worker.join();
         }
+    }
+}
+
+/// The batches of a run, asked for by step.
+///
+/// With workers the batches after the asked one are prepared at the same time; the numbers are those without.
+pub struct Feed {
+    loader: Loader,
+    workers: usize,
+    /// The batches from `next` on, once there are workers at it.
+    ahead: Option<Batches>,
+    next: u64,
+    bad: BadSamples,
+}
+
+impl Feed {
+    /// Batches of `loader`, prepared by `workers` threads; with 0, each when it is asked for.
+    pub fn new(loader: Loader, workers: usize) -> Self {
+        let bad = BadSamples::of(loader.order.len);
+        Self { loader, workers, ahead: None, next: 0, bad }
+    }
+
+    /// The batch of `step`.
+    ///
+    /// # Errors
+    /// As [`Loader::load`], and when more than 1% of the data was found unusable.
+    pub fn batch(&mut self, step: u64) -> Result<Batch, DataError> {
+        let batch = if self.workers == 0 {
+            self.loader.load(step)?
+        } else {
+            if self.next != step {
+                self.ahead = None;
+            }
+            let ahead = self.ahead.get_or_insert_with(|| self.loader.stream(step, self.workers));
+            self.next = step + 1;
+            ahead.receive().ok_or(DataError::Worker)??
+        };
+        self.bad.count(&batch.skipped)?;
+        Ok(batch)
+    }
+
+    /// The samples that could not be used so far.
+    pub fn bad_samples(&self) -> &BadSamples {
+        &self.bad
     }
 }
 
@@ -211,7 +242,7 @@ mod tests {
 
         fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
             if index % self.bad_every == self.bad_every - 1 {
-                return Err(PluginError::Sample { index, problem: "truncated".into() });
+                return Err(bad(index));
             }
             let caption = format!("{index} {}", draw.below(Purpose::Sample, 1000));
             Ok(Sample { pixels: vec![index as f32, 0.0, 0.0], size: 1, caption })
@@ -220,6 +251,10 @@ mod tests {
         fn caption(&self, index: usize) -> String {
             index.to_string()
         }
+    }
+
+    fn bad(index: usize) -> PluginError {
+        PluginError::Sample { index, file: format!("{index}.png"), problem: "truncated".into() }
     }
 
     fn loader(len: usize, bad_every: usize, batch: usize) -> Loader {
@@ -258,7 +293,7 @@ mod tests {
         let indices: Vec<_> = batches.by_ref().take(100).flat_map(|b| b.expect("0.2%").indices).collect();
         assert!(!indices.contains(&499) && !indices.contains(&999));
         assert_eq!(indices.iter().filter(|&&i| i == 500).count(), 2, "itself and in place of 499");
-        assert_eq!(batches.bad_samples().collect::<Vec<_>>(), [("truncated", 2)]);
+        assert_eq!(batches.bad_samples().by_reason().collect::<Vec<_>>(), [("truncated", 2)]);
     }
 
     #[test]
@@ -277,5 +312,54 @@ mod tests {
             Loader::new(Arc::new(Numbers { len: 0, bad_every: 1 }), 0, 1),
             Err(DataError::Empty)
         ));
+    }
+
+    #[test]
+    fn a_feed_gives_the_loaders_batches_and_counts_what_it_skips() {
+        let loader = loader(1000, 500, 7);
+        let alone: Vec<_> = (5..200).map(|step| loader.load(step).expect("usable")).collect();
+        for workers in [0, 1, 4] {
+            let mut feed = Feed::new(loader.clone(), workers);
+            let fed: Vec<_> = (5..200).map(|step| feed.batch(step).expect("0.2%")).collect();
+            assert_eq!(fed, alone, "{workers} workers");
+            assert_eq!(feed.bad_samples().by_reason().collect::<Vec<_>>(), [("truncated", 2)]);
+            // Back to an earlier step, as a resumed run is.
+            assert_eq!(feed.batch(5).expect("usable"), alone[0]);
+        }
+    }
+
+    #[test]
+    fn a_feed_ends_the_run_above_one_percent() {
+        for workers in [0, 2] {
+            let mut feed = Feed::new(loader(100, 20, 10), workers);
+            let error = (0..10).find_map(|step| feed.batch(step).err()).expect("5% are bad").to_string();
+            assert!(error.starts_with("2 of 100 samples cannot be used"), "{error}");
+        }
+    }
+
+    /// Data whose store fails at one index.
+    struct Broken;
+
+    impl Dataset for Broken {
+        fn len(&self) -> usize {
+            10
+        }
+
+        fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
+            if index == 7 {
+                return Err(PluginError::Store("503".into()));
+            }
+            Numbers { len: 10, bad_every: usize::MAX }.get(index, draw)
+        }
+
+        fn caption(&self, index: usize) -> String {
+            index.to_string()
+        }
+    }
+
+    #[test]
+    fn a_store_that_fails_ends_the_run_and_skips_nothing() {
+        let loader = Loader::new(Arc::new(Broken), 5, 10).expect("not empty");
+        assert_eq!(loader.load(0).expect_err("503").to_string(), "503");
     }
 }

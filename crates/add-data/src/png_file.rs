@@ -1,7 +1,8 @@
 //! PNG files that say how they were made: recipe, prompt and seed as text chunks.
 
-use std::{fs, io::Cursor, path::Path};
+use std::{io::Cursor, path::Path};
 
+use add_files::replace;
 use image::RgbImage;
 use png::{BitDepth, ColorType, Decoder, Encoder, EncodingError};
 
@@ -39,14 +40,7 @@ pub fn encode_png(picture: &RgbImage, text: &[(&str, &str)]) -> Result<Vec<u8>, 
 /// When it cannot be encoded or written.
 pub fn write_png(path: &Path, picture: &RgbImage, text: &[(&str, &str)]) -> Result<(), DataError> {
     let bytes = encode_png(picture, text)?;
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".tmp");
-    let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
-    written.map_err(|source| {
-        // Half a file is of no use, and when the disk is full its room is.
-        let _ = fs::remove_file(&unfinished);
-        DataError::Write { path: path.to_owned(), source }
-    })
+    replace(path, &[&bytes]).map_err(|source| DataError::Write { path: path.to_owned(), source })
 }
 
 /// The `(keyword, text)` metadata in front of a PNG's pixels.

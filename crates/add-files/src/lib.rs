@@ -1,7 +1,11 @@
 //! Reading files of unknown origin: regular files alone, and no more of them than a limit.
 //!
 //! A pipe has no end to wait for, a device such as `/dev/zero` none at all, and a file of 100 GB in the place of a
-//! recipe should cost an error, not the machine's memory.
+//! recipe should cost an error, not the machine's memory. What is computed from such files may be kept in a [`Cache`].
+
+mod cache;
+
+pub use cache::{Cache, Key, replace};
 
 use std::{
     fs::File,

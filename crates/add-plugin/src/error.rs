@@ -27,14 +27,19 @@ pub enum PluginError {
     /// Weights cannot be had or do not fit; the text names the file and says what to do.
     #[error("{0}")]
     Weights(String),
-    /// A sample cannot be used.
-    #[error("sample {index}: {problem}")]
+    /// A sample cannot be used: it is skipped, and counted by `problem`.
+    #[error("sample {index}, {file}: {problem}")]
     Sample {
         /// Index in its split.
         index: usize,
-        /// What is wrong with it.
+        /// Where it lies.
+        file: String,
+        /// What is wrong with it, in words that other samples with the same trouble share.
         problem: String,
     },
+    /// What holds the data does not answer, or not as it did before: no sample is at fault, so none is skipped.
+    #[error("{0}")]
+    Store(String),
 }
 
 /// Checks a size that a recipe states, before anything of that size is made.

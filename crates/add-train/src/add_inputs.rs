@@ -1,6 +1,6 @@
 //! What one ADD step is given.
 
-use add_plugin::{Conditioning, Draw, Pixels, Timesteps};
+use add_plugin::{Conditioning, Draw, Latents, Pixels, Timesteps};
 use burn::tensor::Tensor;
 
 use crate::simulation::Simulation;
@@ -42,7 +42,9 @@ pub type View<'a> = Box<dyn Fn(Tensor<4>) -> Tensor<4> + Send + Sync + 'a>;
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub struct AddInputs<'a> {
     /// Real pictures.
-    pub x_0: Pixels,
+    pub pixels: Pixels,
+    /// The same, encoded.
+    pub x_0: Latents,
     /// Their captions, and what guidance compares them with.
     pub prompts: Prompts,
     /// What the student is given in its own update.
@@ -66,6 +68,6 @@ pub struct AddInputs<'a> {
 impl AddInputs<'_> {
     /// Samples in this part.
     pub fn batch(&self) -> usize {
-        self.x_0.0.dims()[0]
+        self.pixels.0.dims()[0]
     }
 }

@@ -88,7 +88,7 @@ impl<'a> Part<'a> {
         networks: AddNetworks,
         batch: usize,
     ) -> Self {
-        let x_0 = networks.codec.encode(inputs.x_0.clone()).0;
+        let x_0 = inputs.x_0.0.clone();
         let share = inputs.batch() as f64 / batch as f64;
         let captions = &inputs.prompts.captions;
         let start = match &inputs.simulation {
@@ -118,8 +118,8 @@ impl<'a> Part<'a> {
         };
         let condition = self.condition(seen.c_img.as_ref(), s);
         self.seen = Some(seen);
-        let AddInputs { real_view, x_0, draws, .. } = &self.inputs;
-        let reals = self.networks.features.features(Pixels(real_view(x_0.0.clone())));
+        let AddInputs { real_view, pixels, draws, .. } = &self.inputs;
+        let reals = self.networks.features.features(Pixels(real_view(pixels.0.clone())));
 
         let heads = &mut self.networks.heads;
         heads.power_iterate();
@@ -217,7 +217,7 @@ impl<'a> Part<'a> {
             return None;
         }
         let encoder = self.networks.image_encoder.as_ref().unwrap_or(&self.networks.features);
-        Some(encoder.embedding(Pixels((self.inputs.embedding_view)(self.inputs.x_0.0.clone()))))
+        Some(encoder.embedding(Pixels((self.inputs.embedding_view)(self.inputs.pixels.0.clone()))))
     }
 
     /// `c = [c_text; c_img]`, `[B, K]`; `None` when both are off.
@@ -232,7 +232,7 @@ impl<'a> Part<'a> {
             parts.push(match image_condition {
                 ImageCondition::WhereInformed => {
                     let kept: Vec<f64> = s.0.iter().enumerate().map(|(i, &s)| self.informed(i, s)).collect();
-                    c_img * per_sample(&kept, &self.inputs.x_0.0).reshape([b, 1]).expand([b, k])
+                    c_img * per_sample(&kept, &self.inputs.pixels.0).reshape([b, 1]).expand([b, k])
                 }
                 ImageCondition::Off | ImageCondition::Always => c_img,
             });

@@ -1,6 +1,6 @@
 //! One step of diffusion pretraining: the denoiser, and the text encoder with it, learn the raw target.
 
-use add_plugin::{Autoencoder, Denoiser, Network, Pixels, TextNetwork, Timesteps, fork};
+use add_plugin::{Conditioning, Denoiser, Latents, Network, TextNetwork, Timesteps, fork};
 use burn::tensor::Tensor;
 
 use crate::{
@@ -14,14 +14,28 @@ use crate::{
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub struct DiffusionInputs {
-    /// Real pictures.
-    pub x_0: Pixels,
+    /// Real pictures, encoded.
+    pub x_0: Latents,
     /// Their captions; an empty one where it was dropped for classifier-free guidance.
-    pub captions: Vec<String>,
+    pub captions: Captions,
     /// Timesteps.
     pub t: Timesteps,
     /// Noise.
     pub eps: Tensor<4>,
+}
+
+/// Captions, as far as the step is given them.
+pub enum Captions {
+    /// As texts: the text encoder learns.
+    Text(Vec<String>),
+    /// Encoded by a text encoder that stays as it is.
+    Encoded(Conditioning),
+}
+
+impl DiffusionInputs {
+    fn batch(&self) -> usize {
+        self.x_0.0.dims()[0]
+    }
 }
 
 /// Everything that one pretraining step changes.
@@ -30,8 +44,6 @@ pub struct DiffusionTrainer {
     pub denoiser: Box<dyn Denoiser>,
     /// The text encoder, on the autodiff device.
     pub text: Box<dyn TextNetwork>,
-    /// Pixels to latents, on the plain device.
-    pub codec: Box<dyn Autoencoder>,
     /// The forward process.
     pub diffusion: Diffusion,
     /// Of both networks.
@@ -45,13 +57,12 @@ pub struct DiffusionTrainer {
 impl DiffusionTrainer {
     /// One update on the parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub fn step(&mut self, parts: Vec<DiffusionInputs>, lr: f64) -> StepReport {
-        let batch: usize = parts.iter().map(|part| part.captions.len()).sum();
+        let batch: usize = parts.iter().map(DiffusionInputs::batch).sum();
         let part = |inputs: DiffusionInputs| Part {
-            share: inputs.captions.len() as f64 / batch as f64,
+            share: inputs.batch() as f64 / batch as f64,
             inputs,
             denoiser: fork(&*self.denoiser),
             text: fork(&*self.text),
-            codec: fork(&*self.codec),
             diffusion: &self.diffusion,
         };
         let (mut reports, mut gradients) = (Vec::new(), GradientMap::new());
@@ -81,7 +92,6 @@ struct Part<'a> {
     share: f64,
     denoiser: Box<dyn Denoiser>,
     text: Box<dyn TextNetwork>,
-    codec: Box<dyn Autoencoder>,
     diffusion: &'a Diffusion,
 }
 
@@ -89,8 +99,11 @@ impl Part<'_> {
     /// The part's share of the loss's gradient.
     fn gradient(self) -> (StepReport, GradientMap) {
         let DiffusionInputs { x_0, captions, t, eps } = self.inputs;
-        let x_0 = self.codec.encode(x_0).0;
-        let conditioning = self.text.encode(&captions);
+        let x_0 = x_0.0;
+        let conditioning = match captions {
+            Captions::Text(captions) => self.text.encode(&captions),
+            Captions::Encoded(conditioning) => conditioning,
+        };
         let x_t = self.diffusion.diffuse(x_0.clone(), eps.clone(), &t);
         let target = self.diffusion.target(x_0, eps, &t);
         let output = self.denoiser.predict(x_t, &t, &conditioning);

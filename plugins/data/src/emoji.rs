@@ -249,7 +249,8 @@ impl Dataset for EmojiSplit {
     fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
         let Some(Picture { concept, style, tile }) = self.pictures.get(index) else {
             let problem = format!("there are only {}", self.pictures.len());
-            return Err(PluginError::Sample { index, problem });
+            let file = "the embedded sheets".to_owned();
+            return Err(PluginError::Sample { index, file, problem });
         };
         let picture = SHEETS[*style as usize].picture(*tile, self.size as u32);
         let mut captions = concept.captions(*style);

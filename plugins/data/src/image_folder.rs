@@ -1,24 +1,29 @@
-//! A folder of pictures with captions.
+//! A folder of pictures with captions, on this machine, in a bucket or on a web server.
 //!
 //! Pictures are decoded when they are wanted, cropped to their central square and resized by area average.
 //! One that cannot be used is an error of that sample alone; the loader replaces and counts it.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader, Read},
-    path::{Component, Path, PathBuf},
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Component, Path},
 };
 
-use add_data::{decode_rgb, square, to_planes};
-use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Purpose, Sample, Split, inventory};
+use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Sample, Split, inventory};
+use add_store::{Place, Store};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::sample::{
+    MAX_CAPTIONS, MAX_PICTURE, PICTURES, Trouble, check_size, checked, lines, sample, store_error,
+};
 
 /// Pictures (PNG, JPEG, WebP) below a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {
-    /// The folder.
-    path: PathBuf,
+    /// The folder: a path, `s3://bucket/prefix`, `https://host/path`. Most web servers cannot list their files, so that
+    /// one of them needs `captions: Jsonl(…)`.
+    path: Place,
     /// Side in pixels that every picture is cropped and resized to.
     size: usize,
     /// Where the captions are.
@@ -39,15 +44,6 @@ pub enum Captions {
     Jsonl(String),
 }
 
-/// Largest size of an encoded picture, in bytes.
-const MAX_FILE: u64 = 64 << 20;
-/// Largest size of the captions of one picture, in bytes: of its file, or of its line in a list.
-const MAX_LINE: u64 = 1 << 20;
-/// Longest caption, in characters.
-const MAX_CAPTION: usize = 2000;
-/// Largest side that pictures may be resized to.
-const MAX_SIZE: usize = 4096;
-
 /// A line of the list of captions.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,16 +63,14 @@ fn train() -> Split {
 
 impl DataSource for ImageFolder {
     fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
-        if !(1..=MAX_SIZE).contains(&self.size) {
-            let problem = format!("expected 1 to {MAX_SIZE} pixels, got {}", self.size);
-            return Err(PluginError::Field { field: "size", problem });
-        }
+        check_size(self.size)?;
+        let store = Store::open(&self.path).map_err(store_error)?;
         let pictures = match &self.captions {
-            Captions::Sidecar if split == Split::Train => self.with_sidecars()?,
+            Captions::Sidecar if split == Split::Train => with_sidecars(&store)?,
             Captions::Sidecar => Vec::new(),
-            Captions::Jsonl(list) => self.listed(&self.path.join(list), split)?,
+            Captions::Jsonl(list) => listed(&store, list, split)?,
         };
-        Ok(Box::new(FolderSplit { pictures, size: self.size }))
+        Ok(Box::new(FolderSplit { store, pictures, size: self.size }))
     }
 
     fn size(&self) -> usize {
@@ -84,105 +78,90 @@ impl DataSource for ImageFolder {
     }
 }
 
-impl ImageFolder {
-    fn with_sidecars(&self) -> Result<Vec<Picture>, PluginError> {
-        let mut paths = Vec::new();
-        collect_pictures(&self.path, &mut paths)?;
-        // The order in which a folder is listed differs from machine to machine.
-        paths.sort();
-        Ok(paths
-            .into_iter()
-            .map(|path| {
-                let captions = read(&path.with_extension("txt"), MAX_LINE).and_then(|bytes| {
-                    let text =
-                        String::from_utf8(bytes).map_err(|_| "its captions are not UTF-8".to_owned())?;
-                    checked(text.lines().map(str::to_owned).collect())
-                });
-                Picture { path, captions }
-            })
-            .collect())
-    }
-
-    fn listed(&self, list: &Path, split: Split) -> Result<Vec<Picture>, PluginError> {
-        let file = |problem| PluginError::File { path: list.to_owned(), problem };
-        let opened = add_files::open(list).map_err(|error| file(error.to_string()))?.0;
-        let (mut lines, mut bytes) = (BufReader::new(opened), Vec::new());
-        let mut pictures = Vec::new();
-        for number in 1_usize.. {
-            let at_line = |problem: String| file(format!("line {number}: {problem}"));
-            bytes.clear();
-            let length = lines.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut bytes);
-            match length.map_err(|error| at_line(error.to_string()))? {
-                0 => break,
-                length if length as u64 > MAX_LINE => {
-                    return Err(at_line(format!("longer than {MAX_LINE} bytes")));
-                }
-                _ => {}
-            }
-            let line = str::from_utf8(&bytes).map_err(|error| at_line(format!("not UTF-8: {error}")))?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let line: Line = serde_json::from_str(line).map_err(|error| at_line(error.to_string()))?;
-            let inside = Path::new(&line.file).components().all(|c| matches!(c, Component::Normal(_)));
-            if line.file.is_empty() || !inside {
-                return Err(at_line(format!("`{}` is no path inside the folder", line.file)));
-            }
-            if line.split == split {
-                let captions = checked(line.caption.into_iter().chain(line.captions).collect());
-                pictures.push(Picture { path: self.path.join(line.file), captions });
-            }
-        }
-        Ok(pictures)
-    }
+/// Every picture of a store.
+fn with_sidecars(store: &Store) -> Result<Vec<Picture>, PluginError> {
+    let mut names = store.list().map_err(store_error)?;
+    names.retain(|name| {
+        let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| PICTURES.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    });
+    // The order in which a folder is listed differs from machine to machine.
+    names.sort_by(|a, b| Path::new(a).cmp(Path::new(b)));
+    Ok(names.into_iter().map(|name| Picture { name, captions: Found::Beside }).collect())
 }
 
-/// Every picture below `folder`; links to folders are not followed.
-fn collect_pictures(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), PluginError> {
-    let failed = |error: std::io::Error| PluginError::File {
-        path: folder.to_owned(),
-        problem: format!("{error}; expected a folder of pictures"),
-    };
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        if entry.file_type().map_err(failed)?.is_dir() {
-            collect_pictures(&path, found)?;
-        } else if let Some(extension) = path.extension().and_then(|e| e.to_str())
-            && ["png", "jpg", "jpeg", "webp"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-        {
-            found.push(path);
+/// The pictures that a list names; read line by line, since it may be long.
+fn listed(store: &Store, list: &str, split: Split) -> Result<Vec<Picture>, PluginError> {
+    let file = |problem| PluginError::File { path: store.name(list).into(), problem };
+    let (mut lines, mut bytes) = (BufReader::new(store.reader(list).map_err(store_error)?), Vec::new());
+    let mut pictures = Vec::new();
+    for number in 1_usize.. {
+        let at_line = |problem: String| file(format!("line {number}: {problem}"));
+        bytes.clear();
+        let length = lines.by_ref().take(MAX_CAPTIONS + 1).read_until(b'\n', &mut bytes);
+        match length.map_err(|error| at_line(error.to_string()))? {
+            0 => break,
+            length if length as u64 > MAX_CAPTIONS => {
+                return Err(at_line(format!("longer than {MAX_CAPTIONS} bytes")));
+            }
+            _ => {}
+        }
+        let line = str::from_utf8(&bytes).map_err(|error| at_line(format!("not UTF-8: {error}")))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Line = serde_json::from_str(line).map_err(|error| at_line(error.to_string()))?;
+        let inside = Path::new(&line.file).components().all(|c| matches!(c, Component::Normal(_)));
+        if line.file.is_empty() || !inside {
+            return Err(at_line(format!("`{}` is no path inside the folder", line.file)));
+        }
+        if line.split == split {
+            let captions = checked(line.caption.into_iter().chain(line.captions).collect());
+            pictures.push(Picture { name: line.file, captions: Found::Listed(captions) });
         }
     }
-    Ok(())
-}
-
-/// A file's bytes, unless it is larger than `limit`.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let name = path.file_name().unwrap_or(path.as_os_str()).display();
-    add_files::read(path, limit).map_err(|error| format!("{name}: {error}"))
-}
-
-/// The captions that say something.
-fn checked(captions: Vec<String>) -> Result<Vec<String>, String> {
-    let captions: Vec<_> = captions.iter().map(|c| c.trim().to_owned()).filter(|c| !c.is_empty()).collect();
-    match captions.iter().map(|c| c.chars().count()).max() {
-        None => Err("it has no caption".to_owned()),
-        Some(longest) if longest > MAX_CAPTION => {
-            Err(format!("a caption has {longest} characters; at most {MAX_CAPTION} are allowed"))
-        }
-        Some(_) => Ok(captions),
-    }
+    Ok(pictures)
 }
 
 struct Picture {
-    path: PathBuf,
-    captions: Result<Vec<String>, String>,
+    name: String,
+    captions: Found,
+}
+
+/// Where a picture's captions were found.
+enum Found {
+    /// In the file beside it, which is read when they are wanted.
+    Beside,
+    /// In the list: these, or why there are none.
+    Listed(Result<Vec<String>, String>),
 }
 
 struct FolderSplit {
+    store: Store,
     pictures: Vec<Picture>,
     size: usize,
+}
+
+impl FolderSplit {
+    fn captions(&self, picture: &Picture) -> Result<Vec<String>, Trouble> {
+        match &picture.captions {
+            Found::Listed(captions) => Ok(captions.clone()?),
+            Found::Beside => {
+                let name = Path::new(&picture.name).with_extension("txt");
+                match self.store.read(&name.to_string_lossy(), MAX_CAPTIONS).map_err(Trouble::from) {
+                    Ok(bytes) => Ok(lines(bytes)?),
+                    Err(Trouble::Bad(problem)) => Err(Trouble::Bad(format!("its captions: {problem}"))),
+                    Err(trouble) => Err(trouble),
+                }
+            }
+        }
+    }
+
+    fn sample(&self, picture: &Picture, draw: &Draw) -> Result<Sample, Trouble> {
+        let captions = self.captions(picture)?;
+        let bytes = self.store.read(&picture.name, MAX_PICTURE)?;
+        Ok(sample(&bytes, &captions, self.size, draw)?)
+    }
 }
 
 impl Dataset for FolderSplit {
@@ -191,34 +170,40 @@ impl Dataset for FolderSplit {
     }
 
     fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
-        let bad = |problem: String| PluginError::Sample { index, problem };
         let Some(picture) = self.pictures.get(index) else {
-            return Err(bad(format!("there are only {}", self.pictures.len())));
+            let problem = format!("there are only {}", self.pictures.len());
+            return Err(Trouble::Bad(problem).of(index, self.store.name("")));
         };
-        let captions = picture.captions.as_ref().map_err(|problem| bad(problem.clone()))?;
-        let bytes = read(&picture.path, MAX_FILE).map_err(bad)?;
-        let decoded = decode_rgb(&bytes).map_err(|error| bad(error.to_string()))?;
-        let caption = captions[draw.below(Purpose::Sample, captions.len())].clone();
-        Ok(Sample { pixels: to_planes(&square(&decoded, self.size as u32)), size: self.size, caption })
+        self.sample(picture, draw).map_err(|trouble| trouble.of(index, &picture.name))
     }
 
     /// The first caption; empty for a picture without one, which `get` refuses.
     fn caption(&self, index: usize) -> String {
-        match &self.pictures[index].captions {
-            Ok(captions) => captions[0].clone(),
-            Err(_) => String::new(),
+        let picture = &self.pictures[index];
+        match self.captions(picture) {
+            Ok(mut captions) => captions.swap_remove(0),
+            Err(trouble) => {
+                warn!("{}", trouble.of(index, &picture.name));
+                String::new()
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use add_data::{RgbImage, write_png};
     use tempfile::TempDir;
 
     use super::*;
 
     const DRAW: Draw = Draw { seed: 1, step: 0, index: 0 };
+
+    fn place(path: &Path) -> Place {
+        Place::parse(path.to_str().expect("UTF-8")).expect("a path")
+    }
 
     /// Three pictures, one of them damaged, one without captions.
     fn folder() -> TempDir {
@@ -235,7 +220,7 @@ mod tests {
     }
 
     fn open(folder: &TempDir, captions: Captions, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
-        ImageFolder { path: folder.path().to_owned(), size: 2, captions }.open(split)
+        ImageFolder { path: place(folder.path()), size: 2, captions }.open(split)
     }
 
     #[test]
@@ -250,9 +235,9 @@ mod tests {
         // The central square leaves out the first and the last column, and with it the black one.
         assert_eq!((sample.size, sample.pixels), (2, vec![1.0; 12]));
         let problems = [0, 1, 3].map(|i| data.get(i, &DRAW).unwrap_err().to_string());
-        assert!(problems[0].starts_with("sample 0: cannot decode"), "{}", problems[0]);
-        assert!(problems[1].contains("c.txt"), "{}", problems[1]);
-        assert_eq!(problems[2], "sample 3: there are only 3");
+        assert!(problems[0].starts_with("sample 0, a.jpg: cannot decode"), "{}", problems[0]);
+        assert_eq!(problems[1], "sample 1, c.png: its captions: there is no such file");
+        assert!(problems[2].contains("there are only 3"), "{}", problems[2]);
         assert!(open(&folder, Captions::Sidecar, Split::TestPair).expect("a folder").is_empty());
     }
 
@@ -290,12 +275,10 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_caption_and_a_missing_folder_are_refused() {
-        assert!(checked(vec!["x".repeat(MAX_CAPTION + 1)]).is_err());
-        assert_eq!(checked(vec![" ".into(), "y ".into()]), Ok(vec!["y".to_owned()]));
-        let folder = ImageFolder { path: "no/such".into(), size: 2, captions: Captions::Sidecar };
+    fn a_missing_folder_and_a_size_of_none_are_refused() {
+        let folder = ImageFolder { path: place(Path::new("no/such")), size: 2, captions: Captions::Sidecar };
         assert!(folder.open(Split::Train).err().expect("missing").to_string().contains("no/such"));
-        let zero = ImageFolder { path: ".".into(), size: 0, captions: Captions::Sidecar };
+        let zero = ImageFolder { path: place(Path::new(".")), size: 0, captions: Captions::Sidecar };
         assert!(matches!(zero.open(Split::Train), Err(PluginError::Field { field: "size", .. })));
     }
 }

@@ -2,6 +2,7 @@
 
 mod add_objective;
 
+use add_data::Keep;
 pub use add_objective::{
     AddObjective, Adversarial, Distillation, Guidance, ImageEncoder, StudentTimesteps, TeacherModel,
     TeacherPart,
@@ -43,6 +44,13 @@ pub struct Recipe {
     /// more rounds take less memory. With more than one, the student's forward pass is done twice.
     #[serde(default = "default_rounds")]
     pub rounds: usize,
+    /// Threads that load batches ahead of the step; with 0, each is loaded when its step comes. The numbers are the same.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// Where latents and encoded captions of networks that stay as they are are kept, so that each is computed once. The
+    /// numbers are the same.
+    #[serde(default)]
+    pub cache: Keep,
     /// What is learnt.
     pub objective: Objective,
     /// How long and how often.
@@ -67,6 +75,10 @@ fn one() -> f64 {
 }
 
 fn default_shards() -> usize {
+    1
+}
+
+fn default_workers() -> usize {
     1
 }
 

@@ -75,7 +75,7 @@ fn check_before_the_first_step(
         rows.check_tensor(&format!("step0.{phase}.x_hat"), x_hat, WITHIN);
     }
 
-    let reals = features(run, &inputs, inputs.x_0.0.clone());
+    let reals = features(run, &inputs, inputs.pixels.0.clone());
     let fakes = features(run, &inputs, recording.fixture.tensor("step0.d.x_hat", DType::F64)?);
     for (kind, features) in [("real", &reals), ("fake", &fakes)] {
         for (k, feature) in features.iter().enumerate() {
@@ -127,7 +127,7 @@ fn features(run: &Run<'_>, inputs: &AddInputs<'_>, pixels: Tensor<4>) -> Vec<Ten
 /// `c = [c_text; c_img]`, `[B, K]`.
 fn condition(run: &Run<'_>, inputs: &AddInputs<'_>) -> Tensor<2> {
     let encoder = run.trainer.networks.image_encoder.as_ref().expect("the runs have a second network");
-    let c_img = encoder.embedding(Pixels((inputs.embedding_view)(inputs.x_0.0.clone())));
+    let c_img = encoder.embedding(Pixels((inputs.embedding_view)(inputs.pixels.0.clone())));
     Tensor::cat(vec![inputs.prompts.captions.pooled.clone(), c_img], 1)
 }
 

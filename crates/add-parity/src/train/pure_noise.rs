@@ -1,7 +1,7 @@
 //! The last timestep, where the student is given pure noise. The recordings hold one way of it; the other choices of a
 //! recipe are pinned by what must not matter.
 
-use add_plugin::{Pixels, Timesteps};
+use add_plugin::{Latents, Pixels, Timesteps};
 use add_train::{
     add_inputs::AddInputs,
     add_step::{AddTrainer, ImageCondition, Terminal},
@@ -57,7 +57,10 @@ fn a_replaced_input_knows_nothing_of_the_picture() {
             trainer.method.options.terminal = terminal;
             trainer.method.options.adversarial_weight = 0.0;
         };
-        let negative: Change = &|_, inputs| inputs.x_0 = Pixels(inputs.x_0.0.clone().neg());
+        let negative: Change = &|_, inputs| {
+            inputs.pixels = Pixels(inputs.pixels.0.clone().neg());
+            inputs.x_0 = Latents(inputs.x_0.0.clone().neg());
+        };
         step_at(s, &[set]).to_json(0) != step_at(s, &[set, negative]).to_json(0)
     };
     assert!(!matters(LAST, Terminal::InputReplacement));

@@ -56,8 +56,10 @@ impl<'a> Run<'a> {
             tokens: recording.input("in.ctx", step)?,
             pooled: recording.input("in.c_text", step)?,
         };
+        let pixels = Pixels(recording.input("in.x0", step)?);
         Ok(AddInputs {
-            x_0: Pixels(recording.input("in.x0", step)?),
+            x_0: self.trainer.networks.codec.encode(pixels.clone()),
+            pixels,
             prompts: Prompts {
                 null: recording.other_prompt("in.ctx_uncond", &captions)?,
                 negative: recording.other_prompt("in.ctx_neg", &captions)?,

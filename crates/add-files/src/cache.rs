@@ -1,0 +1,175 @@
+//! What was computed once and may be used again: entries by key, each sealed with its SHA-256.
+//!
+//! An entry that is damaged, cut short or unreadable is none, so the worst that a cache does is nothing. Entries are
+//! written beside their place and renamed, so processes may share a folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+use crate::read;
+
+/// Bytes of a SHA-256.
+const SEAL: usize = 32;
+
+/// Names an entry: the SHA-256 of all that it depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; SEAL]);
+
+impl Key {
+    /// Of these parts, in this order; where one ends counts too.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+
+    /// Its bytes, as a part of another key.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A folder of entries, or none.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    /// Whether entries are no longer written: from the beginning, or since the disk refused one.
+    full: AtomicBool,
+}
+
+impl Cache {
+    /// One that keeps nothing.
+    pub const fn off() -> Self {
+        Self { folder: PathBuf::new(), full: AtomicBool::new(true) }
+    }
+
+    /// The entries below `folder`, which is made when the first one is written.
+    pub fn folder(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), full: AtomicBool::new(false) }
+    }
+
+    /// Whether it keeps nothing.
+    pub fn is_off(&self) -> bool {
+        self.folder.as_os_str().is_empty()
+    }
+
+    /// The entry of `key`, if there is a sound one of at most `most` bytes.
+    pub fn get(&self, key: &Key, most: u64) -> Option<Vec<u8>> {
+        if self.is_off() {
+            return None;
+        }
+        let mut sealed = read(&self.path(*key), most.saturating_add(SEAL as u64)).ok()?;
+        let bytes = sealed.split_off(sealed.len().min(SEAL));
+        (sealed == seal(key, &bytes)).then_some(bytes)
+    }
+
+    /// Keeps an entry. A disk that refuses costs a warning and the cache, not the run.
+    pub fn put(&self, key: &Key, bytes: &[u8]) {
+        if self.full.load(Ordering::Relaxed) {
+            return;
+        }
+        let path = self.path(*key);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        if let Err(error) = made.and_then(|()| replace(&path, &[&seal(key, bytes), bytes]))
+            && !self.full.swap(true, Ordering::Relaxed)
+        {
+            warn!("{}: {error}; nothing more is kept there", self.folder.display());
+        }
+    }
+
+    fn path(&self, key: Key) -> PathBuf {
+        let hex = key.hex();
+        self.folder.join(&hex[..2]).join(&hex[2..])
+    }
+}
+
+/// The hash over key and bytes: an entry under the name of another one is none.
+fn seal(key: &Key, bytes: &[u8]) -> [u8; SEAL] {
+    Key::of([key.bytes(), bytes]).0
+}
+
+/// Writes a file of these parts; an old one is replaced only by a whole new one.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // Threads and processes may write the same entry.
+    let unique = format!("{}-{}.tmp", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let unfinished = path.with_extension(unique);
+    let written = fs::write(&unfinished, parts.concat()).and_then(|()| fs::rename(&unfinished, path));
+    written.inspect_err(|_| {
+        // Half a file is of no use, and when the disk is full its room is.
+        let _ = fs::remove_file(&unfinished);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::of([name.as_bytes()])
+    }
+
+    #[test]
+    fn entries_come_back_under_their_own_key_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::folder(folder.path().join("new"));
+        assert_eq!(cache.get(&key("a"), 99), None);
+        cache.put(&key("a"), b"first");
+        cache.put(&key("a"), b"second");
+        cache.put(&key("b"), b"");
+        assert_eq!(cache.get(&key("a"), 99).as_deref(), Some(&b"second"[..]));
+        assert_eq!(cache.get(&key("b"), 99).as_deref(), Some(&b""[..]));
+        assert_eq!(cache.get(&key("a"), 5), None, "longer than allowed");
+        assert_ne!(Key::of([&b"ab"[..], b"c"]), Key::of([&b"a"[..], b"bc"]));
+        fs::rename(cache.path(key("a")), cache.path(key("b"))).expect("renamed");
+        assert_eq!(cache.get(&key("b"), 99), None, "an entry of another key");
+    }
+
+    #[test]
+    fn no_damage_is_believed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::folder(folder.path());
+        cache.put(&key("a"), b"seven");
+        let path = cache.path(key("a"));
+        let sound = fs::read(&path).expect("there");
+        for cut in 0..sound.len() {
+            fs::write(&path, &sound[..cut]).expect("written");
+            assert_eq!(cache.get(&key("a"), 99), None, "cut to {cut}");
+            let mut flipped = sound.clone();
+            flipped[cut] ^= 0x10;
+            fs::write(&path, flipped).expect("written");
+            assert_eq!(cache.get(&key("a"), 99), None, "flipped at {cut}");
+        }
+        cache.put(&key("a"), b"seven");
+        assert_eq!(fs::read(&path).expect("there"), sound, "replaced");
+    }
+
+    #[test]
+    fn a_disk_that_refuses_costs_the_cache_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("taken"), "a file").expect("written");
+        let cache = Cache::folder(folder.path().join("taken"));
+        cache.put(&key("a"), b"seven");
+        assert_eq!(cache.get(&key("a"), 99), None);
+        Cache::off().put(&key("a"), b"seven");
+        assert_eq!(Cache::off().get(&key("a"), 99), None);
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no half file is left");
+    }
+}

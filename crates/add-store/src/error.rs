@@ -1,0 +1,62 @@
+//! What can go wrong between a name and its bytes.
+
+/// An error of this crate. None of them holds a credential: a place with one in it is refused, and those of the
+/// environment travel in headers.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A text that names no place.
+    #[error("`{text}` names no place: {problem}")]
+    Place {
+        /// The text, without what stands before an `@`.
+        text: String,
+        /// Expected and found.
+        problem: String,
+    },
+    /// No such file.
+    #[error("{place}: there is no such file")]
+    Missing {
+        /// Where.
+        place: String,
+    },
+    /// A file that is larger than it may be.
+    #[error("{place}: expected at most {most} bytes, found {found}")]
+    TooLarge {
+        /// Where.
+        place: String,
+        /// The limit.
+        most: u64,
+        /// The size of the file.
+        found: u64,
+    },
+    /// A file that is another one than before.
+    #[error("{place}: it has changed since it was indexed; start the run again")]
+    Changed {
+        /// Where.
+        place: String,
+    },
+    /// The store does not answer as it should, after all retries.
+    #[error("{place}: {problem}")]
+    Failed {
+        /// Where.
+        place: String,
+        /// What it said, and what to do.
+        problem: String,
+    },
+    /// A shard that is damaged or hostile.
+    #[error("{place}: at byte {offset}: {problem}")]
+    Shard {
+        /// Where.
+        place: String,
+        /// Of the member's header.
+        offset: u64,
+        /// Expected and found.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the file itself is at fault, so that reading it again gives the same error.
+    pub fn is_of_the_file(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::TooLarge { .. })
+    }
+}

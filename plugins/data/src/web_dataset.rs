@@ -1,0 +1,230 @@
+//! Shards of WebDataset and of img2dataset: tar files in which the members of a sample stand together.
+//!
+//! One pass over the headers of each shard finds where its samples are; after that any sample is one range request away.
+//! So the whole data is shuffled, not a buffer of it, and what is kept in memory is 32 bytes a sample.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use add_data::Keep;
+use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Sample, Split, inventory};
+use add_store::{Extent, Place, ShardIndex, Stat, Store, StoreError, TarSample, Wanted, expand};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing::warn;
+
+use crate::sample::{
+    MAX_CAPTIONS, MAX_PICTURE, PICTURES, Trouble, check_size, checked, lines, sample, store_error,
+};
+
+/// Captioned pictures in tar shards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebDataset {
+    /// The shards to train on: paths, `s3://bucket/…` or `https://…`, with `{00000..00012}` for many.
+    shards: Vec<String>,
+    /// Side in pixels that every picture is cropped and resized to.
+    size: usize,
+    /// Suffixes of the member that is the picture; the first one that a sample has.
+    #[serde(default = "pictures")]
+    pictures: Vec<String>,
+    /// Which member has the caption.
+    #[serde(default)]
+    caption: CaptionMember,
+    /// The shards of the split `test_pair`.
+    #[serde(default)]
+    test_pair: Vec<String>,
+    /// The shards of the split `test_concept`.
+    #[serde(default)]
+    test_concept: Vec<String>,
+    /// Where the positions of the samples are kept, so that the next run need not look for them.
+    #[serde(default)]
+    index: Keep,
+}
+
+inventory::submit!(Entry::data_source::<WebDataset>(
+    "WebDataset",
+    "tar shards, as webdataset and img2dataset write them"
+));
+
+fn pictures() -> Vec<String> {
+    PICTURES.map(str::to_owned).into()
+}
+
+/// Which member of a sample has the caption.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CaptionMember {
+    /// The one that ends in `.txt`; each of its lines is a caption.
+    #[default]
+    Text,
+    /// This field of the one that ends in `.json`: a text, or a list of texts.
+    Json(String),
+}
+
+/// Bytes between picture and caption up to which both come with one request.
+const GAP: u64 = 64 << 10;
+
+impl DataSource for WebDataset {
+    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+        check_size(self.size)?;
+        let (field, shards) = match split {
+            Split::Train => ("shards", &self.shards),
+            Split::TestPair => ("test_pair", &self.test_pair),
+            Split::TestConcept => ("test_concept", &self.test_concept),
+        };
+        if self.shards.is_empty() || self.pictures.is_empty() {
+            let field = if self.shards.is_empty() { "shards" } else { "pictures" };
+            return Err(PluginError::Field { field, problem: "expected at least one, got none".to_owned() });
+        }
+        let refused = |problem| PluginError::Field { field, problem };
+        let mut stores: BTreeMap<Place, Arc<Store>> = BTreeMap::new();
+        let mut named = Vec::new();
+        for text in shards {
+            for shard in expand(text).map_err(refused)? {
+                let split = Place::parse(&shard).and_then(|place| place.split());
+                let (folder, name) = split.map_err(|error| refused(error.to_string()))?;
+                let store = match stores.get(&folder) {
+                    Some(store) => store.clone(),
+                    None => Arc::new(Store::open(&folder).map_err(store_error)?),
+                };
+                stores.insert(folder, store.clone());
+                named.push((store, name));
+            }
+        }
+        let indexes = {
+            let named: Vec<(&Store, &str)> = named.iter().map(|(store, name)| (&**store, &**name)).collect();
+            ShardIndex::all(&named, &self.wanted(), &self.index.cache()).map_err(store_error)?
+        };
+        let mut len = 0;
+        let mut shards = Vec::new();
+        for ((store, name), ShardIndex { stat, samples }) in named.into_iter().zip(indexes) {
+            let first = len;
+            len += samples.len();
+            shards.push(Shard { store, name, stat, first, samples });
+        }
+        Ok(Box::new(ShardSplit { shards, len, size: self.size, caption: self.caption.clone() }))
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl WebDataset {
+    fn wanted(&self) -> Wanted {
+        let caption = match self.caption {
+            CaptionMember::Text => "txt",
+            CaptionMember::Json(_) => "json",
+        };
+        let pictures =
+            self.pictures.iter().map(|suffix| suffix.trim_start_matches('.').to_lowercase()).collect();
+        Wanted { pictures, caption: caption.to_owned() }
+    }
+}
+
+struct Shard {
+    store: Arc<Store>,
+    name: String,
+    stat: Stat,
+    /// Index of its first sample in the split.
+    first: usize,
+    samples: Vec<TarSample>,
+}
+
+impl Shard {
+    fn read(&self, start: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.store.range(&self.name, &self.stat, start..start + length)
+    }
+
+    /// The bytes of picture and caption.
+    fn both(&self, TarSample { picture, caption }: TarSample) -> Result<(Vec<u8>, Vec<u8>), Trouble> {
+        bounded("picture", picture, MAX_PICTURE)?;
+        bounded("caption", caption, MAX_CAPTIONS)?;
+        let [first, second] =
+            if picture.start < caption.start { [picture, caption] } else { [caption, picture] };
+        let gap = (second.start - first.start).saturating_sub(first.length.into());
+        let (mut a, b) = if gap <= GAP {
+            let mut all = self.read(first.start, second.start - first.start + u64::from(second.length))?;
+            let b = all.split_off((second.start - first.start) as usize);
+            (all, b)
+        } else {
+            (self.read(first.start, first.length.into())?, self.read(second.start, second.length.into())?)
+        };
+        a.truncate(first.length as usize);
+        Ok(if first == picture { (a, b) } else { (b, a) })
+    }
+}
+
+/// Refuses a member that is missing, empty or too long.
+fn bounded(what: &str, extent: Extent, most: u64) -> Result<(), Trouble> {
+    match u64::from(extent.length) {
+        0 => Err(Trouble::Bad(format!("it has no {what}"))),
+        length if length > most => Err(Trouble::Bad(format!("its {what} has more than {most} bytes"))),
+        _ => Ok(()),
+    }
+}
+
+struct ShardSplit {
+    shards: Vec<Shard>,
+    len: usize,
+    size: usize,
+    caption: CaptionMember,
+}
+
+impl ShardSplit {
+    /// The shard of a sample, and the sample.
+    fn at(&self, index: usize) -> Option<(&Shard, TarSample)> {
+        let after = self.shards.partition_point(|shard| shard.first <= index);
+        let shard = self.shards.get(after.checked_sub(1)?)?;
+        Some((shard, *shard.samples.get(index - shard.first)?))
+    }
+
+    fn captions(&self, bytes: Vec<u8>) -> Result<Vec<String>, String> {
+        let CaptionMember::Json(field) = &self.caption else { return lines(bytes) };
+        let object: Value =
+            serde_json::from_slice(&bytes).map_err(|_| "its captions are no JSON".to_owned())?;
+        match object.get(field) {
+            Some(Value::String(caption)) => checked(vec![caption.clone()]),
+            Some(Value::Array(list)) => {
+                checked(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            }
+            _ => Err(format!("its JSON has no text `{field}`")),
+        }
+    }
+
+    fn sample(&self, shard: &Shard, sample_at: TarSample, draw: &Draw) -> Result<Sample, Trouble> {
+        let (picture, caption) = shard.both(sample_at)?;
+        Ok(sample(&picture, &self.captions(caption)?, self.size, draw)?)
+    }
+
+    fn first_caption(&self, shard: &Shard, extent: Extent) -> Result<String, Trouble> {
+        bounded("caption", extent, MAX_CAPTIONS)?;
+        Ok(self.captions(shard.read(extent.start, extent.length.into())?)?.swap_remove(0))
+    }
+}
+
+/// A sample's place in its shard, for messages.
+fn file(shard: &Shard, sample: TarSample) -> String {
+    format!("{} at byte {}", shard.store.name(&shard.name), sample.picture.start)
+}
+
+impl Dataset for ShardSplit {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
+        let Some((shard, at)) = self.at(index) else {
+            return Err(Trouble::Bad(format!("there are only {}", self.len)).of(index, "the shards"));
+        };
+        self.sample(shard, at, draw).map_err(|trouble| trouble.of(index, file(shard, at)))
+    }
+
+    /// The first caption; empty for a sample without one, which `get` refuses.
+    fn caption(&self, index: usize) -> String {
+        let Some((shard, at)) = self.at(index) else { return String::new() };
+        self.first_caption(shard, at.caption).unwrap_or_else(|trouble| {
+            warn!("{}", trouble.of(index, file(shard, at)));
+            String::new()
+        })
+    }
+}
