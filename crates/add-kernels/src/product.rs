@@ -3,13 +3,12 @@
 mod pack;
 mod tile;
 
-pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width};
+pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width, tile_rows};
 pub(crate) use tile::{Reduction, Start, multiply_panel};
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
 use crate::simd::{LANES, Simd, Task, dispatch};
 use pack::PackPanel;
-use tile::MAX_ROWS;
 
 /// The right factor of a product over all threads: packed, or as it lies where its rows are short.
 enum Right {
@@ -65,17 +64,17 @@ pub(crate) unsafe fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    let turned = (a.column > Right::LONGEST_ROW && a.row == 1 && m >= MAX_ROWS).then(|| turn(a, m, k));
+    let turned = (a.column > Right::LONGEST_ROW && a.row == 1 && m >= tile_rows()).then(|| turn(a, m, k));
     let a = turned.as_ref().map_or(a, |t| Matrix::rows(t, k));
     let right = Right::new(b, k, n);
     let panels = n.div_ceil(panel_width());
-    // Rows in blocks of eight, so that only the last tile of a matrix is a small one.
-    let blocks = m.div_ceil(MAX_ROWS);
-    let length = range_length(blocks, panels * MAX_ROWS * k * panel_width() / LANES);
+    let height = tile_rows();
+    let blocks = m.div_ceil(height);
+    let length = range_length(blocks, panels * height * k * panel_width() / LANES);
     let start = StartPointer(start);
     parallel(blocks.div_ceil(length), |task| {
-        let first = task * length * MAX_ROWS;
-        let rows = (length * MAX_ROWS).min(m - first);
+        let first = task * length * height;
+        let rows = (length * height).min(m - first);
         let stripe = Stripe { a, first, rows, n, k, b, right: &right, c, start: start.get() };
         // SAFETY: the rows of the tasks are disjoint.
         unsafe { dispatch(stripe) };

@@ -43,6 +43,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is writable for `n <= 16` numbers.
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
+    /// The first eight numbers.
+    /// # Safety
+    /// `p` is writable for eight numbers.
+    unsafe fn store_half(self, p: *mut f32, v: Self::V);
     /// Eight numbers from each pointer.
     /// # Safety
     /// Both are readable for eight numbers.
@@ -122,14 +126,17 @@ fn isa() -> Isa {
     })
 }
 
-/// Vectors per row of the register tile, for the instruction set in use.
-pub(crate) fn panel_vectors() -> usize {
+/// Rows of the register tile and vectors in each, for the instruction set in use.
+pub(crate) fn tile_size() -> [usize; 2] {
+    const fn of<S: Simd>() -> [usize; 2] {
+        [S::ROWS, S::VECS]
+    }
     match isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::Avx512::VECS,
+        Isa::Avx512 => of::<avx512::Avx512>(),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::Avx2::VECS,
-        Isa::Portable => portable::Portable::VECS,
+        Isa::Avx2 => of::<avx2::Avx2>(),
+        Isa::Portable => of::<portable::Portable>(),
     }
 }
 
@@ -218,6 +225,9 @@ mod tests {
             assert_eq!(got[..6], [0.0, 1.0, 2.0, 3.0, 4.0, 0.0]);
             s.store_first(got.as_mut_ptr(), s.splat(9.0), 3);
             assert_eq!(got[..5], [9.0, 9.0, 9.0, 3.0, 4.0]);
+            got = [-1.0; LANES];
+            s.store_half(got.as_mut_ptr(), s.load(x.as_ptr()));
+            assert_eq!(got[6..10], [6.0, 7.0, -1.0, -1.0]);
             let p = |i: usize| x.as_ptr().wrapping_add(i);
             s.store(got.as_mut_ptr(), s.load_halves([p(20), p(3)]));
             assert_eq!((got[0], got[7], got[8], got[15]), (20.0, 27.0, 3.0, 10.0));

@@ -3,7 +3,7 @@
 use super::rows::{score, splits};
 use super::{Attention, Heads};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
-use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, packed_len};
+use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, packed_len, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch, exp};
 
 /// Queries of a tile.
@@ -27,7 +27,7 @@ pub(super) fn backward(sizes: &Attention, inputs: Inputs, [dq, dk, dv]: [Heads; 
     let Attention { n, m, d, .. } = *sizes;
     let heads = sizes.heads();
     let splits = splits(heads, n.div_ceil(ROWS));
-    let run = n.div_ceil(splits).next_multiple_of(8);
+    let run = n.div_ceil(splits).next_multiple_of(tile_rows());
     let cost = run * m * (5 * d + 48) / LANES;
     if splits == 1 {
         parallel_ranges(heads, cost, |range| {

@@ -2,7 +2,7 @@
 
 use super::{Attention, HIDDEN, Heads};
 use crate::parallel::{Scratch, SharedMut, parallel_ranges};
-use crate::product::{Matrix, Reduction, STEPS, Start, multiply_panel, pack, packed_len};
+use crate::product::{Matrix, Reduction, STEPS, Start, multiply_panel, pack, packed_len, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch, exp};
 
 /// Numbers of the block of scores, so that it stays in the second cache.
@@ -16,7 +16,8 @@ pub(super) fn splits(heads: usize, blocks: usize) -> usize {
 /// Writes `y: [B, H, N, D]` and the logarithms of the normalisers `[B H N]`.
 pub(super) fn forward(sizes: &Attention, [q, k, v]: [Heads; 3], y: Heads, normalisers: SharedMut) {
     let Attention { n, m, d, .. } = *sizes;
-    let block = (BLOCK / m.next_multiple_of(LANES) / 8 * 8).clamp(8, 64);
+    let height = tile_rows();
+    let block = (BLOCK / m.next_multiple_of(LANES)).clamp(height, 64) / height * height;
     let splits = splits(sizes.heads(), n.div_ceil(block));
     let run = n.div_ceil(splits);
     parallel_ranges(sizes.heads() * splits, run * m * (2 * d + 32) / LANES, |range| {
@@ -50,6 +51,7 @@ impl Task for Rows<'_> {
         let mut keys = Scratch::new(packed_len(d, m));
         let mut packed_values = Scratch::new(packed_len(m, d));
         let mut scores = Scratch::new(block * ld);
+        let mut inverses = Scratch::new(block);
         let (keys, packed_values, scores) =
             (keys.as_mut_ptr(), packed_values.as_mut_ptr(), scores.as_mut_ptr());
         let mut packed_head = usize::MAX;
@@ -73,8 +75,9 @@ impl Task for Rows<'_> {
                         *row.add(j) = HIDDEN;
                     }
                     let hidden = sizes.hidden.as_ref().map(|h| h[(first + i) * m..][..m].as_ptr());
-                    let normaliser = softmax(s, row, ld, m, sizes.scale(), hidden);
-                    *normalisers.at(head * n + first + i) = normaliser;
+                    let (largest, sum) = weigh(s, row, ld, m, sizes.scale(), hidden);
+                    *normalisers.at(head * n + first + i) = largest + sum.ln();
+                    inverses[i] = 1.0 / sum;
                 }
                 let to = y.row(head, first);
                 let mut column = 0;
@@ -99,6 +102,9 @@ impl Task for Rows<'_> {
                         from += steps;
                     }
                     column += width;
+                }
+                for i in 0..rows {
+                    multiply_by(s, to.add(i * y.step()), d, inverses[i]);
                 }
                 first += rows;
             }
@@ -139,16 +145,16 @@ pub(super) unsafe fn score<S: Simd>(
     }
 }
 
-/// Replaces a row of scores by its softmax; returns the logarithm of the normaliser.
+/// Replaces a row of scores by weights that are not normalised yet; returns the largest score and the weights' sum.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(
+unsafe fn weigh<S: Simd>(
     s: S,
     row: *mut f32,
     ld: usize,
     m: usize,
     scale: f32,
     hidden: Option<*const f32>,
-) -> f32 {
+) -> (f32, f32) {
     let scale = s.splat(scale);
     let mut largest = s.splat(f32::NEG_INFINITY);
     let mut j = 0;
@@ -171,12 +177,19 @@ unsafe fn softmax<S: Simd>(
         sum = s.add(sum, weight);
         j += LANES;
     }
-    let sum = s.sum(sum);
-    let inverse = s.splat(1.0 / sum);
+    (largest, s.sum(sum))
+}
+
+/// Multiplies a row of the output, which is much shorter than its row of weights.
+#[inline(always)]
+unsafe fn multiply_by<S: Simd>(s: S, row: *mut f32, d: usize, factor: f32) {
+    let factor = s.splat(factor);
     let mut j = 0;
-    while j < ld {
-        s.store(row.add(j), s.mul(s.load(row.add(j)), inverse));
+    while j + LANES <= d {
+        s.store(row.add(j), s.mul(s.load(row.add(j)), factor));
         j += LANES;
     }
-    largest + sum.ln()
+    if j < d {
+        s.store_first(row.add(j), s.mul(s.load_first(row.add(j), d - j), factor), d - j);
+    }
 }

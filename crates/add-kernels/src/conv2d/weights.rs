@@ -4,7 +4,7 @@
 //! left factor is the padded image read in place, the right one is `dy` with its channels side by side.
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
-use crate::product::{Reduction, Start, Transpose, multiply_panel, packed_len, panel_width};
+use crate::product::{Reduction, Start, Transpose, multiply_panel, packed_len, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch};
 
 /// The sum over pixels that gives a weight gradient.
@@ -58,12 +58,12 @@ impl WeightGradient<'_> {
         let rows = self.sources.len();
         let mut sums = Scratch::new(rows * self.channels);
         let out = SharedMut::new(sums.as_mut_ptr());
-        // Blocks of eight rows.
-        let blocks = rows.div_ceil(8);
-        let block_run = range_length(blocks, 8 * steps * panels * width / LANES);
+        let height = tile_rows();
+        let blocks = rows.div_ceil(height);
+        let block_run = range_length(blocks, height * steps * panels * width / LANES);
         parallel(blocks.div_ceil(block_run), |task| {
-            let first = task * block_run * 8;
-            let last = (first + block_run * 8).min(rows);
+            let first = task * block_run * height;
+            let last = (first + block_run * height).min(rows);
             let task = Rows { gradient: self, runs: &runs, length, right: &right, out, first, last };
             // SAFETY: the rows of the tasks are disjoint.
             unsafe { dispatch(task) };

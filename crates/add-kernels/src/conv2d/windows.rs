@@ -5,7 +5,7 @@
 //! of a few hundred rows at a time.
 
 use crate::parallel::{Scratch, SharedMut, parallel};
-use crate::product::{Reduction, STEPS, Start, multiply_panel, panel_width};
+use crate::product::{Reduction, STEPS, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch};
 
 /// `out[s, i, y, x] = bias[i] + sum_k weights[i][k] image[pixel(s, y, x) + sources[k]]`.
@@ -56,7 +56,8 @@ impl WindowProduct<'_> {
         let runs = panels.div_ceil(run);
         let wanted =
             if runs < 2 * threads { (2 * threads).div_ceil(runs).min(run * cost / SMALLEST_TASK) } else { 1 };
-        let row_block = self.rows.div_ceil(wanted.max(1)).next_multiple_of(8).min(LARGEST_ROW_BLOCK);
+        let largest = LARGEST_ROW_BLOCK / tile_rows() * tile_rows();
+        let row_block = self.rows.div_ceil(wanted.max(1)).next_multiple_of(tile_rows()).min(largest);
         let row_blocks = self.rows.div_ceil(row_block);
         parallel(runs * row_blocks, |task| {
             let (first_panel, first_row) = (task / row_blocks * run, task % row_blocks * row_block);

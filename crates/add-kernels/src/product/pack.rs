@@ -1,6 +1,6 @@
 //! Matrices in memory, and their copies in the order in which a product reads them.
 
-use crate::simd::{LANES, Simd, Task, panel_vectors};
+use crate::simd::{LANES, Simd, Task, tile_size};
 
 /// A matrix in memory: element `(i, j)` is at `i * row + j * column`.
 #[derive(Clone, Copy)]
@@ -33,7 +33,12 @@ impl Matrix {
 
 /// Columns of one panel of the right factor.
 pub(crate) fn panel_width() -> usize {
-    panel_vectors() * LANES
+    tile_size()[1] * LANES
+}
+
+/// Rows of a whole register tile. Work is cut into multiples of it, so that only the last tile of a matrix is a small one.
+pub(crate) fn tile_rows() -> usize {
+    tile_size()[0]
 }
 
 /// Numbers that [`pack`] writes for a right factor `[k, n]`.

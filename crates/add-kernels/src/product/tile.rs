@@ -62,31 +62,16 @@ pub(crate) unsafe fn multiply_panel<S: Simd>(
         };
         let panel = Panel { b, ld_b, c: c.add(first * ld_c), ld_c, columns, start };
         macro_rules! tiles {
-            ($(($rows:literal, $vectors:literal)),*) => {
+            ($($rows:literal)*) => {
                 match (count, columns.div_ceil(LANES)) {
-                    $(($rows, $vectors) => tile::<S, $rows, $vectors>(s, reduction, a, &offsets, panel),)*
+                    $(($rows, 1) if columns == HALF => tile::<S, $rows, 1, true>(s, reduction, a, &offsets, panel),)*
+                    $(($rows, 1) => tile::<S, $rows, 1, false>(s, reduction, a, &offsets, panel),)*
+                    $(($rows, 2) => tile::<S, $rows, 2, false>(s, reduction, a, &offsets, panel),)*
                     (rows, vectors) => unreachable!("no tile of {rows} x {vectors}"),
                 }
             };
         }
-        tiles!(
-            (1, 1),
-            (2, 1),
-            (3, 1),
-            (4, 1),
-            (5, 1),
-            (6, 1),
-            (7, 1),
-            (8, 1),
-            (1, 2),
-            (2, 2),
-            (3, 2),
-            (4, 2),
-            (5, 2),
-            (6, 2),
-            (7, 2),
-            (8, 2)
-        );
+        tiles!(1 2 3 4 5 6 7 8);
         first += count;
     }
 }
@@ -101,9 +86,12 @@ struct Panel {
     start: Start,
 }
 
-/// Keeps `R x V` vectors of sums in registers.
+/// Columns of half a vector: where a vector is two registers, the second one is left out.
+const HALF: usize = LANES / 2;
+
+/// Keeps `R x V` vectors of sums in registers; with `H`, the first halves of `R x 1`.
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const V: usize>(
+unsafe fn tile<S: Simd, const R: usize, const V: usize, const H: bool>(
     s: S,
     reduction: Reduction,
     a: *const f32,
@@ -114,7 +102,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
         unreachable!("no such tile for this instruction set");
     }
     let Panel { mut b, ld_b, c, ld_c, columns, start } = panel;
-    let last = columns - (V - 1) * LANES;
+    let last = if H { HALF } else { columns - (V - 1) * LANES };
     let mut sums = [[s.splat(0.0); V]; R];
     match start {
         Start::Zero => {}
@@ -161,6 +149,13 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
             b = b.add(ld_b);
             k += reduction.stride;
         }
+    }
+    if H {
+        // Nothing else asks for the second halves, so the compiler drops what would make them.
+        for i in 0..R {
+            s.store_half(c.add(i * ld_c), sums[i][0]);
+        }
+        return;
     }
     for i in 0..R {
         for v in 0..V - 1 {

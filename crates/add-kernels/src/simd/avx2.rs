@@ -27,7 +27,7 @@ pub(super) unsafe fn run(task: impl Task) {
 // SAFETY of all calls: a value of `Avx2` is only made by `run`.
 impl Simd for Avx2 {
     type V = Pair;
-    const ROWS: usize = 4;
+    const ROWS: usize = 6;
     const VECS: usize = 1;
 
     #[inline(always)]
@@ -54,6 +54,10 @@ impl Simd for Avx2 {
         let mut lanes = [0.0; LANES];
         self.store(lanes.as_mut_ptr(), v);
         p.copy_from_nonoverlapping(lanes.as_ptr(), n);
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, p: *mut f32, v: Pair) {
+        _mm256_storeu_ps(p, v.0);
     }
     #[inline(always)]
     unsafe fn load_halves(self, p: [*const f32; 2]) -> Pair {
