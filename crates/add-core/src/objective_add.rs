@@ -172,21 +172,23 @@ fn correlated(noise: Tensor<4>, fresh: Tensor<4>, rho: f64) -> Tensor<4> {
 impl Objective for AddRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
         let batch = self.feed.batch(step).map_err(crate::data_error)?;
-        let (seed, count) = (self.recipe.seed, batch.captions.len());
-        let captions =
-            caption_dropout(&batch.captions, self.objective.caption_dropout, seed, step, step * count as u64);
+        let Recipe { seed, batch: whole, .. } = *self.recipe;
         let pixels = batch.pixels(&self.device);
         let x_0 = self.encodings.latents(&*self.trainer.networks.codec, &pixels);
-        let captions = self.encodings.captions(&*self.text, &captions);
-        let ranges = self.trainer.shards.ranges(count).into_iter();
+        let each = whole / self.trainer.shards.count();
+        let ranges = self.trainer.shards.ranges(whole).into_iter();
         let parts = ranges
-            .map(|range| {
+            .zip((0..).step_by(each))
+            .map(|(range, here)| {
+                let here = here..here + each;
                 let real = (
-                    Pixels(pixels.0.clone().slice([range.clone()])),
-                    Latents(x_0.0.clone().slice([range.clone()])),
+                    Pixels(pixels.0.clone().slice([here.clone()])),
+                    Latents(x_0.0.clone().slice([here.clone()])),
                 );
-                let first = step * count as u64 + range.start as u64;
-                self.part(step, first, real, captions.slice(range))
+                let first = step * whole as u64 + range.start as u64;
+                let dropout = self.objective.caption_dropout;
+                let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
+                self.part(step, first, real, self.encodings.captions(&*self.text, &captions))
             })
             .collect();
         let steps = self.recipe.run.steps;

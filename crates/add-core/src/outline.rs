@@ -29,6 +29,8 @@ pub enum Role {
     ImageEncoder,
     /// Pixels to latents and back.
     Codec,
+    /// What decodes for the distillation loss in the codec's place.
+    DistillationCodec,
 }
 
 impl Role {
@@ -43,6 +45,7 @@ impl Role {
             Self::Heads => "heads",
             Self::ImageEncoder => "image encoder",
             Self::Codec => "codec",
+            Self::DistillationCodec => "distillation codec",
         }
     }
 }
@@ -118,6 +121,8 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
             let heads = assemble::heads(recipe, objective, &looked, &device)?;
             let looked = features.insert(looked);
             let image_encoder = looked.image_encoder.iter();
+            let decoder =
+                objective.distillation.space.codec().map(|codec| codec.outline(&device)).transpose()?;
             [
                 Outlined::new(Role::Student, denoiser, true, true),
                 Outlined::frozen(Role::Text, text),
@@ -127,6 +132,7 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
             ]
             .into_iter()
             .chain(image_encoder.map(|network| Outlined::frozen(Role::ImageEncoder, &**network)))
+            .chain(decoder.map(|network| Outlined::frozen(Role::DistillationCodec, &*network)))
             .collect()
         }
     };

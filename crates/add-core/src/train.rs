@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    rc::Rc,
     sync::atomic::AtomicBool,
 };
 
@@ -9,7 +10,8 @@ use add_plugin::Network;
 use add_train::{
     checkpoint::hex,
     folder::RunFolder,
-    run::{self, Ending, Observer, Start},
+    ranks::{Alone, Collective, is_first},
+    run::{self, Course, Ending, Observer, Start},
 };
 use add_weights::Precision;
 use sha2::{Digest, Sha256};
@@ -38,27 +40,49 @@ pub fn train(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ending, CoreError> {
+    train_among(&(Rc::new(Alone) as Rc<dyn Collective>), loaded, out, start, observer, stop)
+}
+
+/// Trains `loaded` together with the other `ranks`; the first alone writes into the folder `out`.
+///
+/// # Errors
+/// As [`train`]; also when the ranks do not agree or do not fit the recipe.
+pub fn train_among(
+    ranks: &Rc<dyn Collective>,
+    loaded: &LoadedRecipe,
+    out: &Path,
+    start: &Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Ending, CoreError> {
     let recipe = &loaded.recipe;
     let hash = hash(recipe);
     let go = |objective: &mut dyn run::Objective, observer: &mut dyn Observer| -> Result<Ending, CoreError> {
-        let mut folder = RunFolder::open(out)?;
-        folder.write("recipe.ron", &show(recipe))?;
-        Ok(run::run(objective, &mut folder, recipe.run, &hash, start, observer, stop)?)
+        let mut folder = is_first(&**ranks).then(|| RunFolder::open(out)).transpose()?;
+        if let Some(folder) = &folder {
+            folder.write("recipe.ron", &show(recipe))?;
+        }
+        let course = Course { cadence: recipe.run, recipe: &hash, start, stop, ranks: &**ranks };
+        Ok(run::run(objective, folder.as_mut(), course, observer)?)
+    };
+    let finish = |model: &Sampled, ending: Ending| -> Result<Ending, CoreError> {
+        if is_first(&**ranks) {
+            export(recipe, out, model, ending)?;
+        }
+        Ok(ending)
     };
     check_objective(recipe)?;
     match &recipe.objective {
         Objective::Off() => unreachable!("checked above"),
         Objective::Diffusion(objective) => {
-            let mut run = assemble::diffusion_run(loaded, objective)?;
+            let mut run = assemble::diffusion_run(loaded, objective, Rc::clone(ranks))?;
             let ending = go(&mut run, observer)?;
-            export(recipe, out, &run.averaged(), ending)?;
-            Ok(ending)
+            finish(&run.averaged(), ending)
         }
         Objective::Add(objective) => {
-            let mut run = assemble::add_run(loaded, objective)?;
+            let mut run = assemble::add_run(loaded, objective, Rc::clone(ranks))?;
             let ending = go(&mut run, observer)?;
-            export(recipe, out, &run.averaged(), ending)?;
-            Ok(ending)
+            finish(&run.averaged(), ending)
         }
     }
 }

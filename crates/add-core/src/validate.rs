@@ -4,7 +4,8 @@ use add_plugin::Prediction;
 use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 
 use crate::recipe::{
-    AddObjective, DiffusionObjective, Guidance, Objective, Recipe, StudentTimesteps, TeacherModel,
+    AddObjective, DiffusionObjective, DistillationSpace, Guidance, Objective, Recipe, StudentTimesteps,
+    TeacherModel,
 };
 
 /// Most pictures per step, and parts of a batch.
@@ -172,6 +173,7 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
     p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
     p.range("objective.distillation.lambda", distillation.lambda, 0.0, 1e9);
+    space(p, recipe, &distillation.space);
     p.require(adversarial.weight > 0.0 || distillation.lambda > 0.0, "objective", || {
         "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"
             .to_owned()
@@ -179,6 +181,28 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     p.above("objective.ema_half_life", objective.ema_half_life);
     optimizer(p, "objective.generator", &objective.generator);
     optimizer(p, "objective.discriminator", &objective.discriminator);
+}
+
+fn space(p: &mut Problems, recipe: &Recipe, space: &DistillationSpace) {
+    let latents = recipe.codec.info();
+    let side = recipe.data.size() / latents.reduction.max(1);
+    match space {
+        DistillationSpace::Pixel | DistillationSpace::Latent => {}
+        DistillationSpace::Crop { size } => {
+            p.require((1..=side).contains(size), "objective.distillation.space", || {
+                format!("expected a crop of 1 to {side} latent values, the whole side, got {size}")
+            });
+        }
+        DistillationSpace::PixelBy(codec) => {
+            p.require(codec.info() == latents, "objective.distillation.space", || {
+                format!(
+                    "expected a codec of the latents of {}, {latents:?}, got {:?}",
+                    recipe.codec.name(),
+                    codec.info()
+                )
+            });
+        }
+    }
 }
 
 fn teacher(p: &mut Problems, recipe: &Recipe, objective: &AddObjective, steps: usize) {

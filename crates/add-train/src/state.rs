@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use add_plugin::Network;
 use add_weights::NamedTensor;
 use burn::tensor::Tensor;
+use sha2::{Digest, Sha256};
 
-use crate::TrainError;
+use crate::{TrainError, checkpoint::hex};
 
 /// A snapshot of a run: groups (`student`, `ema`, `heads`, …) of named tensors, and counters.
 ///
@@ -64,6 +65,19 @@ impl State {
     /// All counters.
     pub fn numbers(&self) -> &BTreeMap<String, u64> {
         &self.numbers
+    }
+
+    /// SHA-256 of everything in it.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (group, tensors) in &self.groups {
+            for (name, tensor) in tensors {
+                hasher.update(format!("{group}/{name} {:?};", tensor.shape));
+                hasher.update(tensor.values.to_data().as_bytes());
+            }
+        }
+        hasher.update(format!("{:?}", self.numbers));
+        hex(&hasher.finalize())
     }
 
     /// Puts a network's parameters and buffers into `group`.

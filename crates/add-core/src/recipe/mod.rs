@@ -4,8 +4,8 @@ mod add_objective;
 
 use add_data::Keep;
 pub use add_objective::{
-    AddObjective, Adversarial, Distillation, Guidance, ImageEncoder, StudentTimesteps, TeacherModel,
-    TeacherPart,
+    AddObjective, Adversarial, Distillation, DistillationSpace, Guidance, ImageEncoder, StudentTimesteps,
+    TeacherModel, TeacherPart,
 };
 use add_plugin::{Backbone, Codec, DataSource, Metric, Plugin, Sampler, Schedule, TextEncoder};
 use add_train::{optimizer::AdamWConfig, run::Cadence};
