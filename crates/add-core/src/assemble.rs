@@ -1,6 +1,6 @@
 //! From a recipe to what it stands for: networks with their values, an objective, a model to sample.
 
-use std::{path::Path, rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
@@ -21,6 +21,7 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
+    adapters,
     device::device,
     encodings::Encodings,
     error::CoreError,
@@ -29,7 +30,7 @@ use crate::{
     objective_diffusion::DiffusionRun,
     read::LoadedRecipe,
     recipe::{
-        AddObjective, DiffusionObjective, DistillationSpace, ImageEncoder, Model, Recipe, TeacherModel,
+        Adapter, AddObjective, DiffusionObjective, DistillationSpace, ImageEncoder, Model, Recipe, TeacherModel,
         Weights,
     },
     sampled::Sampled,
@@ -152,6 +153,14 @@ pub(crate) fn diffusion_run<'a>(
     Ok(DiffusionRun { recipe, objective, trainer, codec, feed, encodings, device })
 }
 
+/// What a student begins as.
+struct Base {
+    /// On the plain device.
+    network: Box<dyn Denoiser>,
+    /// The SHA-256 of what stays as it is.
+    frozen: BTreeMap<String, String>,
+}
+
 /// Adversarial Diffusion Distillation.
 pub(crate) fn add_run<'a>(
     loaded: &'a LoadedRecipe,
@@ -159,6 +168,16 @@ pub(crate) fn add_run<'a>(
     ranks: Rc<dyn Collective>,
 ) -> Result<AddRun<'a>, CoreError> {
     add_run_with(loaded, objective, Values::Stated, loader(loaded)?, ranks)
+}
+
+/// A student on the trainable device.
+struct Student {
+    network: Box<dyn Denoiser>,
+    text: Box<dyn TextNetwork>,
+    /// What it begins as, on the plain device.
+    initial: Box<dyn Denoiser>,
+    /// The SHA-256 of what stays as it is.
+    frozen: BTreeMap<String, String>,
 }
 
 /// Where the values of a run's networks come from.
@@ -191,9 +210,20 @@ pub(crate) fn add_run_with<'a>(
         Values::Stated => codec.init(&plain),
         Values::Drawn => codec.outline(&plain),
     };
-    let (student, text) = model(&recipe.model, &trainable)?;
+    let Student { network: student, text, initial, frozen } = match &recipe.model.adapter {
+        Adapter::Off() => {
+            let (network, text) = model(&recipe.model, &trainable)?;
+            Student { initial: network.frozen(), network, text, frozen: BTreeMap::new() }
+        }
+        Adapter::Lora(lora) => {
+            let (initial, text) = model(&recipe.model, &plain)?;
+            let network = adapters::adapted(recipe, lora, &*initial, &trainable)?;
+            let frozen = BTreeMap::from([("student's base".to_owned(), adapters::digest(&*initial))]);
+            Student { network, text, initial, frozen }
+        }
+    };
     let (teacher, teacher_diffusion) = match &objective.teacher.model {
-        TeacherModel::Initial() => (student.frozen(), diffusion(&recipe.model)),
+        TeacherModel::Initial() => (initial, diffusion(&recipe.model)),
         TeacherModel::Other(other) => (model(other, &plain)?.0, diffusion(other)),
     };
     let features = features(objective, |network| match values {
@@ -239,6 +269,7 @@ pub(crate) fn add_run_with<'a>(
         feed,
         encodings,
         timesteps,
+        frozen,
         health: HeadsHealth::default(),
         device: plain,
     })

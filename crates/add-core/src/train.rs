@@ -1,6 +1,7 @@
 //! A recipe's whole run: folder, loop, the model that it leaves.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     rc::Rc,
     sync::atomic::AtomicBool,
@@ -13,7 +14,7 @@ use add_train::{
     ranks::{Alone, Collective, is_first},
     run::{self, Course, Ending, Observer, Start},
 };
-use add_weights::Precision;
+use add_weights::{Precision, save};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -28,6 +29,9 @@ use crate::{
 
 /// The file of a run folder that holds its averaged model.
 pub const MODEL: &str = "model.safetensors";
+
+/// The file of a run folder that holds the averaged adapters alone, as diffusers loads them.
+pub const ADAPTERS: &str = "pytorch_lora_weights.safetensors";
 
 /// Trains `loaded` in the folder `out`.
 ///
@@ -82,6 +86,10 @@ pub fn train_among(
         Objective::Add(objective) => {
             let mut run = assemble::add_run(loaded, objective, Rc::clone(ranks))?;
             let ending = go(&mut run, observer)?;
+            let adapters = run.averaged_adapters();
+            if is_first(&**ranks) && !adapters.is_empty() {
+                save(&out.join(ADAPTERS), &adapters, Precision::F32, &BTreeMap::new())?;
+            }
             finish(&run.averaged(), ending)
         }
     }
@@ -139,12 +147,14 @@ pub struct NetworkSize {
     pub trained: bool,
     /// Whether the run keeps their running average too.
     pub averaged: bool,
+    /// Whether its values are another network's, which are held once.
+    pub shared: bool,
 }
 
 impl NetworkSize {
     /// Bytes in single precision: the values; for a trained network also gradients and two moments, and the average.
     pub fn bytes(&self) -> usize {
-        let copies = 1 + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
+        let copies = usize::from(!self.shared) + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
         4 * copies * self.parameters
     }
 }
@@ -159,6 +169,7 @@ pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreErro
         parameters: network.parameters(),
         trained: network.trained,
         averaged: network.averaged,
+        shared: network.shared,
     };
     Ok(outline(loaded)?.networks.iter().map(size).collect())
 }

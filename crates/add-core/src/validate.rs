@@ -56,6 +56,10 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     pictures(p, recipe);
     p.range("sampling.guidance", recipe.sampling.guidance, 0.0, 100.0);
     fits(p, recipe);
+    let distils = matches!(recipe.objective, Objective::Add(_));
+    p.require(recipe.model.adapter.is_off() || distils, "model.adapter", || {
+        "expected Off(): adapters are for `objective: Add(…)`, whose student begins as a trained model".to_owned()
+    });
     match &recipe.objective {
         Objective::Off() => {}
         Objective::Diffusion(objective) => diffusion(p, objective),
@@ -229,6 +233,9 @@ fn teacher(p: &mut Problems, recipe: &Recipe, objective: &AddObjective, steps: u
         }
     }
     if let TeacherModel::Other(model) = &teacher.model {
+        p.require(model.adapter.is_off(), "objective.teacher.model.adapter", || {
+            "expected Off(): a teacher is not trained".to_owned()
+        });
         let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
         p.require(own == other, "objective.teacher.model", || {
             format!("student and teacher share their latents: expected {own} channels, got {other}")

@@ -50,6 +50,7 @@ pub(crate) fn agree_on_state(
 struct Outline {
     step: u64,
     numbers: BTreeMap<String, u64>,
+    frozen: BTreeMap<String, String>,
     /// Group, name, shape and whether the values are of double precision.
     tensors: Vec<(String, String, Vec<usize>, bool)>,
 }
@@ -67,10 +68,13 @@ pub(crate) fn from_first(
     let text = serde_json::to_vec(&outline).expect("an outline holds nothing that JSON cannot");
     let text = ranks.broadcast(text);
     let outline: Option<Outline> = serde_json::from_slice(&text).expect("the first rank sends an outline");
-    let Outline { step, numbers, tensors } = outline?;
+    let Outline { step, numbers, frozen, tensors } = outline?;
     let mut state = State::default();
     for (name, value) in numbers {
         state.set_number(&name, value);
+    }
+    for (what, digest) in frozen {
+        state.set_frozen(&what, &digest);
     }
     for (group, name, shape, double) in tensors {
         let dtype = if double { DType::F64 } else { DType::F32 };
@@ -92,7 +96,8 @@ impl Outline {
                 (group.clone(), name.clone(), tensor.shape.clone(), double)
             })
         });
-        Self { step, numbers: state.numbers().clone(), tensors: tensors.collect() }
+        let (numbers, frozen) = (state.numbers().clone(), state.frozen().clone());
+        Self { step, numbers, frozen, tensors: tensors.collect() }
     }
 }
 
