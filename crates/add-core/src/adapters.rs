@@ -24,7 +24,8 @@ pub(crate) fn adapted(
         base.get(path).map(|base| base.values.clone())
     });
     if count == 0 {
-        let problem = format!("no layer of {} ends with one of {:?}", recipe.model.backbone.name(), lora.targets);
+        let problem =
+            format!("no layer of {} ends with one of {:?}", recipe.model.backbone.name(), lora.targets);
         return Err(PluginError::Field { field: "adapter", problem });
     }
     Ok(network)
@@ -50,7 +51,12 @@ pub(crate) fn merged(
 }
 
 /// The adapters by the names of peft, behind `place`, with the scale in `B`: what diffusers loads with its own.
-pub(crate) fn alone(network: &dyn Network, lora: &Lora, prefix: &str, place: &str) -> BTreeMap<String, NamedTensor> {
+pub(crate) fn alone(
+    network: &dyn Network,
+    lora: &Lora,
+    prefix: &str,
+    place: &str,
+) -> BTreeMap<String, NamedTensor> {
     let named = |(path, tensor): (String, NamedTensor)| {
         let path = path.strip_prefix(prefix).unwrap_or(&path);
         let NamedTensor { shape, values } = tensor;

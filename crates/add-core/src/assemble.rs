@@ -30,8 +30,8 @@ use crate::{
     objective_diffusion::DiffusionRun,
     read::LoadedRecipe,
     recipe::{
-        Adapter, AddObjective, DiffusionObjective, DistillationSpace, ImageEncoder, Model, Recipe, TeacherModel,
-        Weights,
+        Adapter, AddObjective, DiffusionObjective, DistillationSpace, ImageEncoder, Model, Recipe,
+        TeacherModel, Weights,
     },
     sampled::Sampled,
     weights::{check_prediction, released},

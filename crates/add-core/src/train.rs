@@ -154,7 +154,8 @@ pub struct NetworkSize {
 impl NetworkSize {
     /// Bytes in single precision: the values; for a trained network also gradients and two moments, and the average.
     pub fn bytes(&self) -> usize {
-        let copies = usize::from(!self.shared) + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
+        let copies =
+            usize::from(!self.shared) + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
         4 * copies * self.parameters
     }
 }

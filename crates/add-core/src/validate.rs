@@ -58,7 +58,8 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     fits(p, recipe);
     let distils = matches!(recipe.objective, Objective::Add(_));
     p.require(recipe.model.adapter.is_off() || distils, "model.adapter", || {
-        "expected Off(): adapters are for `objective: Add(…)`, whose student begins as a trained model".to_owned()
+        "expected Off(): adapters are for `objective: Add(…)`, whose student begins as a trained model"
+            .to_owned()
     });
     match &recipe.objective {
         Objective::Off() => {}

@@ -215,7 +215,7 @@ impl Store {
     ///
     /// # Errors
     /// When it is missing or the store fails.
-    pub fn reader(&self, name: &str) -> Result<impl Read, StoreError> {
+    pub fn reader<'a>(&'a self, name: &'a str) -> Result<impl Read + 'a, StoreError> {
         let stat = self.stat(name)?;
         let length = stat.length;
         let fetch = move |range| self.range(name, &stat, range);

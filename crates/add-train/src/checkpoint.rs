@@ -88,7 +88,8 @@ fn write_into(partial: &Path, step: u64, recipe: &str, state: &State) -> Result<
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let (numbers, frozen) = (state.numbers().clone(), state.frozen().clone());
-    let manifest = Manifest { schema: SCHEMA, version, step, recipe: recipe.to_owned(), numbers, frozen, files };
+    let manifest =
+        Manifest { schema: SCHEMA, version, step, recipe: recipe.to_owned(), numbers, frozen, files };
     let text = serde_json::to_vec_pretty(&manifest).expect("a manifest holds nothing that JSON cannot");
     let seal = hex(&Sha256::digest(&text));
     for (file, bytes) in [(MANIFEST, text), (SEAL, seal.into_bytes())] {

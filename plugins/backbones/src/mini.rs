@@ -11,8 +11,8 @@ use add_nn::{
     unet::{ClassEmbedType, DownBlockType, UnetConfig, UpBlockType},
 };
 use add_plugin::{
-    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, Lora, PluginError, Prediction, TextInfo, Timesteps,
-    inventory, within,
+    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, Lora, PluginError, Prediction, TextInfo,
+    Timesteps, inventory, within,
 };
 use burn::{
     module::Module,

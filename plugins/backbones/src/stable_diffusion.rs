@@ -4,7 +4,8 @@ use std::path::Path;
 
 use add_nn::{layers::Checkpointing, unet::UnetConfig};
 use add_plugin::{
-    Backbone, BackboneInfo, Component, Denoiser, Entry, Lora, Naming, PluginError, Prediction, TextInfo, inventory,
+    Backbone, BackboneInfo, Component, Denoiser, Entry, Lora, Naming, PluginError, Prediction, TextInfo,
+    inventory,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};

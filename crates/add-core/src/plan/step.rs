@@ -89,7 +89,8 @@ impl Plan {
     /// Name and bytes for one sample of each tape of a step.
     pub fn tapes(&self, measures: &Measures) -> Vec<(&'static str, f64)> {
         let bytes = measures.tape_bytes;
-        let mut tapes = vec![(self.main().map_or("", |network| network.role.name()), bytes * self.main_tape(measures))];
+        let mut tapes =
+            vec![(self.main().map_or("", |network| network.role.name()), bytes * self.main_tape(measures))];
         if self.habits.adversarial {
             tapes.extend([
                 ("decoder for the heads", bytes * self.kept(Role::Codec, measures)),
@@ -114,7 +115,8 @@ impl Plan {
         let mut moments = vec![b * (student + student_wide)];
         if self.habits.adversarial {
             let heads = HEAD_TAPES * bytes * self.kept(Role::Heads, measures);
-            let looked = self.kept(Role::Codec, measures) + self.kept(Role::Features, measures) + self.habits.hooked;
+            let looked =
+                self.kept(Role::Codec, measures) + self.kept(Role::Features, measures) + self.habits.hooked;
             let gradients =
                 parts * held.iter().filter(|h| h.role == Role::Heads).map(|h| h.gradients).sum::<f64>();
             moments.push(b * (student + bytes * looked + heads + wide(Role::Codec)) + gradients);
@@ -166,11 +168,20 @@ impl Plan {
             work("teacher", teacher, self.cost(Role::Teacher).flops),
             work("encoder", 1.0, encoder),
             // Fakes and their gradient; student and gradient, target.
-            work("decoder for the heads", of(adversarial, 2.0 + again(Role::Codec)), self.cost(Role::Codec).flops),
-            work("decoder for the distance", decoded * (3.0 + again(self.decoder())), self.cost(self.decoder()).flops),
+            work(
+                "decoder for the heads",
+                of(adversarial, 2.0 + again(Role::Codec)),
+                self.cost(Role::Codec).flops,
+            ),
+            work(
+                "decoder for the distance",
+                decoded * (3.0 + again(self.decoder())),
+                self.cost(self.decoder()).flops,
+            ),
             work(
                 "feature network",
-                of(adversarial, 3.0 + again(Role::Features)) + of(adversarial && embeds_pictures && !own_encoder, 1.0),
+                of(adversarial, 3.0 + again(Role::Features))
+                    + of(adversarial && embeds_pictures && !own_encoder, 1.0),
                 self.cost(Role::Features).flops,
             ),
             work(
