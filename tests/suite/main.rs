@@ -1,8 +1,8 @@
 //! The cross-crate suite: what the parts do together.
 //!
 //! `snapshots` pins what a user reads: resolved recipes, the plugin table, error reports. `runs` trains tiny models
-//! in-process: a run is a function of its recipe, and a resumed run continues it to the bit. `binary` is `add` as a
-//! person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
+//! in-process: a run is a function of its recipe, and a resumed run continues it to the bit; `ranks` shares such runs.
+//! `binary` is `add` as a person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
 //! are not there, and plans for them.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
@@ -17,6 +17,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod loopback;
+mod ranks;
 mod released;
 mod runs;
 mod snapshots;

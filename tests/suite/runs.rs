@@ -31,11 +31,11 @@ fn recipe(file: &str, steps: u64, more: &[String]) -> LoadedRecipe {
     read::read(&root().join("configs").join(file), &sets).unwrap()
 }
 
-fn teacher(steps: u64) -> LoadedRecipe {
+pub(super) fn teacher(steps: u64) -> LoadedRecipe {
     recipe("pretrain/emoji-teacher.ron", steps, &["objective.optimizer.cool_down=0".to_owned()])
 }
 
-fn student(steps: u64, teacher: &Path) -> LoadedRecipe {
+pub(super) fn student(steps: u64, teacher: &Path) -> LoadedRecipe {
     let weights = from_file(&model_path(teacher));
     recipe("emoji.ron", steps, &[weights, "objective.generator.cool_down=0".to_owned()])
 }
@@ -44,7 +44,7 @@ fn from_file(path: &Path) -> String {
     format!("model.weights=File(\"{}\")", path.display())
 }
 
-struct Quiet;
+pub(super) struct Quiet;
 
 impl Observer for Quiet {
     fn begin(&mut self, _done: u64, _steps: u64) {}
@@ -53,7 +53,7 @@ impl Observer for Quiet {
 }
 
 /// Asks for a stop after so many steps.
-struct StopAfter<'a>(u64, &'a AtomicBool);
+pub(super) struct StopAfter<'a>(pub(super) u64, pub(super) &'a AtomicBool);
 
 impl Observer for StopAfter<'_> {
     fn begin(&mut self, _done: u64, _steps: u64) {}
@@ -65,7 +65,7 @@ impl Observer for StopAfter<'_> {
     fn end(&mut self) {}
 }
 
-fn go(loaded: &LoadedRecipe, out: &Path, start: &Start) -> Ending {
+pub(super) fn go(loaded: &LoadedRecipe, out: &Path, start: &Start) -> Ending {
     train(loaded, out, start, &mut Quiet, &AtomicBool::new(false)).unwrap()
 }
 
@@ -81,7 +81,7 @@ fn traces(out: &Path, step: u64) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-fn assert_same(a: &Path, b: &Path, step: u64) {
+pub(super) fn assert_same(a: &Path, b: &Path, step: u64) {
     for ((name, a), (_, b)) in traces(a, step).into_iter().zip(traces(b, step)) {
         assert!(a == b, "{name} differs");
     }
@@ -139,6 +139,9 @@ fn each_loss_term_can_be_off_and_each_weighting_chosen() {
         ("sds", "objective.distillation.weighting=Sds()", "loss_distill", "none"),
         ("nfsd", "objective.distillation.weighting=Nfsd()", "loss_distill", "none"),
         ("uniform", "objective.distillation.weighting=Uniform()", "loss_distill", "none"),
+        ("crops", "objective.distillation.space=Crop(size: 16)", "loss_distill", "none"),
+        ("another decoder", "objective.distillation.space=PixelBy(Identity())", "loss_distill", "none"),
+        ("latents", "objective.distillation.space=Latent", "loss_distill", "none"),
         ("two teacher steps", "objective.teacher.steps=2", "loss_distill", "none"),
         ("no conditioning", "objective.adversarial.image_condition=Off", "loss_adv", "none"),
         ("random student", "objective.generator.lr=1e-3", "loss_adv", "none"),

@@ -4,6 +4,7 @@
 
 mod commands;
 mod progress;
+mod ranks;
 mod run_log;
 mod signals;
 
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     match commands::run(arguments.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let code = if error.is_usage() { 2 } else { 1 };
+            let code = code(&error);
             fail(&miette::Report::new(error), code)
         }
     }
@@ -68,6 +69,11 @@ fn main() -> ExitCode {
 fn fail(report: &miette::Report, code: u8) -> ExitCode {
     eprintln!("{report:?}");
     ExitCode::from(code)
+}
+
+/// The exit code of a failure.
+fn code(error: &CoreError) -> u8 {
+    if error.is_usage() { 2 } else { 1 }
 }
 
 /// What every command returns: an exit code.

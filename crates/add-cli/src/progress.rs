@@ -83,6 +83,15 @@ impl Observer for Progress {
     }
 }
 
+/// Shows nothing: the first of several processes tells how far they are.
+pub(crate) struct Quiet;
+
+impl Observer for Quiet {
+    fn begin(&mut self, _done: u64, _steps: u64) {}
+    fn step(&mut self, _done: u64, _report: &StepReport) {}
+    fn end(&mut self) {}
+}
+
 /// Shows a count: a bar on a terminal, a line when a count is full.
 pub(crate) struct Counter {
     bar: Option<ProgressBar>,

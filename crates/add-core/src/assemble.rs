@@ -1,24 +1,27 @@
 //! From a recipe to what it stands for: networks with their values, an objective, a model to sample.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Backbone, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin, PluginError, Split,
-    TextNetwork,
+    Backbone, Codec, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin, PluginError,
+    Split, TextNetwork,
 };
 use add_train::{
     add_step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition},
     diffusion_step::DiffusionTrainer,
+    distance::Space,
     ema::Ema,
     health::HeadsHealth,
     model::Diffusion,
     optimizer::AdamW,
+    ranks::Collective,
     shards::Shards,
 };
 use burn::tensor::Device;
 
 use crate::{
+    adapters,
     device::device,
     encodings::Encodings,
     error::CoreError,
@@ -26,7 +29,10 @@ use crate::{
     objective_add::AddRun,
     objective_diffusion::DiffusionRun,
     read::LoadedRecipe,
-    recipe::{AddObjective, DiffusionObjective, ImageEncoder, Model, Recipe, TeacherModel, Weights},
+    recipe::{
+        Adapter, AddObjective, DiffusionObjective, DistillationSpace, ImageEncoder, Model, Recipe,
+        TeacherModel, Weights,
+    },
     sampled::Sampled,
     weights::{check_prediction, released},
 };
@@ -110,19 +116,28 @@ pub fn untrained(
     Ok(Sampled { denoiser, text, diffusion: diffusion(of), student_timesteps })
 }
 
+/// Loads this rank's parts of each batch.
+fn feed(loader: Loader, recipe: &Recipe, shards: &Shards) -> Feed {
+    Feed::new(loader.part(shards.ranges(recipe.batch).into_iter().flatten()), recipe.workers)
+}
+
+/// The recipe's batches.
 fn loader(loaded: &LoadedRecipe) -> Result<Loader, CoreError> {
-    let dataset = Arc::from(loaded.recipe.data.open(Split::Train)?);
-    let loader = Loader::new(dataset, loaded.recipe.seed, loaded.recipe.batch);
-    Ok(loader.map_err(crate::data_error)?)
+    let recipe = &loaded.recipe;
+    let dataset = Arc::from(recipe.data.open(Split::Train)?);
+    Ok(Loader::new(dataset, recipe.seed, recipe.batch).map_err(crate::data_error)?)
 }
 
 /// Pretraining.
 pub(crate) fn diffusion_run<'a>(
     loaded: &'a LoadedRecipe,
     objective: &'a DiffusionObjective,
+    ranks: Rc<dyn Collective>,
 ) -> Result<DiffusionRun<'a>, CoreError> {
     let recipe = &loaded.recipe;
     let device = device(recipe.device)?;
+    let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
+    let feed = feed(loader(loaded)?, recipe, &shards);
     let (denoiser, text) = model(loaded, &recipe.model, &device.clone().autodiff())?;
     let ema = Ema::new(objective.ema_half_life, &[("denoiser", &*denoiser), ("text", &*text)]);
     let trainer = DiffusionTrainer {
@@ -131,20 +146,38 @@ pub(crate) fn diffusion_run<'a>(
         text,
         diffusion: diffusion(&recipe.model),
         optimizer: AdamW::new(objective.optimizer),
-        shards: Shards::new(recipe.shards, recipe.rounds)?,
+        shards,
     };
     let codec = recipe.codec.init(&device)?;
     let encodings = Encodings::new(recipe, &*codec, &*trainer.text, &device);
-    let feed = Feed::new(loader(loaded)?, recipe.workers);
     Ok(DiffusionRun { recipe, objective, trainer, codec, feed, encodings, device })
+}
+
+/// What a student begins as.
+struct Base {
+    /// On the plain device.
+    network: Box<dyn Denoiser>,
+    /// The SHA-256 of what stays as it is.
+    frozen: BTreeMap<String, String>,
 }
 
 /// Adversarial Diffusion Distillation.
 pub(crate) fn add_run<'a>(
     loaded: &'a LoadedRecipe,
     objective: &'a AddObjective,
+    ranks: Rc<dyn Collective>,
 ) -> Result<AddRun<'a>, CoreError> {
-    add_run_with(loaded, objective, Values::Stated, loader(loaded)?)
+    add_run_with(loaded, objective, Values::Stated, loader(loaded)?, ranks)
+}
+
+/// A student on the trainable device.
+struct Student {
+    network: Box<dyn Denoiser>,
+    text: Box<dyn TextNetwork>,
+    /// What it begins as, on the plain device.
+    initial: Box<dyn Denoiser>,
+    /// The SHA-256 of what stays as it is.
+    frozen: BTreeMap<String, String>,
 }
 
 /// Where the values of a run's networks come from.
@@ -162,17 +195,35 @@ pub(crate) fn add_run_with<'a>(
     objective: &'a AddObjective,
     values: Values,
     loader: Loader,
+    ranks: Rc<dyn Collective>,
 ) -> Result<AddRun<'a>, CoreError> {
     let recipe = &loaded.recipe;
     let plain = device(recipe.device)?;
     let trainable = plain.clone().autodiff();
+    let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
+    let feed = feed(loader, recipe, &shards);
     let model = |of: &Model, device: &Device| match values {
         Values::Stated => model(loaded, of, device),
         Values::Drawn => drawn_model(recipe, of, device),
     };
-    let (student, text) = model(&recipe.model, &trainable)?;
+    let codec = |codec: &Plugin<dyn Codec>| match values {
+        Values::Stated => codec.init(&plain),
+        Values::Drawn => codec.outline(&plain),
+    };
+    let Student { network: student, text, initial, frozen } = match &recipe.model.adapter {
+        Adapter::Off() => {
+            let (network, text) = model(&recipe.model, &trainable)?;
+            Student { initial: network.frozen(), network, text, frozen: BTreeMap::new() }
+        }
+        Adapter::Lora(lora) => {
+            let (initial, text) = model(&recipe.model, &plain)?;
+            let network = adapters::adapted(recipe, lora, &*initial, &trainable)?;
+            let frozen = BTreeMap::from([("student's base".to_owned(), adapters::digest(&*initial))]);
+            Student { network, text, initial, frozen }
+        }
+    };
     let (teacher, teacher_diffusion) = match &objective.teacher.model {
-        TeacherModel::Initial() => (student.frozen(), diffusion(&recipe.model)),
+        TeacherModel::Initial() => (initial, diffusion(&recipe.model)),
         TeacherModel::Other(other) => (model(other, &plain)?.0, diffusion(other)),
     };
     let features = features(objective, |network| match values {
@@ -192,10 +243,8 @@ pub(crate) fn add_run_with<'a>(
             teacher,
             features,
             image_encoder,
-            codec: match values {
-                Values::Stated => recipe.codec.init(&plain)?,
-                Values::Drawn => recipe.codec.outline(&plain)?,
-            },
+            codec: codec(&recipe.codec)?,
+            distillation_codec: objective.distillation.space.codec().map(codec).transpose()?,
         },
         method: AddMethod {
             student_diffusion: diffusion(&recipe.model),
@@ -203,7 +252,7 @@ pub(crate) fn add_run_with<'a>(
             weighting: &*objective.distillation.weighting,
             options: options(objective, &timesteps),
         },
-        shards: Shards::new(recipe.shards, recipe.rounds)?,
+        shards,
         optimizer_g: AdamW::new(objective.generator),
         optimizer_d: AdamW::new(objective.discriminator),
     };
@@ -217,9 +266,10 @@ pub(crate) fn add_run_with<'a>(
         null: encoded(""),
         negative: encoded(&objective.teacher.negative),
         text,
-        feed: Feed::new(loader, recipe.workers),
+        feed,
         encodings,
         timesteps,
+        frozen,
         health: HeadsHealth::default(),
         device: plain,
     })
@@ -267,7 +317,11 @@ fn options(objective: &AddObjective, timesteps: &[usize]) -> AddOptions {
         adversarial_weight: adversarial.weight,
         lambda: distillation.lambda,
         distance: distillation.distance,
-        space: distillation.space,
+        space: match distillation.space {
+            DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => Space::Pixel,
+            DistillationSpace::Crop { size } => Space::Crop(size),
+            DistillationSpace::Latent => Space::Latent,
+        },
         heads: adversarial.reduction,
         r1: adversarial.r1,
         gamma: adversarial.gamma,

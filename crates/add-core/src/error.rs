@@ -86,6 +86,7 @@ impl CoreError {
                 | Self::Override(_)
                 | Self::Request(_)
         ) || matches!(self, Self::Plugin(PluginError::Field { .. } | PluginError::Mismatch(_)))
+            || matches!(self, Self::Train(TrainError::Rounds { .. }))
     }
 
     /// For `map_err` on a file operation.

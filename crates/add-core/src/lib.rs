@@ -3,6 +3,7 @@
 //! [`read`](read::read) turns a file into a [`Recipe`](recipe::Recipe) whose plugins are resolved through the
 //! registry; [`train`](train::train) runs it; [`sampled`](assemble::sampled) opens a model to make pictures.
 
+mod adapters;
 pub mod assemble;
 mod caption_dropout;
 pub mod device;

@@ -1,10 +1,10 @@
 //! `objective: Add(…)`: Adversarial Diffusion Distillation, with batches and noise drawn from the seed.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use add_data::Feed;
 use add_loss::{augmented_view, resize};
-use add_plugin::{Conditioning, Draw, Latents, Pixels, Purpose, TextNetwork, Timesteps};
+use add_plugin::{Conditioning, Content, Draw, Latents, Pixels, Purpose, TextNetwork, Timesteps};
 use add_train::{
     TrainError,
     add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
@@ -16,14 +16,16 @@ use add_train::{
     simulation::Simulation,
     state::State,
 };
+use add_weights::NamedTensor;
 use burn::tensor::{Device, Tensor};
 use tracing::warn;
 
 use crate::{
+    adapters,
     caption_dropout::caption_dropout,
     encodings::Encodings,
     preview::{self, PreviewRow},
-    recipe::{AddObjective, Guidance, Recipe},
+    recipe::{Adapter, AddObjective, Guidance, Recipe},
     sampled::Sampled,
 };
 
@@ -57,6 +59,8 @@ pub(crate) struct AddRun<'a> {
     pub(crate) feed: Feed,
     pub(crate) encodings: Encodings,
     pub(crate) timesteps: Vec<usize>,
+    /// The SHA-256 of what stays as it is beside adapters.
+    pub(crate) frozen: BTreeMap<String, String>,
     pub(crate) health: HeadsHealth,
     pub(crate) device: Device,
 }
@@ -66,8 +70,25 @@ impl<'a> AddRun<'a> {
     pub(crate) fn averaged(&self) -> Sampled {
         let mut denoiser = self.trainer.networks.student.frozen();
         self.trainer.ema.install("", &mut *denoiser);
+        if let Adapter::Lora(lora) = &self.recipe.model.adapter {
+            let merged = adapters::merged(self.recipe, lora, &*denoiser, &self.device);
+            denoiser = merged.expect("the backbone was made before");
+        }
         let diffusion = self.trainer.method.student_diffusion.clone();
         Sampled { denoiser, text: self.text.frozen(), diffusion, student_timesteps: self.timesteps.clone() }
+    }
+
+    /// The averaged adapters by the names of peft; none where the student has none.
+    pub(crate) fn averaged_adapters(&self) -> BTreeMap<String, NamedTensor> {
+        let Adapter::Lora(lora) = &self.recipe.model.adapter else { return BTreeMap::new() };
+        let mut denoiser = self.trainer.networks.student.frozen();
+        self.trainer.ema.install("", &mut *denoiser);
+        let component = self.recipe.model.backbone.component();
+        let prefix = match component.as_ref().map(|component| &component.content) {
+            Some(Content::Network { prefix, .. }) => *prefix,
+            _ => "",
+        };
+        adapters::alone(&*denoiser, lora, prefix, "unet.")
     }
 
     /// A student timestep, drawn by the recipe's weights.
@@ -172,21 +193,23 @@ fn correlated(noise: Tensor<4>, fresh: Tensor<4>, rho: f64) -> Tensor<4> {
 impl Objective for AddRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
         let batch = self.feed.batch(step).map_err(crate::data_error)?;
-        let (seed, count) = (self.recipe.seed, batch.captions.len());
-        let captions =
-            caption_dropout(&batch.captions, self.objective.caption_dropout, seed, step, step * count as u64);
+        let Recipe { seed, batch: whole, .. } = *self.recipe;
         let pixels = batch.pixels(&self.device);
         let x_0 = self.encodings.latents(&*self.trainer.networks.codec, &pixels);
-        let captions = self.encodings.captions(&*self.text, &captions);
-        let ranges = self.trainer.shards.ranges(count).into_iter();
+        let each = whole / self.trainer.shards.count();
+        let ranges = self.trainer.shards.ranges(whole).into_iter();
         let parts = ranges
-            .map(|range| {
+            .zip((0..).step_by(each))
+            .map(|(range, here)| {
+                let here = here..here + each;
                 let real = (
-                    Pixels(pixels.0.clone().slice([range.clone()])),
-                    Latents(x_0.0.clone().slice([range.clone()])),
+                    Pixels(pixels.0.clone().slice([here.clone()])),
+                    Latents(x_0.0.clone().slice([here.clone()])),
                 );
-                let first = step * count as u64 + range.start as u64;
-                self.part(step, first, real, captions.slice(range))
+                let first = step * whole as u64 + range.start as u64;
+                let dropout = self.objective.caption_dropout;
+                let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
+                self.part(step, first, real, self.encodings.captions(&*self.text, &captions))
             })
             .collect();
         let steps = self.recipe.run.steps;
@@ -205,6 +228,9 @@ impl Objective for AddRun<'_> {
     }
 
     fn save(&self, state: &mut State) {
+        for (what, digest) in &self.frozen {
+            state.set_frozen(what, digest);
+        }
         state.save_network("student", &*self.trainer.networks.student);
         state.save_network("heads", &*self.trainer.networks.heads);
         self.trainer.ema.save("ema", state);
@@ -213,6 +239,9 @@ impl Objective for AddRun<'_> {
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
+        for (what, digest) in &self.frozen {
+            state.check_frozen(what, digest)?;
+        }
         state.load_network("student", &mut *self.trainer.networks.student)?;
         state.load_network("heads", &mut *self.trainer.networks.heads)?;
         self.trainer.ema.load("ema", state)?;

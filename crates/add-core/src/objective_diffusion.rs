@@ -46,32 +46,36 @@ impl DiffusionRun<'_> {
 
     /// The parts of the batch of `step`.
     fn inputs(&mut self, step: u64) -> Result<Vec<DiffusionInputs>, TrainError> {
-        let seed = self.recipe.seed;
+        let Recipe { seed, batch: whole, .. } = *self.recipe;
         let batch = self.feed.batch(step).map_err(crate::data_error)?;
-        let count = batch.captions.len();
-        let first = step * count as u64;
+        let first = step * whole as u64;
         // Stratified: the batch covers the whole range of timesteps evenly, from a random offset.
         let steps = self.trainer.diffusion.schedule.steps();
         let offset = Draw { seed, step, index: first }.uniform(Purpose::StudentTimestep);
-        let t = |i: usize| ((((i as f64 + offset) / count as f64) * steps as f64) as usize).min(steps - 1);
-        let captions = caption_dropout(&batch.captions, self.objective.caption_dropout, seed, step, first);
+        let t = |i: usize| ((((i as f64 + offset) / whole as f64) * steps as f64) as usize).min(steps - 1);
         let x_0 = self.encodings.latents(&*self.codec, &batch.pixels(&self.device)).0;
         let own_text = !self.recipe.text.weights().is_empty();
-        let encoded = own_text.then(|| self.encodings.captions(&*self.trainer.text.frozen(), &captions));
-        let part = |range: Range<usize>| {
-            let x_0 = x_0.clone().slice([range.clone()]);
+        let text = self.trainer.text.frozen();
+        let each = whole / self.trainer.shards.count();
+        let part = |(range, here): (Range<usize>, usize)| {
+            let here = here..here + each;
+            let x_0 = x_0.clone().slice([here.clone()]);
             let first = first + range.start as u64;
+            let dropout = self.objective.caption_dropout;
+            let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
             DiffusionInputs {
                 eps: normal(seed, step, first, Purpose::StudentNoise, x_0.dims(), &self.device),
                 x_0: Latents(x_0),
-                captions: match &encoded {
-                    Some(encoded) => Captions::Encoded(encoded.slice(range.clone())),
-                    None => Captions::Text(captions[range.clone()].to_vec()),
+                captions: if own_text {
+                    Captions::Encoded(self.encodings.captions(&*text, &captions))
+                } else {
+                    Captions::Text(captions)
                 },
                 t: Timesteps(range.map(t).collect()),
             }
         };
-        Ok(self.trainer.shards.ranges(count).into_iter().map(part).collect())
+        let ranges = self.trainer.shards.ranges(whole).into_iter();
+        Ok(ranges.zip((0..).step_by(each)).map(part).collect())
     }
 }
 

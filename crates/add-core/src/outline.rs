@@ -1,13 +1,13 @@
 //! The networks of a recipe's run by the shapes of their parameters; no value is made for it and no file read.
 
-use add_plugin::{Network, parameter_count};
+use add_plugin::{Denoiser, Network, is_adapter, parameter_count};
 use burn::tensor::Device;
 
 use crate::{
     assemble::{self, Features},
     error::CoreError,
     read::LoadedRecipe,
-    recipe::{Objective, TeacherModel},
+    recipe::{Adapter, Objective, TeacherModel},
 };
 
 /// What a network is in a run.
@@ -17,6 +17,8 @@ pub enum Role {
     Denoiser,
     /// The model that is distilled into.
     Student,
+    /// What is trained of a student beside values that stay as they are.
+    Adapters,
     /// Captions to states.
     Text,
     /// The model that is distilled.
@@ -29,6 +31,8 @@ pub enum Role {
     ImageEncoder,
     /// Pixels to latents and back.
     Codec,
+    /// What decodes for the distillation loss in the codec's place.
+    DistillationCodec,
 }
 
 impl Role {
@@ -37,12 +41,14 @@ impl Role {
         match self {
             Self::Denoiser => "denoiser",
             Self::Student => "student",
+            Self::Adapters => "adapters",
             Self::Text => "text encoder",
             Self::Teacher => "teacher",
             Self::Features => "feature network",
             Self::Heads => "heads",
             Self::ImageEncoder => "image encoder",
             Self::Codec => "codec",
+            Self::DistillationCodec => "distillation codec",
         }
     }
 }
@@ -57,6 +63,10 @@ pub(crate) struct Outlined {
     pub(crate) trained: bool,
     /// Whether the run keeps their running average too.
     pub(crate) averaged: bool,
+    /// Whether its values are another network's, which are held once.
+    pub(crate) shared: bool,
+    /// Whether its tape keeps the inputs of its blocks alone.
+    pub(crate) checkpointed: bool,
 }
 
 impl Outlined {
@@ -65,7 +75,19 @@ impl Outlined {
         network.for_each_shape(&mut |path, shape| {
             shapes.push((add_plugin::without_variants(path), shape.to_vec()));
         });
-        Self { role, shapes, trained, averaged }
+        Self { role, shapes, trained, averaged, shared: false, checkpointed: false }
+    }
+
+    fn checkpointed(self, checkpointed: bool) -> Self {
+        Self { checkpointed, ..self }
+    }
+
+    /// A student with adapters: its values, which stay as they are, and what is trained.
+    fn adapted(network: &dyn Denoiser) -> [Self; 2] {
+        let mut base = Self::frozen(Role::Student, network);
+        let adapters;
+        (adapters, base.shapes) = base.shapes.into_iter().partition(|(path, _)| is_adapter(path));
+        [base, Self { shapes: adapters, ..Self::new(Role::Adapters, network, true, true) }]
     }
 
     fn frozen(role: Role, network: &(impl Network + ?Sized)) -> Self {
@@ -93,7 +115,9 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
     let text_info = recipe.text.info();
     let denoiser = &*recipe.model.backbone.init(text_info, recipe.seed, &device)?;
     let text = &*recipe.text.outline(&device)?;
-    let codec = Outlined::frozen(Role::Codec, &*recipe.codec.outline(&device)?);
+    let codec = Outlined::frozen(Role::Codec, &*recipe.codec.outline(&device)?)
+        .checkpointed(recipe.codec.is_checkpointed());
+    let by_blocks = recipe.model.backbone.is_checkpointed();
     let mut features = None;
     let mut networks = match &recipe.objective {
         Objective::Off() => {
@@ -102,13 +126,16 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
         Objective::Diffusion(_) => {
             let own_text = recipe.text.weights().is_empty();
             vec![
-                Outlined::new(Role::Denoiser, denoiser, true, true),
+                Outlined::new(Role::Denoiser, denoiser, true, true).checkpointed(by_blocks),
                 Outlined::new(Role::Text, text, own_text, own_text),
             ]
         }
         Objective::Add(objective) => {
             let teacher = match &objective.teacher.model {
-                TeacherModel::Initial() => Outlined::frozen(Role::Teacher, denoiser),
+                TeacherModel::Initial() => {
+                    let shared = !recipe.model.adapter.is_off();
+                    Outlined { shared, ..Outlined::frozen(Role::Teacher, denoiser) }
+                }
                 TeacherModel::Other(model) => {
                     let teacher = model.backbone.init(text_info, recipe.seed, &device)?;
                     Outlined::frozen(Role::Teacher, &*teacher)
@@ -118,16 +145,31 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
             let heads = assemble::heads(recipe, objective, &looked, &device)?;
             let looked = features.insert(looked);
             let image_encoder = looked.image_encoder.iter();
-            [
-                Outlined::new(Role::Student, denoiser, true, true),
-                Outlined::frozen(Role::Text, text),
-                teacher,
-                Outlined::frozen(Role::Features, &*looked.network),
-                Outlined::new(Role::Heads, &*heads, true, false),
-            ]
-            .into_iter()
-            .chain(image_encoder.map(|network| Outlined::frozen(Role::ImageEncoder, &**network)))
-            .collect()
+            let decoder = objective.distillation.space.codec();
+            let decoder = decoder.map(|codec| {
+                let network = Outlined::frozen(Role::DistillationCodec, &*codec.outline(&device)?);
+                Ok::<_, CoreError>(network.checkpointed(codec.is_checkpointed()))
+            });
+            let student = match &recipe.model.adapter {
+                Adapter::Off() => vec![Outlined::new(Role::Student, denoiser, true, true)],
+                Adapter::Lora(lora) => {
+                    let network = recipe.model.backbone.adapted(text_info, lora, recipe.seed, &device)?;
+                    Outlined::adapted(&*network).into()
+                }
+            };
+            student
+                .into_iter()
+                .map(|part| part.checkpointed(by_blocks))
+                .chain([
+                    Outlined::frozen(Role::Text, text),
+                    teacher,
+                    Outlined::frozen(Role::Features, &*looked.network)
+                        .checkpointed(objective.adversarial.features.is_checkpointed()),
+                    Outlined::new(Role::Heads, &*heads, true, false),
+                ])
+                .chain(image_encoder.map(|network| Outlined::frozen(Role::ImageEncoder, &**network)))
+                .chain(decoder.transpose()?)
+                .collect()
         }
     };
     networks.extend((codec.parameters() > 0).then_some(codec));

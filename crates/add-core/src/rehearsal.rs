@@ -1,10 +1,10 @@
 //! A recipe's step without its files: networks of drawn values on pictures of noise, to learn what it takes.
 
-use std::{sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use add_data::Loader;
 use add_plugin::{Autoencoder, Dataset, Draw, PluginError, Purpose, Sample, Start};
-use add_train::run::Objective as _;
+use add_train::{ranks::Alone, run::Objective as _};
 
 use crate::{
     assemble::{self, Values, add_run_with, diffusion},
@@ -51,7 +51,7 @@ pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError>
     };
     let noise = Noise { size: recipe.data.size() };
     let loader = Loader::new(Arc::new(noise), recipe.seed, recipe.batch).map_err(crate::data_error)?;
-    let mut run = add_run_with(loaded, objective, Values::Drawn, loader)?;
+    let mut run = add_run_with(loaded, objective, Values::Drawn, loader, Rc::new(Alone))?;
     let began = Instant::now();
     // A step reads its losses, so it has ended when it returns.
     run.step(0)?;

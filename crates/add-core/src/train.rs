@@ -1,7 +1,9 @@
 //! A recipe's whole run: folder, loop, the model that it leaves.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::atomic::AtomicBool,
 };
 
@@ -9,9 +11,10 @@ use add_plugin::Network;
 use add_train::{
     checkpoint::hex,
     folder::RunFolder,
-    run::{self, Ending, Observer, Start},
+    ranks::{Alone, Collective, is_first},
+    run::{self, Course, Ending, Observer, Start},
 };
-use add_weights::Precision;
+use add_weights::{Precision, save};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -27,6 +30,9 @@ use crate::{
 /// The file of a run folder that holds its averaged model.
 pub const MODEL: &str = "model.safetensors";
 
+/// The file of a run folder that holds the averaged adapters alone, as diffusers loads them.
+pub const ADAPTERS: &str = "pytorch_lora_weights.safetensors";
+
 /// Trains `loaded` in the folder `out`.
 ///
 /// # Errors
@@ -38,27 +44,53 @@ pub fn train(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ending, CoreError> {
+    train_among(&(Rc::new(Alone) as Rc<dyn Collective>), loaded, out, start, observer, stop)
+}
+
+/// Trains `loaded` together with the other `ranks`; the first alone writes into the folder `out`.
+///
+/// # Errors
+/// As [`train`]; also when the ranks do not agree or do not fit the recipe.
+pub fn train_among(
+    ranks: &Rc<dyn Collective>,
+    loaded: &LoadedRecipe,
+    out: &Path,
+    start: &Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Ending, CoreError> {
     let recipe = &loaded.recipe;
     let hash = hash(recipe);
     let go = |objective: &mut dyn run::Objective, observer: &mut dyn Observer| -> Result<Ending, CoreError> {
-        let mut folder = RunFolder::open(out)?;
-        folder.write("recipe.ron", &show(recipe))?;
-        Ok(run::run(objective, &mut folder, recipe.run, &hash, start, observer, stop)?)
+        let mut folder = is_first(&**ranks).then(|| RunFolder::open(out)).transpose()?;
+        if let Some(folder) = &folder {
+            folder.write("recipe.ron", &show(recipe))?;
+        }
+        let course = Course { cadence: recipe.run, recipe: &hash, start, stop, ranks: &**ranks };
+        Ok(run::run(objective, folder.as_mut(), course, observer)?)
+    };
+    let finish = |model: &Sampled, ending: Ending| -> Result<Ending, CoreError> {
+        if is_first(&**ranks) {
+            export(recipe, out, model, ending)?;
+        }
+        Ok(ending)
     };
     check_objective(recipe)?;
     match &recipe.objective {
         Objective::Off() => unreachable!("checked above"),
         Objective::Diffusion(objective) => {
-            let mut run = assemble::diffusion_run(loaded, objective)?;
+            let mut run = assemble::diffusion_run(loaded, objective, Rc::clone(ranks))?;
             let ending = go(&mut run, observer)?;
-            export(recipe, out, &run.averaged(), ending)?;
-            Ok(ending)
+            finish(&run.averaged(), ending)
         }
         Objective::Add(objective) => {
-            let mut run = assemble::add_run(loaded, objective)?;
+            let mut run = assemble::add_run(loaded, objective, Rc::clone(ranks))?;
             let ending = go(&mut run, observer)?;
-            export(recipe, out, &run.averaged(), ending)?;
-            Ok(ending)
+            let adapters = run.averaged_adapters();
+            if is_first(&**ranks) && !adapters.is_empty() {
+                save(&out.join(ADAPTERS), &adapters, Precision::F32, &BTreeMap::new())?;
+            }
+            finish(&run.averaged(), ending)
         }
     }
 }
@@ -115,12 +147,15 @@ pub struct NetworkSize {
     pub trained: bool,
     /// Whether the run keeps their running average too.
     pub averaged: bool,
+    /// Whether its values are another network's, which are held once.
+    pub shared: bool,
 }
 
 impl NetworkSize {
     /// Bytes in single precision: the values; for a trained network also gradients and two moments, and the average.
     pub fn bytes(&self) -> usize {
-        let copies = 1 + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
+        let copies =
+            usize::from(!self.shared) + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
         4 * copies * self.parameters
     }
 }
@@ -135,6 +170,7 @@ pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreErro
         parameters: network.parameters(),
         trained: network.trained,
         averaged: network.averaged,
+        shared: network.shared,
     };
     Ok(outline(loaded)?.networks.iter().map(size).collect())
 }

@@ -4,7 +4,8 @@ use add_plugin::Prediction;
 use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 
 use crate::recipe::{
-    AddObjective, DiffusionObjective, Guidance, Objective, Recipe, StudentTimesteps, TeacherModel,
+    AddObjective, DiffusionObjective, DistillationSpace, Guidance, Objective, Recipe, StudentTimesteps,
+    TeacherModel,
 };
 
 /// Most pictures per step, and parts of a batch.
@@ -55,6 +56,11 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     pictures(p, recipe);
     p.range("sampling.guidance", recipe.sampling.guidance, 0.0, 100.0);
     fits(p, recipe);
+    let distils = matches!(recipe.objective, Objective::Add(_));
+    p.require(recipe.model.adapter.is_off() || distils, "model.adapter", || {
+        "expected Off(): adapters are for `objective: Add(…)`, whose student begins as a trained model"
+            .to_owned()
+    });
     match &recipe.objective {
         Objective::Off() => {}
         Objective::Diffusion(objective) => diffusion(p, objective),
@@ -172,6 +178,7 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
     p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
     p.range("objective.distillation.lambda", distillation.lambda, 0.0, 1e9);
+    space(p, recipe, &distillation.space);
     p.require(adversarial.weight > 0.0 || distillation.lambda > 0.0, "objective", || {
         "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"
             .to_owned()
@@ -179,6 +186,28 @@ fn add(p: &mut Problems, recipe: &Recipe, objective: &AddObjective) {
     p.above("objective.ema_half_life", objective.ema_half_life);
     optimizer(p, "objective.generator", &objective.generator);
     optimizer(p, "objective.discriminator", &objective.discriminator);
+}
+
+fn space(p: &mut Problems, recipe: &Recipe, space: &DistillationSpace) {
+    let latents = recipe.codec.info();
+    let side = recipe.data.size() / latents.reduction.max(1);
+    match space {
+        DistillationSpace::Pixel | DistillationSpace::Latent => {}
+        DistillationSpace::Crop { size } => {
+            p.require((1..=side).contains(size), "objective.distillation.space", || {
+                format!("expected a crop of 1 to {side} latent values, the whole side, got {size}")
+            });
+        }
+        DistillationSpace::PixelBy(codec) => {
+            p.require(codec.info() == latents, "objective.distillation.space", || {
+                format!(
+                    "expected a codec of the latents of {}, {latents:?}, got {:?}",
+                    recipe.codec.name(),
+                    codec.info()
+                )
+            });
+        }
+    }
 }
 
 fn teacher(p: &mut Problems, recipe: &Recipe, objective: &AddObjective, steps: usize) {
@@ -205,6 +234,9 @@ fn teacher(p: &mut Problems, recipe: &Recipe, objective: &AddObjective, steps: u
         }
     }
     if let TeacherModel::Other(model) = &teacher.model {
+        p.require(model.adapter.is_off(), "objective.teacher.model.adapter", || {
+            "expected Off(): a teacher is not trained".to_owned()
+        });
         let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
         p.require(own == other, "objective.teacher.model", || {
             format!("student and teacher share their latents: expected {own} channels, got {other}")

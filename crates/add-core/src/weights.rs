@@ -97,6 +97,9 @@ pub fn needed(loaded: &LoadedRecipe, wanted_for: Use) -> Result<Vec<Needed>, Cor
         if let ImageEncoder::Network(network) = &objective.adversarial.image_encoder {
             plugins.push(("image encoder", network.weights()));
         }
+        if let Some(codec) = objective.distillation.space.codec() {
+            plugins.push(("distillation codec", codec.weights()));
+        }
     }
     for (part, places) in plugins {
         for place in places {

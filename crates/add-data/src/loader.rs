@@ -5,7 +5,6 @@
 //! a batch is ready, never what it holds.
 
 use std::{
-    ops::Range,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -28,7 +27,7 @@ pub struct Loader {
     dataset: Arc<dyn Dataset>,
     order: EpochOrder,
     global_batch: usize,
-    part: Range<usize>,
+    part: Vec<usize>,
 }
 
 impl Loader {
@@ -45,18 +44,18 @@ impl Loader {
             return Err(DataError::Empty);
         }
         let order = EpochOrder { seed, len: dataset.len() };
-        Ok(Self { dataset, order, global_batch: batch, part: 0..batch })
+        Ok(Self { dataset, order, global_batch: batch, part: (0..batch).collect() })
     }
 
-    /// Only the positions `part` of each batch: one device's share of it.
+    /// Only the positions `part` of each batch: one process's share of it.
     ///
     /// # Panics
     /// When the part is empty or outside of the batch.
     #[must_use]
-    pub fn part(mut self, part: Range<usize>) -> Self {
-        assert!(!part.is_empty() && part.end <= self.global_batch, "{part:?} of {}", self.global_batch);
-        self.part = part;
-        self
+    pub fn part(self, part: impl IntoIterator<Item = usize>) -> Self {
+        let (part, batch): (Vec<usize>, _) = (part.into_iter().collect(), self.global_batch);
+        assert!(!part.is_empty() && part.iter().all(|&position| position < batch), "{part:?} of {batch}");
+        Self { part, ..self }
     }
 
     /// The batch of `step`, loaded on this thread. Unusable samples are replaced by the next usable ones.
@@ -72,7 +71,7 @@ impl Loader {
             indices: Vec::with_capacity(self.part.len()),
             skipped: Vec::new(),
         };
-        for position in self.part.clone() {
+        for &position in &self.part {
             let global_sample = step * self.global_batch as u64 + position as u64;
             let (index, sample) = self.usable(step, global_sample, &mut batch.skipped)?;
             if batch.indices.is_empty() {

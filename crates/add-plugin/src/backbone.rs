@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    Component, Conditioning, Network, PluginError, Prediction, TextInfo, Timesteps, registry::Family,
+    Component, Conditioning, Lora, Network, PluginError, Prediction, TextInfo, Timesteps, registry::Family,
 };
 
 /// A denoiser's architecture, as the recipe states it.
@@ -18,6 +18,25 @@ pub trait Backbone: Family {
     /// # Errors
     /// When the architecture does not fit the text encoder, or contradicts itself.
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError>;
+
+    /// A network on `device` whose trainable parameters are adapters, which begin as nothing; the others are to be filled.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init), or when the backbone knows no adapters.
+    fn adapted(
+        &self,
+        _text: TextInfo,
+        _lora: &Lora,
+        _seed: u64,
+        _device: &Device,
+    ) -> Result<Box<dyn Denoiser>, PluginError> {
+        Err(PluginError::Mismatch("this backbone knows no adapters; expected `adapter: Off()`".to_owned()))
+    }
+
+    /// Whether its tape keeps the inputs of its blocks alone; what is inside is computed again.
+    fn is_checkpointed(&self) -> bool {
+        false
+    }
 
     /// What diffusers calls it; `None` for a network of this project's own.
     fn component(&self) -> Option<Component> {

@@ -20,6 +20,11 @@ pub trait Codec: Family {
         Vec::new()
     }
 
+    /// Whether its tape keeps the inputs of its blocks alone; what is inside is computed again.
+    fn is_checkpointed(&self) -> bool {
+        false
+    }
+
     /// What diffusers calls it; `None` where it has no such network.
     fn component(&self) -> Option<Component> {
         None

@@ -45,6 +45,8 @@ pub enum Purpose {
     Simulation = 16,
     /// Noise on the way of a simulated sample.
     SimulationNoise = 17,
+    /// Which crop of a sample's latents the distillation loss looks at.
+    Crop = 18,
 }
 
 /// The source of the random numbers of one sample at one step.

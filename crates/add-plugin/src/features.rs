@@ -17,6 +17,11 @@ pub trait FeatureNetwork: Family {
         Vec::new()
     }
 
+    /// Whether its tape keeps the inputs of its blocks alone; what is inside is computed again.
+    fn is_checkpointed(&self) -> bool {
+        false
+    }
+
     /// The network without its weights, to be counted: no file is read and no value made.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ use burn::{
 };
 use dyn_clone::DynClone;
 
+use crate::adapter::is_adapter;
+
 /// The new value of the parameter at a path, of this shape, on this device; `None` keeps the old one.
 pub type Fill<'a> = dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>> + 'a;
 
@@ -59,6 +61,23 @@ pub fn parameter_count<N: Network + ?Sized>(network: &N) -> usize {
     let mut count = 0;
     network.for_each_shape(&mut |_, shape| count += shape.iter().product::<usize>());
     count
+}
+
+/// Calls `f(path, shape, value)` for what a run can change: the adapters alone, where the network has some, else everything.
+pub fn for_each_own<N: Network + ?Sized>(network: &N, f: &mut dyn FnMut(&str, &[usize], Tensor<1>)) {
+    let adapted = has_adapters(network);
+    network.for_each_parameter(&mut |path, shape, value| {
+        if !adapted || is_adapter(path) {
+            f(path, shape, value);
+        }
+    });
+}
+
+/// Whether the network has adapters, beside which its other parameters stay as they are.
+pub fn has_adapters<N: Network + ?Sized>(network: &N) -> bool {
+    let mut found = false;
+    network.for_each_shape(&mut |path, _| found |= is_adapter(path));
+    found
 }
 
 impl<M: Module> Network for M {

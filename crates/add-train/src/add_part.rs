@@ -4,13 +4,14 @@
 //! logged and added (ADD Eq. 1), and one backward pass carries the sum through the student. So the balance of the
 //! terms is visible at every step, and the tapes of the feature network and of the student never live together.
 
-use add_loss::{R1, distillation, hinge_discriminator, hinge_generator, pure_noise_where, r1};
+use add_loss::{R1, hinge_discriminator, hinge_generator, pure_noise_where, r1};
 use add_plugin::{Conditioning, Denoiser, Discriminator, Latents, Logits, Pixels, Timesteps, per_sample};
 use burn::tensor::Tensor;
 
 use crate::{
     add_inputs::{AddInputs, StudentInput},
-    add_step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Space, Terminal},
+    add_step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
+    distance::Distance,
     gradients::{GradientMap, scalars},
     report::StepReport,
 };
@@ -190,14 +191,13 @@ impl<'a> Part<'a> {
             input.t.0.iter().map(|&t| weighting.weight(&teacher_diffusion.schedule, t)).collect();
         let leaf = self.leaf();
         let target = self.method.target(&*self.networks.teacher, prompts, input, leaf.clone().inner());
-        let (student, target) = match options.space {
-            Space::Latent => (leaf.clone(), target),
-            Space::Pixel => {
-                let codec = &self.networks.codec;
-                (codec.decode(Latents(leaf.clone())).0, codec.decode(Latents(target)).0)
-            }
+        let AddNetworks { codec, distillation_codec, .. } = &self.networks;
+        let distance = Distance {
+            space: options.space,
+            reduction: options.distance,
+            codec: &**distillation_codec.as_ref().unwrap_or(codec),
         };
-        let loss = distillation(student, target, &c, options.distance) * self.share;
+        let loss = distance.loss(leaf.clone(), target, &c, &self.inputs.draws) * self.share;
         let gradient = gradient_at(&leaf, loss.clone() * options.lambda);
         let [value, norm] = value_and_norm(loss, &gradient);
         report.number("loss_distill", value);

@@ -12,12 +12,13 @@ use burn::tensor::Tensor;
 use crate::{
     add_inputs::{AddInputs, Prompts, TeacherInput},
     add_part::{Part, Waiting},
+    distance::Space,
     ema::Ema,
     gradients::{GradientMap, clip_factor, global_norm},
     model::Diffusion,
     optimizer::AdamW,
     report::StepReport,
-    shards::{self, Shards},
+    shards::Shards,
     teacher::BoundTeacher,
 };
 
@@ -35,6 +36,8 @@ pub struct AddNetworks {
     pub image_encoder: Option<Box<dyn FeatureExtractor>>,
     /// Latents to pixels, on the plain device.
     pub codec: Box<dyn Autoencoder>,
+    /// Decodes for the distillation loss in its place; on the plain device.
+    pub distillation_codec: Option<Box<dyn Autoencoder>>,
 }
 
 /// The numbers of the objective.
@@ -46,7 +49,7 @@ pub struct AddOptions {
     pub lambda: f64,
     /// Reduction of the squared distance over a sample's values.
     pub distance: PixelReduction,
-    /// Whether the distance is taken after decoding, as in the paper, or between latents.
+    /// What the distance is taken between.
     pub space: Space,
     /// Reduction of the hinge losses over heads.
     pub heads: Reduction,
@@ -77,15 +80,6 @@ pub enum Terminal {
     InputReplacement,
 }
 
-/// Where the distillation distance is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Space {
-    /// Between decoded pictures (ADD, section 3.1).
-    Pixel,
-    /// Between latents.
-    Latent,
-}
-
 /// How the heads are conditioned on `c_img` (ADD, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ImageCondition {
@@ -107,6 +101,7 @@ impl AddNetworks {
             features: fork(&*self.features),
             image_encoder: self.image_encoder.as_deref().map(fork),
             codec: fork(&*self.codec),
+            distillation_codec: self.distillation_codec.as_ref().map(|codec| fork(&**codec)),
         }
     }
 }
@@ -164,19 +159,20 @@ pub struct AddTrainer<'w> {
 }
 
 impl AddTrainer<'_> {
-    /// One discriminator update and one student update on the parts of a batch, with learning rates `lr_d` and `lr_g`.
+    /// One discriminator update and one student update on this rank's parts of a batch, with learning rates `lr_d` and `lr_g`.
     ///
     /// A loss or gradient that is not finite leaves its update out; the report then holds the reason.
     pub fn step(&mut self, parts: Vec<AddInputs<'_>>, lr_g: f64, lr_d: f64) -> StepReport {
         let mut report = StepReport::default();
-        let batch: usize = parts.iter().map(AddInputs::batch).sum();
+        let batch = self.shards.whole_batch(parts.iter().map(AddInputs::batch).sum());
+        let device = parts[0].x_0.0.device();
         let adversarial = self.method.options.adversarial_weight > 0.0;
 
         let method = &self.method;
         // In several rounds no part can wait for the heads with all its states; its turn comes again from the start.
-        let (once, mut waiting) = (self.shards.rounds() == 1, Vec::new());
+        let (once, mut waiting) = (self.shards.turns() == 1, Vec::new());
         if adversarial {
-            let (mut reports, mut gradients) = (Vec::new(), GradientMap::new());
+            let mut sum = self.shards.sum(device.clone());
             self.shards.each(
                 parts,
                 |inputs| (inputs, self.networks.fork()),
@@ -187,10 +183,10 @@ impl AddTrainer<'_> {
                 },
                 |(part, report, gradient)| {
                     waiting.push(part);
-                    reports.push(report);
-                    shards::add(&mut gradients, gradient);
+                    sum.add(report, gradient);
                 },
             );
+            let (reports, gradients) = sum.finish();
             report.extend(reports);
             self.networks.heads.power_iterate();
             self.networks.heads.power_iterate();
@@ -201,7 +197,7 @@ impl AddTrainer<'_> {
             waiting.extend(parts.into_iter().map(|inputs| Waiting::Inputs(Box::new(inputs))));
         }
 
-        let (mut reports, mut gradients) = (Vec::new(), GradientMap::new());
+        let mut sum = self.shards.sum(device);
         self.shards.each(
             waiting,
             |part| {
@@ -209,11 +205,9 @@ impl AddTrainer<'_> {
                 (part, networks, self.networks.heads.frozen())
             },
             |(part, networks, heads)| part.go_on(method, networks, batch).student_gradient(&*heads),
-            |(report, gradient)| {
-                reports.push(report);
-                shards::add(&mut gradients, gradient);
-            },
+            |(report, gradient)| sum.add(report, gradient),
         );
+        let (reports, gradients) = sum.finish();
         report.extend(reports);
         report_balance(&mut report);
         let student: &mut dyn Denoiser = &mut *self.networks.student;

@@ -39,6 +39,9 @@ pub struct Manifest {
     pub recipe: String,
     /// Counters of the optimisers and the data.
     pub numbers: BTreeMap<String, u64>,
+    /// SHA-256 of the weights that adapters were trained beside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub frozen: BTreeMap<String, String>,
     /// SHA-256 of each file beside the manifest.
     pub files: BTreeMap<String, String>,
 }
@@ -84,8 +87,9 @@ fn write_into(partial: &Path, step: u64, recipe: &str, state: &State) -> Result<
         files.insert(file, sha256(&path)?);
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let numbers = state.numbers().clone();
-    let manifest = Manifest { schema: SCHEMA, version, step, recipe: recipe.to_owned(), numbers, files };
+    let (numbers, frozen) = (state.numbers().clone(), state.frozen().clone());
+    let manifest =
+        Manifest { schema: SCHEMA, version, step, recipe: recipe.to_owned(), numbers, frozen, files };
     let text = serde_json::to_vec_pretty(&manifest).expect("a manifest holds nothing that JSON cannot");
     let seal = hex(&Sha256::digest(&text));
     for (file, bytes) in [(MANIFEST, text), (SEAL, seal.into_bytes())] {
@@ -134,6 +138,9 @@ pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainErro
             let values = weights.tensor(name, dtype, device).map_err(|e| damaged(&path, e))?;
             state.insert(group, name, add_weights::NamedTensor { shape: info.shape.clone(), values });
         }
+    }
+    for (what, digest) in &manifest.frozen {
+        state.set_frozen(what, digest);
     }
     for (name, &value) in &manifest.numbers {
         state.set_number(name, value);

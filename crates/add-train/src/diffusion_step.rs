@@ -9,7 +9,7 @@ use crate::{
     model::Diffusion,
     optimizer::{AdamW, join},
     report::StepReport,
-    shards::{self, Shards},
+    shards::Shards,
 };
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
@@ -55,9 +55,10 @@ pub struct DiffusionTrainer {
 }
 
 impl DiffusionTrainer {
-    /// One update on the parts of a batch with learning rate `lr`; left out when its gradient is not finite.
+    /// One update on this rank's parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub fn step(&mut self, parts: Vec<DiffusionInputs>, lr: f64) -> StepReport {
-        let batch: usize = parts.iter().map(DiffusionInputs::batch).sum();
+        let batch = self.shards.whole_batch(parts.iter().map(DiffusionInputs::batch).sum());
+        let mut sum = self.shards.sum(parts[0].x_0.0.device());
         let part = |inputs: DiffusionInputs| Part {
             share: inputs.batch() as f64 / batch as f64,
             inputs,
@@ -65,11 +66,8 @@ impl DiffusionTrainer {
             text: fork(&*self.text),
             diffusion: &self.diffusion,
         };
-        let (mut reports, mut gradients) = (Vec::new(), GradientMap::new());
-        self.shards.each(parts, part, Part::gradient, |(report, gradient)| {
-            reports.push(report);
-            shards::add(&mut gradients, gradient);
-        });
+        self.shards.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
+        let (reports, gradients) = sum.finish();
         let mut report = StepReport::default();
         report.extend(reports);
         let norm = global_norm(&gradients);

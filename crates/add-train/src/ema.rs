@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use add_kernels::ema_lerp;
-use add_plugin::Network;
+use add_plugin::{Network, for_each_own};
 use burn::tensor::Tensor;
 
 use crate::{TrainError, optimizer::join, state::State};
@@ -29,7 +29,7 @@ impl Ema {
         let mut values = BTreeMap::new();
         for (prefix, network) in networks {
             // `* 1` gives each value a buffer of its own, so that updates in place stay possible.
-            network.for_each_parameter(&mut |path, _, value| {
+            for_each_own(*network, &mut |path, _, value| {
                 values.insert(join(prefix, path), value * 1.0);
             });
         }
@@ -54,7 +54,7 @@ impl Ema {
     /// `ema = decay * ema + (1 - decay) * value`.
     pub fn update_by(&mut self, networks: &[(&str, &dyn Network)], decay: f64) {
         for (prefix, network) in networks {
-            network.for_each_parameter(&mut |path, _, value| {
+            for_each_own(*network, &mut |path, _, value| {
                 let name = join(prefix, path);
                 let old = self.values.remove(&name).expect("the EMA was made from this network");
                 self.values.insert(name, ema_lerp(old, value, decay));

@@ -44,6 +44,32 @@ pub enum TrainError {
     /// The system gives no threads.
     #[error("the threads for `shards` could not be started: {0}; try `--set shards=1`")]
     Threads(String),
+    /// The ranks cannot share a recipe's rounds.
+    #[error(
+        "expected `rounds` to be a multiple of the {ranks} ranks, got {rounds}; try `--set rounds={ranks}`, which cuts the \
+         batch into that many times `shards` parts"
+    )]
+    Rounds {
+        /// The recipe's.
+        rounds: usize,
+        /// How many take part.
+        ranks: usize,
+    },
+    /// The ranks of a run do not have the same.
+    #[error(
+        "rank {rank}: expected {what} {expected}, as on rank 0, found {found}; start every rank with the same program, \
+         recipe and files"
+    )]
+    Ranks {
+        /// The first that differs.
+        rank: usize,
+        /// What differs.
+        what: String,
+        /// On the first rank.
+        expected: String,
+        /// On this one.
+        found: String,
+    },
     /// Another process works on this run.
     #[error("{path}: process {pid} is working on this run; stop it or choose another --out", path = path.display())]
     Locked {

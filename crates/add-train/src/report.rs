@@ -67,6 +67,28 @@ impl StepReport {
         self.entries.extend(total.unwrap_or_default().entries);
     }
 
+    /// Its numbers alone, in order.
+    pub(crate) fn values(&self) -> Vec<f64> {
+        let values = |figure: &Figure| match figure {
+            Figure::Number(value) => vec![*value],
+            Figure::List(values) => values.clone(),
+        };
+        self.figures().flat_map(|(_, figure)| values(figure)).collect()
+    }
+
+    /// A report of the same figures with these numbers, as [`values`](Self::values) gives them.
+    pub(crate) fn with_values(&self, values: impl IntoIterator<Item = f64>) -> Self {
+        let (mut report, mut values) = (self.clone(), values.into_iter());
+        let mut next = || values.next().expect("the parts of a step report alike");
+        for entry in &mut report.entries {
+            match &mut entry.figure {
+                Figure::Number(value) => *value = next(),
+                Figure::List(list) => list.iter_mut().for_each(|value| *value = next()),
+            }
+        }
+        report
+    }
+
     /// A number by name.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.numbers().find_map(|(key, value)| (key == name).then_some(value))

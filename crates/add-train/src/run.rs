@@ -9,7 +9,13 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use tracing::{info, info_span, warn};
 
-use crate::{TrainError, checkpoint, folder::RunFolder, report::StepReport, state::State};
+use crate::{
+    TrainError, checkpoint,
+    folder::RunFolder,
+    ranks::{Collective, agree, agree_on_state, from_first, largest},
+    report::StepReport,
+    state::State,
+};
 
 /// What is trained. It draws its own batches, so that a step is a function of the recipe, the seed and its number.
 pub trait Objective {
@@ -103,24 +109,50 @@ pub trait Observer {
 /// A step that was not finite is left out; so many in a row end the run.
 const NON_FINITE_LIMIT: u32 = 3;
 
-/// Runs `objective` in `folder`. `recipe` is the hash that a checkpoint must carry to be resumed.
+/// What a run goes by.
+#[derive(Debug, Clone, Copy)]
+pub struct Course<'a> {
+    /// How long and how often.
+    pub cadence: Cadence,
+    /// The hash that a checkpoint must carry to be resumed.
+    pub recipe: &'a str,
+    /// From where it starts.
+    pub start: &'a Start,
+    /// Set by whoever wants it to stop.
+    pub stop: &'a AtomicBool,
+    /// The processes that share it.
+    pub ranks: &'a dyn Collective,
+}
+
+/// Runs `objective` in `folder`, which the first rank alone has.
 ///
 /// # Errors
-/// When the data, the disk or the numbers fail.
+/// When the data, the disk or the numbers fail, or the ranks do not agree.
 pub fn run(
     objective: &mut dyn Objective,
-    folder: &mut RunFolder,
-    cadence: Cadence,
-    recipe: &str,
-    start: &Start,
+    mut folder: Option<&mut RunFolder>,
+    course: Course<'_>,
     observer: &mut dyn Observer,
-    stop: &AtomicBool,
 ) -> Result<Ending, TrainError> {
-    let mut done = resume(objective, folder, recipe, start)?;
-    checkpoint::rewind(&folder.checkpoints(), done)?;
-    folder.rewind_metrics(done)?;
+    let Course { cadence, recipe, ranks, .. } = course;
+    agree(ranks, "the SHA-256 of the recipe", recipe)?;
+    let resumed = folder.as_deref().map(|folder| resume(objective, folder, recipe, course.start));
+    let mut done = match from_first(ranks, resumed.transpose()?.flatten(), &objective.device()) {
+        None => 0,
+        Some((step, state)) => {
+            objective.load(&state)?;
+            step
+        }
+    };
+    agree_on_state(ranks, done, || state_of(objective))?;
+    if let Some(folder) = folder.as_deref_mut() {
+        checkpoint::rewind(&folder.checkpoints(), done)?;
+        folder.rewind_metrics(done)?;
+    }
     observer.begin(done, cadence.steps);
-    if done == 0 {
+    if let Some(folder) = folder.as_deref()
+        && done == 0
+    {
         objective.preview(&folder.sample(0))?;
     }
     let mut non_finite = 0;
@@ -129,19 +161,24 @@ pub fn run(
         let report = objective.step(done)?;
         non_finite = guard(done, &report, non_finite)?;
         done += 1;
-        if done % cadence.log_every == 0 || done == 1 {
+        if let Some(folder) = folder.as_deref_mut()
+            && (done % cadence.log_every == 0 || done == 1)
+        {
             folder.append_metrics(&report.to_json(done))?;
         }
         observer.step(done, &report);
-        if done % cadence.sample_every == 0 || done == cadence.steps {
+        if let Some(folder) = folder.as_deref()
+            && (done % cadence.sample_every == 0 || done == cadence.steps)
+        {
             objective.preview(&folder.sample(done))?;
         }
-        let stopping = stop.load(Ordering::Relaxed);
+        let stopping = largest(ranks, u8::from(course.stop.load(Ordering::Relaxed))) > 0;
         if done % cadence.checkpoint_every == 0 || done == cadence.steps || stopping {
-            let mut state = State::default();
-            objective.save(&mut state);
-            checkpoint::write(&folder.checkpoints(), done, recipe, &state)?;
-            checkpoint::retain(&folder.checkpoints(), cadence.keep, cadence.keep_every)?;
+            agree_on_state(ranks, done, || state_of(objective))?;
+            if let Some(folder) = folder.as_deref() {
+                checkpoint::write(&folder.checkpoints(), done, recipe, &state_of(objective))?;
+                checkpoint::retain(&folder.checkpoints(), cadence.keep, cadence.keep_every)?;
+            }
         }
         if stopping && done < cadence.steps {
             observer.end();
@@ -152,17 +189,23 @@ pub fn run(
     Ok(Ending::Finished)
 }
 
-/// Loads what `start` asks for and returns the number of steps done.
+fn state_of(objective: &dyn Objective) -> State {
+    let mut state = State::default();
+    objective.save(&mut state);
+    state
+}
+
+/// Reads what `start` asks for: the number of steps done and their state; `None` at the beginning.
 fn resume(
-    objective: &mut dyn Objective,
+    objective: &dyn Objective,
     folder: &RunFolder,
     recipe: &str,
     start: &Start,
-) -> Result<u64, TrainError> {
+) -> Result<Option<(u64, State)>, TrainError> {
     let checkpoints = folder.checkpoints();
     let committed = checkpoint::list(&checkpoints);
     let candidates: Vec<PathBuf> = match start {
-        Start::Fresh if committed.is_empty() => return Ok(0),
+        Start::Fresh if committed.is_empty() => return Ok(None),
         Start::Fresh => {
             let problem = "this run has checkpoints; continue it with --resume auto, or choose another --out"
                 .to_owned();
@@ -183,9 +226,8 @@ fn resume(
                             .to_owned();
                     return Err(TrainError::Checkpoint { path, problem });
                 }
-                objective.load(&state)?;
                 info!(step = manifest.step, "resumed from {}", path.display());
-                return Ok(manifest.step);
+                return Ok(Some((manifest.step, state)));
             }
             Err(error) => {
                 warn!("{error}; trying the one before");
@@ -196,7 +238,7 @@ fn resume(
     match (refusal, start) {
         // Every checkpoint is damaged: starting over silently would lose the user's run.
         (Some(error), _) => Err(error),
-        (None, Start::Auto) => Ok(0),
+        (None, Start::Auto) => Ok(None),
         (None, _) => {
             let problem =
                 "no checkpoint to resume from; --resume auto starts afresh when there is none".to_owned();

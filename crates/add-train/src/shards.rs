@@ -5,19 +5,29 @@
 //! added in the order of the parts. So the numbers depend on how many parts there are, by rounding, and never on how
 //! many threads, nor on which parts share a round. A round's states are gone before the next begins: more rounds take
 //! less memory (gradient accumulation).
+//!
+//! Several ranks take the rounds between them: in each turn every rank computes the parts of one round, and the gradients
+//! of all are added in the order of the parts before the next turn begins.
 
-use std::ops::Range;
+use std::{ops::Range, rc::Rc};
 
+use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::{TrainError, gradients::GradientMap};
+use crate::{
+    TrainError,
+    ranks::{Alone, Collective},
+    sum::Sum,
+};
 
 /// The threads of each part.
 #[derive(Debug)]
 pub struct Shards {
     /// Empty for a single part in a round, which runs where it is called.
     pools: Vec<ThreadPool>,
+    /// Of all ranks together.
     rounds: usize,
+    ranks: Rc<dyn Collective>,
 }
 
 impl Shards {
@@ -26,32 +36,56 @@ impl Shards {
     /// # Errors
     /// When the system refuses the threads.
     pub fn new(count: usize, rounds: usize) -> Result<Self, TrainError> {
+        Self::among(Rc::new(Alone), count, rounds)
+    }
+
+    /// The same, with the rounds shared by `ranks`.
+    ///
+    /// # Errors
+    /// When the rounds cannot be shared evenly, or the system refuses the threads.
+    pub fn among(ranks: Rc<dyn Collective>, count: usize, rounds: usize) -> Result<Self, TrainError> {
+        let (rounds, size) = (rounds.max(1), ranks.size());
+        if !rounds.is_multiple_of(size) {
+            return Err(TrainError::Rounds { rounds, ranks: size });
+        }
         let each = (rayon::current_num_threads() / count.max(1)).max(1);
         let pool = |_| ThreadPoolBuilder::new().num_threads(each).build();
         let pools = if count > 1 { (0..count).map(pool).collect::<Result<_, _>>() } else { Ok(Vec::new()) };
         let pools = pools.map_err(|error| TrainError::Threads(error.to_string()))?;
-        Ok(Self { pools, rounds: rounds.max(1) })
+        Ok(Self { pools, rounds, ranks })
     }
 
-    /// Number of parts in all rounds together.
+    /// Number of parts in all rounds of all ranks together.
     pub fn count(&self) -> usize {
         self.rounds * self.side_by_side()
     }
 
-    /// How many rounds there are.
-    pub fn rounds(&self) -> usize {
-        self.rounds
+    /// How many rounds this rank does.
+    pub fn turns(&self) -> usize {
+        self.rounds / self.ranks.size()
+    }
+
+    /// Number of samples in the batches of all ranks, where this rank's has `batch`.
+    pub fn whole_batch(&self, batch: usize) -> usize {
+        batch * self.ranks.size()
+    }
+
+    /// The parts' gradients and figures, to be added up in their order; sums come to `device`.
+    pub(crate) fn sum(&self, device: Device) -> Sum<'_> {
+        Sum::new(&*self.ranks, self.side_by_side(), device)
     }
 
     fn side_by_side(&self) -> usize {
         self.pools.len().max(1)
     }
 
-    /// The samples of each part: consecutive, and as many as in every other.
+    /// Which samples of a batch of `batch`, of all ranks together, are in each part of this rank: consecutive ones, and
+    /// as many as in every other part.
     pub fn ranges(&self, batch: usize) -> Vec<Range<usize>> {
-        let count = self.count();
+        let (count, each) = (self.count(), self.side_by_side());
         assert!(batch.is_multiple_of(count), "`validate` refuses a batch of {batch} in {count} parts");
-        (0..count).map(|i| i * batch / count..(i + 1) * batch / count).collect()
+        let own = |part: &usize| part / each % self.ranks.size() == self.ranks.rank();
+        (0..count).filter(own).map(|i| i * batch / count..(i + 1) * batch / count).collect()
     }
 
     /// Round after round: `prepare` of each of its parts, here; `body` of all of them, at the same time; and `take` of the
@@ -63,9 +97,9 @@ impl Shards {
         body: impl Fn(U) -> R + Sync,
         mut take: impl FnMut(R),
     ) {
-        assert_eq!(parts.len(), self.count(), "one entry for each part");
+        assert_eq!(parts.len(), self.turns() * self.side_by_side(), "one entry for each part");
         let mut parts = parts.into_iter();
-        for _ in 0..self.rounds {
+        for _ in 0..self.turns() {
             let round = parts.by_ref().take(self.side_by_side()).map(&mut prepare).collect();
             self.round(round, &body).into_iter().for_each(&mut take);
         }
@@ -90,22 +124,10 @@ impl Shards {
     }
 }
 
-/// Adds a part's gradients to those of the parts before it.
-pub(crate) fn add(total: &mut GradientMap, part: GradientMap) {
-    for (name, gradient) in part {
-        let sum = match total.remove(&name) {
-            Some(before) => before + gradient,
-            None => gradient,
-        };
-        total.insert(name, sum);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Tensor};
-
     use super::*;
+    use crate::ranks::Threads;
 
     fn results<T: Send, R: Send>(shards: &Shards, parts: Vec<T>, body: impl Fn(T) -> R + Sync) -> Vec<R> {
         let mut results = Vec::new();
@@ -145,14 +167,20 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_that_only_one_part_has_is_kept() {
-        let tensor = |x: f32| Tensor::<1>::from_floats([x], &Device::flex());
-        let part = |entries: &[(&str, f32)]| -> GradientMap {
-            entries.iter().map(|(name, x)| ((*name).to_owned(), tensor(*x))).collect()
+    fn ranks_share_the_parts_and_none_is_left_out() {
+        let ranges = |ranks: usize, shards: usize, rounds: usize| -> Vec<_> {
+            let shards = |ranks| Shards::among(Rc::new(ranks), shards, rounds).unwrap();
+            Threads::new(ranks).into_iter().map(|ranks| shards(ranks).ranges(16)).collect()
         };
-        let mut total = part(&[("a", 1.0)]);
-        add(&mut total, part(&[("a", 2.0), ("b", 5.0)]));
-        let values: Vec<f32> = total.into_values().map(Tensor::into_scalar).collect();
-        assert_eq!(values, [3.0, 5.0]);
+        assert_eq!(ranges(2, 1, 4), [[0..4, 8..12], [4..8, 12..16]]);
+        assert_eq!(ranges(2, 2, 2), [[0..4, 4..8], [8..12, 12..16]]);
+        assert_eq!(ranges(1, 2, 4).concat(), ranges(4, 2, 4).concat());
+    }
+
+    #[test]
+    fn rounds_that_ranks_cannot_share_are_refused() {
+        let ranks = Threads::new(2).swap_remove(0);
+        let error = Shards::among(Rc::new(ranks), 1, 3).unwrap_err().to_string();
+        assert!(error.contains("`rounds` to be a multiple of the 2 ranks, got 3"), "{error}");
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use add_plugin::Network;
+use add_plugin::{Network, for_each_own, has_adapters, is_adapter};
 use add_weights::NamedTensor;
 use burn::tensor::Tensor;
+use sha2::{Digest, Sha256};
 
-use crate::TrainError;
+use crate::{TrainError, checkpoint::hex};
 
 /// A snapshot of a run: groups (`student`, `ema`, `heads`, …) of named tensors, and counters.
 ///
@@ -15,6 +16,7 @@ use crate::TrainError;
 pub struct State {
     groups: BTreeMap<String, BTreeMap<String, NamedTensor>>,
     numbers: BTreeMap<String, u64>,
+    frozen: BTreeMap<String, String>,
 }
 
 impl State {
@@ -66,9 +68,45 @@ impl State {
         &self.numbers
     }
 
-    /// Puts a network's parameters and buffers into `group`.
+    /// Says that `what` stays as it is and has this SHA-256; its values are not kept.
+    pub fn set_frozen(&mut self, what: &str, digest: &str) {
+        self.frozen.insert(what.to_owned(), digest.to_owned());
+    }
+
+    /// The SHA-256 of what stays as it is.
+    pub fn frozen(&self) -> &BTreeMap<String, String> {
+        &self.frozen
+    }
+
+    /// Refuses another `what` than the one that the snapshot was taken beside.
+    ///
+    /// # Errors
+    /// When the SHA-256 differs.
+    pub fn check_frozen(&self, what: &str, digest: &str) -> Result<(), TrainError> {
+        match self.frozen.get(what).map_or("none", String::as_str) {
+            found if found == digest => Ok(()),
+            found => Err(TrainError::Missing(format!(
+                "{what}: expected the weights with SHA-256 {found}, which it was trained beside, found {digest}"
+            ))),
+        }
+    }
+
+    /// SHA-256 of everything in it.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (group, tensors) in &self.groups {
+            for (name, tensor) in tensors {
+                hasher.update(format!("{group}/{name} {:?};", tensor.shape));
+                hasher.update(tensor.values.to_data().as_bytes());
+            }
+        }
+        hasher.update(format!("{:?}{:?}", self.numbers, self.frozen));
+        hex(&hasher.finalize())
+    }
+
+    /// Puts a network's parameters and buffers into `group`; where it has adapters, those alone.
     pub fn save_network(&mut self, group: &str, network: &dyn Network) {
-        network.for_each_parameter(&mut |path, shape, values| {
+        for_each_own(network, &mut |path, shape, values| {
             self.insert(group, path, NamedTensor { shape: shape.to_vec(), values });
         });
     }
@@ -79,7 +117,9 @@ impl State {
     /// When one is missing or has another number of values.
     pub fn load_network(&self, group: &str, network: &mut dyn Network) -> Result<(), TrainError> {
         let mut problems = Vec::new();
+        let adapted = has_adapters(network);
         network.map_parameters(&mut |path, shape, value| match self.get(group, path) {
+            _ if adapted && !is_adapter(path) => value,
             Ok(saved) if saved.dims() == value.dims() => saved.to_device(&value.device()),
             Ok(saved) => {
                 problems

@@ -11,8 +11,8 @@ use add_nn::{
     unet::{ClassEmbedType, DownBlockType, UnetConfig, UpBlockType},
 };
 use add_plugin::{
-    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, PluginError, Prediction, TextInfo, Timesteps,
-    inventory, within,
+    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, Lora, PluginError, Prediction, TextInfo,
+    Timesteps, inventory, within,
 };
 use burn::{
     module::Module,
@@ -20,7 +20,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::unet::UnetDenoiser;
+use crate::unet::{UnetDenoiser, adapted};
 
 /// A small denoiser in pixel space.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,6 +100,22 @@ impl Backbone for Mini {
     }
 
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {
+        self.at(text, &Init::new(seed, device))
+    }
+
+    fn adapted(
+        &self,
+        text: TextInfo,
+        lora: &Lora,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Box<dyn Denoiser>, PluginError> {
+        self.at(text, &adapted(lora, seed, device)?)
+    }
+}
+
+impl Mini {
+    fn at(&self, text: TextInfo, init: &Init) -> Result<Box<dyn Denoiser>, PluginError> {
         within("channels", self.channels.len(), 1..=MAX_LEVELS)?;
         for &channels in &self.channels {
             within("channels", channels, 1..=MAX_CHANNELS)?;
@@ -107,10 +123,9 @@ impl Backbone for Mini {
         within("layers", self.layers, 1..=MAX_LAYERS)?;
         within("heads", self.heads, 1..=MAX_CHANNELS)?;
         within("detail", self.detail, 1..=MAX_CHANNELS)?;
-        let init = Init::new(seed, device);
         let same = ConvGeometry::square(1, 1);
         Ok(Box::new(MiniDenoiser {
-            denoiser: UnetDenoiser::new(&self.config(text), seed, device)?,
+            denoiser: UnetDenoiser::at(&self.config(text), init)?,
             detail_in: Conv2d::new(self.detail + RGB, self.detail, 3, same, &init.at("detail_in")),
             detail_out: Conv2d::new(self.detail, RGB, 3, same, &init.at("detail_out")),
         }))

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use add_nn::{layers::Checkpointing, unet::UnetConfig};
 use add_plugin::{
-    Backbone, BackboneInfo, Component, Denoiser, Entry, Naming, PluginError, Prediction, TextInfo, inventory,
+    Backbone, BackboneInfo, Component, Denoiser, Entry, Lora, Naming, PluginError, Prediction, TextInfo,
+    inventory,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UnetDenoiser, check_width};
+use crate::unet::{UnetDenoiser, adapted, check_width};
 
 /// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -68,6 +69,10 @@ macro_rules! released {
                 BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
             }
 
+            fn is_checkpointed(&self) -> bool {
+                self.checkpointing == Checkpointing::Blocks
+            }
+
             fn component(&self) -> Option<Component> {
                 Some(UnetDenoiser::component(&UnetConfig::$config()))
             }
@@ -80,6 +85,18 @@ macro_rules! released {
             ) -> Result<Box<dyn Denoiser>, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
                 let fresh = UnetDenoiser::new(&UnetConfig::$config(), seed, device)?;
+                Ok(Box::new(fresh.with_checkpointing(self.checkpointing)))
+            }
+
+            fn adapted(
+                &self,
+                text: TextInfo,
+                lora: &Lora,
+                seed: u64,
+                device: &Device,
+            ) -> Result<Box<dyn Denoiser>, PluginError> {
+                check_width(stringify!($plugin), $width, text)?;
+                let fresh = UnetDenoiser::at(&UnetConfig::$config(), &adapted(lora, seed, device)?)?;
                 Ok(Box::new(fresh.with_checkpointing(self.checkpointing)))
             }
 

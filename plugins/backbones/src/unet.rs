@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use add_nn::{
-    layers::{Checkpointing, Init},
+    layers::{Checkpointing, Init, LoraConfig},
     unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConfig},
 };
 use add_plugin::{
-    Component, Conditioning, Content, Denoiser, Naming, PluginError, TextInfo, Timesteps, fields,
+    Component, Conditioning, Content, Denoiser, Lora, Naming, PluginError, TextInfo, Timesteps, fields,
 };
 use add_weights::{WeightsError, WeightsFile, names::found};
 use burn::{
@@ -34,7 +34,12 @@ enum Added {
 
 impl UnetDenoiser {
     pub(crate) fn new(config: &UnetConfig, seed: u64, device: &Device) -> Result<Self, PluginError> {
-        let unet = UNet2dCondition::new(config, &Init::new(seed, device));
+        Self::at(config, &Init::new(seed, device))
+    }
+
+    /// At the place and with the adapters of `init`.
+    pub(crate) fn at(config: &UnetConfig, init: &Init) -> Result<Self, PluginError> {
+        let unet = UNet2dCondition::new(config, init);
         let unet = unet.map_err(|e| PluginError::Mismatch(format!("the U-Net's configuration: {e}")))?;
         let added = match (config.class_embed_type, config.addition_embed_type) {
             (Some(ClassEmbedType::Projection), _) => Added::Pooled,
@@ -97,6 +102,16 @@ impl Denoiser for UnetDenoiser {
     fn frozen(&self) -> Box<dyn Denoiser> {
         Box::new(self.valid())
     }
+}
+
+/// The start of a network with adapters.
+pub(crate) fn adapted(lora: &Lora, seed: u64, device: &Device) -> Result<Init, PluginError> {
+    let Lora { rank, alpha, targets } = lora.clone();
+    if rank == 0 || !(alpha > 0.0 && alpha.is_finite()) {
+        let problem = format!("expected a rank and an alpha above 0, got {rank} and {alpha}");
+        return Err(PluginError::Field { field: "adapter", problem });
+    }
+    Ok(Init::new(seed, device).with_lora(LoraConfig { rank, alpha, targets }))
 }
 
 /// SDXL's six numbers for an uncropped picture of the size that is being made:

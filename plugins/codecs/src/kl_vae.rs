@@ -65,6 +65,10 @@ impl Codec for KlVae {
         vec![self.file().to_string()]
     }
 
+    fn is_checkpointed(&self) -> bool {
+        self.checkpointing == Checkpointing::Blocks
+    }
+
     fn component(&self) -> Option<Component> {
         let config =
             AutoencoderKlConfig { scaling_factor: self.scaling_factor, ..AutoencoderKlConfig::default() };

@@ -93,6 +93,10 @@ impl FeatureNetwork for DinoV2 {
         Ok(Box::new(load(self.spec(), &self.file(), device)?))
     }
 
+    fn is_checkpointed(&self) -> bool {
+        self.checkpointing == Checkpointing::Blocks
+    }
+
     fn outline(&self, device: &Device) -> Result<Box<dyn FeatureExtractor>, PluginError> {
         Ok(Box::new(outline(self.spec(), device)?))
     }

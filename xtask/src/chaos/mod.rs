@@ -4,6 +4,7 @@
 mod damages;
 mod disk;
 mod kills;
+mod ranks;
 mod signals;
 mod soak;
 mod stage;
@@ -28,6 +29,9 @@ pub(crate) struct Chaos {
     /// Steps of a long run whose memory and open files are watched; 0 for none.
     #[arg(long, default_value_t = 2000)]
     soak: u64,
+    /// Only what concerns a run that so many MPI processes share; wants mpirun, an MPI library and libclang.
+    #[arg(long)]
+    ranks: Option<usize>,
     /// Seed of the moments, places and bits.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -35,6 +39,9 @@ pub(crate) struct Chaos {
 
 impl Chaos {
     pub(crate) fn run(&self) -> Result<(), String> {
+        if let Some(ranks) = self.ranks {
+            return ranks::run(ranks);
+        }
         let mut stage = Stage::open(self.seed)?;
         let kills = kills::run(&mut stage, self.kills)?;
         let damages = damages::run(&mut stage, self.damages)?;

@@ -1,10 +1,6 @@
 //! SIGINT and SIGTERM at any moment: a checkpoint within one step, the signal's exit code, and a resume to the bit.
 
-use std::{
-    path::Path,
-    process::{Child, Command},
-    thread::sleep,
-};
+use std::{path::Path, thread::sleep};
 
 use super::{
     stage::Stage,
@@ -19,7 +15,7 @@ pub(super) fn run(stage: &mut Stage, count: usize) -> Result<String, String> {
         let out = stage.empty("signalled")?;
         let child = stage.subject.start(&out, "auto", STEPS)?;
         sleep(stage.moment());
-        send(signal, &child)?;
+        subject::kill(signal, child.id())?;
         let logged = subject::steps_logged(&out);
         let ended = subject::ended(child)?;
         if ended.code == 0 {
@@ -32,15 +28,6 @@ pub(super) fn run(stage: &mut Stage, count: usize) -> Result<String, String> {
         held += usize::from(stage.held(&format!("SIG{signal} after step {logged}"), outcome));
     }
     Ok(format!("signals {held}/{count} ({early} before the run listened)"))
-}
-
-fn send(signal: &str, child: &Child) -> Result<(), String> {
-    let status = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(format!("kill -s {signal} failed")),
-        Err(error) => Err(format!("kill cannot be started: {error}")),
-    }
 }
 
 /// The exit code must be the signal's, and the checkpoint not more than the step under way later than the signal.

@@ -33,10 +33,15 @@ const TINY: [&str; 14] = [
     "run.keep=2",
 ];
 
+/// mpirun passes a signal on and gives its processes a second unless told otherwise.
+const MPIRUN: [&str; 3] = ["--mca", "odls_base_sigkill_timeout", "30"];
+
 /// The built binary.
 pub(super) struct Subject {
     binary: PathBuf,
     root: PathBuf,
+    /// Overrides beside those of the tiny recipe.
+    more: Vec<String>,
 }
 
 /// How a run ended.
@@ -52,9 +57,14 @@ pub(super) struct Ended {
 impl Subject {
     /// Builds the binary.
     pub(super) fn build() -> Result<Self, String> {
+        Self::build_with(&[], &[])
+    }
+
+    /// Builds the binary with cargo's `flags` too, for runs with `more` overrides.
+    pub(super) fn build_with(flags: &[&str], more: &[&str]) -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
         let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
-        let built = crate::clean_cargo().args(arguments).stderr(Stdio::inherit()).output();
+        let built = crate::clean_cargo().args(arguments).args(flags).stderr(Stdio::inherit()).output();
         let built = built.map_err(|e| format!("cargo cannot be started: {e}"))?;
         let messages = Message::parse_stream(&built.stdout[..]).flatten();
         let executables = messages.filter_map(|message| match message {
@@ -62,7 +72,8 @@ impl Subject {
             _ => None,
         });
         let binary = executables.last().filter(|_| built.status.success()).ok_or("add was not built")?;
-        Ok(Self { binary: binary.into(), root: root.to_path_buf() })
+        let more = more.iter().map(|&set| set.to_owned()).collect();
+        Ok(Self { binary: binary.into(), root: root.to_path_buf(), more })
     }
 
     /// Starts a run of `steps` steps in `out`.
@@ -78,15 +89,40 @@ impl Subject {
         steps: u64,
         more: &[&str],
     ) -> Result<Child, String> {
-        let mut command = Command::new(&self.binary);
+        self.spawn(Command::new(&self.binary), out, resume, steps, more)
+    }
+
+    /// Starts it in so many processes; mpirun is the child.
+    pub(super) fn start_ranks(
+        &self,
+        ranks: usize,
+        out: &Path,
+        resume: &str,
+        steps: u64,
+    ) -> Result<Child, String> {
+        let mut mpirun = Command::new("mpirun");
+        mpirun.args(["--allow-run-as-root", "--oversubscribe", "-n", &ranks.to_string()]).args(MPIRUN);
+        mpirun.arg(&self.binary).env("RAYON_NUM_THREADS", "1");
+        self.spawn(mpirun, out, resume, steps, &[])
+    }
+
+    fn spawn(
+        &self,
+        mut command: Command,
+        out: &Path,
+        resume: &str,
+        steps: u64,
+        more: &[&str],
+    ) -> Result<Child, String> {
         command.args(["train", "configs/emoji.ron", "--resume", resume, "--out"]).arg(out);
         command.args(TINY.iter().flat_map(|set| ["--set", set]));
+        command.args(self.more.iter().flat_map(|set| ["--set", set]));
         command.args(["--set", &format!("run.steps={steps}")]);
         command.args(more.iter().flat_map(|set| ["--set", set]));
         // The log says from which checkpoint a run goes on.
         command.current_dir(&self.root).env("ADD_LOG", "info").env("NO_COLOR", "1");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        child.map_err(|e| format!("{}: {e}", self.binary.display()))
+        child.map_err(|e| format!("the run cannot be started: {e}"))
     }
 
     /// Runs to the end.
@@ -124,7 +160,12 @@ pub(super) fn is_writing(out: &Path) -> bool {
 /// SHA-256 of every file of the last checkpoint and of the metrics, whole: no line of them holds a time of day or a
 /// duration.
 pub(super) fn traces(out: &Path) -> Result<BTreeMap<String, String>, String> {
-    let mut paths = files(&checkpoint(out, STEPS));
+    traces_after(out, STEPS)
+}
+
+/// The same after `steps` steps.
+pub(super) fn traces_after(out: &Path, steps: u64) -> Result<BTreeMap<String, String>, String> {
+    let mut paths = files(&checkpoint(out, steps));
     paths.push(out.join("metrics.jsonl"));
     let hashed = paths.into_iter().map(|path| {
         let bytes = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -137,6 +178,16 @@ pub(super) fn traces(out: &Path) -> Result<BTreeMap<String, String>, String> {
 /// The step of the last line of the metrics; each step writes one.
 pub(super) fn steps_logged(out: &Path) -> u64 {
     fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count() as u64)
+}
+
+/// Sends a signal to a process.
+pub(super) fn kill(signal: &str, process: u32) -> Result<(), String> {
+    let status = Command::new("kill").args(["-s", signal, &process.to_string()]).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("kill -s {signal} failed")),
+        Err(error) => Err(format!("kill cannot be started: {error}")),
+    }
 }
 
 /// What lies in a folder, sorted; nothing where there is none.

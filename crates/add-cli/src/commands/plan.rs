@@ -3,6 +3,7 @@
 use add_core::{
     error::CoreError,
     plan::{self, Kernels, Machine, Measures, Plan as Needs},
+    recipe::Recipe,
 };
 use clap::Args;
 
@@ -58,15 +59,19 @@ impl Plan {
             flops: 1e12 * self.tflops * self.utilisation,
             link: 1e9 * self.link,
         };
-        let batch = share(loaded.recipe.batch, machine.gpus)?;
+        let Recipe { batch: whole, rounds, .. } = loaded.recipe;
+        let each = share(whole, machine.gpus)?;
+        // GPUs take rounds from each other; each has at least one.
+        let turns = rounds.div_ceil(machine.gpus).min(each);
+        let batch = each.div_ceil(turns);
         print(&format!(
-            "{}: a batch of {} over {} GPUs, {batch} on each\n",
-            loaded.recipe.name, loaded.recipe.batch, machine.gpus
+            "{}: a batch of {whole} over {} GPUs, {each} on each, {batch} at a time\n",
+            loaded.recipe.name, machine.gpus
         ));
         let measures = Measures::default();
         networks(&needs, &measures);
         tapes(&needs, &measures, batch, kernels);
-        work(&needs, &measures, batch, &machine, self);
+        work(&needs, &measures, each, &machine, self);
         fits(&needs, batch, &machine);
         Ok(0)
     }
@@ -179,8 +184,9 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
         None => format!("{own} fits with none of them: more GPUs, or gradients added up over several passes"),
     });
     print(
-        "This build trains in f32 and with whole decoding; the other measures say what they would bring. Not counted: the \
-         data loader, the optimiser's temporaries, autotuning.",
+        "`checkpointing: Blocks`, `space: Crop(…)` and `adapter: Lora(…)` in a recipe do what three of the rows say. This build \
+         has nothing in bf16 and keeps the average on the device: those rows say what that would bring. Not counted: the data \
+         loader, the optimiser's temporaries, autotuning.",
     );
 }
 

@@ -1,23 +1,27 @@
 //! `add train`: runs a recipe.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use add_core::{
     error::CoreError,
     evaluate::Extent,
-    read::show,
+    read::{LoadedRecipe, show},
     train::{self, NetworkSize, model_path, network_sizes},
     weights::{self, Use},
 };
 use add_eval::report::write_report;
-use add_train::run::{Ending, Start};
+use add_train::{
+    ranks::{is_first, largest},
+    run::{Ending, Observer, Start},
+};
 use clap::Args;
 use tracing::{error, info};
 
 use super::{RecipeArgs, print, run_folder};
 use crate::{
     Outcome,
-    progress::{Download, Progress, say},
+    progress::{Download, Progress, Quiet, say},
+    ranks::Ranks,
     run_log,
     signals::Signals,
 };
@@ -64,34 +68,56 @@ impl Train {
         }
         train::check_objective(&loaded.recipe)?;
         weights::fetch(&loaded, Use::Training, &mut Download::new())?;
-        let out = run_folder(self.out.as_ref(), &loaded);
         let start = match self.resume.as_deref() {
             None => Start::Fresh,
             Some("latest") => Start::Latest,
             Some("auto") => Start::Auto,
             Some(path) => Start::At(PathBuf::from(path)),
         };
+        let ranks = Ranks::join()?;
+        let trained = self.go(&loaded, &ranks, &start);
+        ranks.all_or_none(trained)
+    }
+
+    /// This process's share of the run.
+    fn go(&self, loaded: &LoadedRecipe, ranks: &Ranks, start: &Start) -> Outcome {
+        let out = run_folder(self.out.as_ref(), loaded);
+        let first = is_first(&**ranks.collective());
+        let mut observer: Box<dyn Observer> =
+            if first { Box::new(Progress::new(out.clone())) } else { Box::new(Quiet) };
         let signals = Signals::listen()?;
-        let trained = train::train(&loaded, &out, &start, &mut Progress::new(out.clone()), signals.stop());
+        let trained =
+            train::train_among(ranks.collective(), loaded, &out, start, &mut *observer, signals.stop());
         match &trained {
             Ok(Ending::Finished) => info!(target: run_log::ALONE, "finished"),
             Ok(Ending::Stopped(step)) => info!(target: run_log::ALONE, step, "stopped by a signal"),
             Err(error) => error!(target: run_log::ALONE, "{error}"),
         }
-        match trained? {
-            Ending::Finished => {
-                say(&format!("trained: {}", model_path(&out).display()));
-                if loaded.recipe.evaluation.samples_after_training > 0 {
-                    super::eval::measure(&loaded, &model_path(&out), &out, Extent::AfterTraining)?;
-                }
-                let report = write_report(&out).map_err(|e| CoreError::Request(e.to_string()))?;
-                say(&format!("report: {}", report.display()));
-                Ok(0)
-            }
-            Ending::Stopped(step) => {
-                say(&format!("stopped after step {step}; continue with --resume latest"));
-                Ok(signals.exit_code())
-            }
+        let ending = trained?;
+        let code = match ending {
+            Ending::Finished => 0,
+            Ending::Stopped(_) => signals.exit_code(),
+        };
+        if first {
+            tell(loaded, &out, ending)?;
         }
+        // A signal may have reached one process alone. None ends before the first has written everything.
+        Ok(largest(&**ranks.collective(), code))
     }
+}
+
+/// What the first process does after the last step.
+fn tell(loaded: &LoadedRecipe, out: &Path, ending: Ending) -> Result<(), CoreError> {
+    match ending {
+        Ending::Finished => {
+            say(&format!("trained: {}", model_path(out).display()));
+            if loaded.recipe.evaluation.samples_after_training > 0 {
+                super::eval::measure(loaded, &model_path(out), out, Extent::AfterTraining)?;
+            }
+            let report = write_report(out).map_err(|e| CoreError::Request(e.to_string()))?;
+            say(&format!("report: {}", report.display()));
+        }
+        Ending::Stopped(step) => say(&format!("stopped after step {step}; continue with --resume latest")),
+    }
+    Ok(())
 }

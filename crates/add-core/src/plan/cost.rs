@@ -5,6 +5,8 @@
 //! keep them; attention keeps queries, keys and values, never its scores. Not counted: additions, resizing, embeddings of
 //! the timestep, all of them small.
 
+use add_plugin::{DOWN, UP};
+
 use super::place::{Ground, Place};
 
 /// How the operations beside convolutions and linear maps are computed.
@@ -99,6 +101,20 @@ fn layer(path: &str, shape: &[usize], place: Place, kernels: Kernels) -> Layer {
     let (read, written) = (number(place.input), number(place.output));
     let is_weight = path.ends_with("weight") || path.ends_with("weight_orig");
     match *shape {
+        // Its input is kept by the layer that it is beside.
+        [rank, ..] if path.ends_with(DOWN) => {
+            let output = number(rank) * written;
+            Layer {
+                flops: 2.0 * shape.iter().product::<usize>() as f64 * written,
+                input: 0.0,
+                output,
+                kept: output,
+            }
+        }
+        [c_out, rank, ..] if path.ends_with(UP) => {
+            let output = number(c_out) * written;
+            Layer { flops: 2.0 * number(rank) * output, output, ..Layer::default() }
+        }
         // A head's normalisation is counted with its convolution.
         [channels] if is_weight && !path.contains("main.") => norm(path, number(channels) * read, kernels),
         [c_out, c_in, ..] if is_weight && shape.len() >= 3 => {

@@ -3,9 +3,9 @@
 /// What is assumed of a run beside its recipe.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measures {
-    /// What the student's tape keeps.
+    /// What the tapes of student, decoder and feature network keep.
     pub tape: Tape,
-    /// How fakes are decoded where a gradient flows.
+    /// What is decoded for the distillation loss.
     pub decoder: Decoder,
     /// Bytes of a value of the frozen networks.
     pub frozen_bytes: f64,
@@ -17,21 +17,21 @@ pub struct Measures {
     pub trained: Trained,
 }
 
-/// What the student's tape keeps.
+/// What a tape keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tape {
-    /// Every layer's input.
-    Layers,
+    /// What the recipe says.
+    AsStated,
     /// The input of every residual block and transformer; the rest is computed again.
     Blocks,
 }
 
-/// How fakes are decoded where a gradient flows.
+/// What is decoded for the distillation loss; the discriminator sees whole pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoder {
-    /// Whole pictures.
-    Whole,
-    /// A crop of half the side.
+    /// What the recipe says.
+    AsStated,
+    /// A crop of half the side, by the recipe's codec.
     Crop,
 }
 
@@ -47,8 +47,8 @@ pub enum Average {
 /// What is trained of the student.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trained {
-    /// All of it.
-    Everything,
+    /// What the recipe says.
+    AsStated,
     /// Adapters of this rank beside the maps of its attention.
     Adapters(usize),
 }
@@ -56,12 +56,12 @@ pub enum Trained {
 impl Default for Measures {
     fn default() -> Self {
         Self {
-            tape: Tape::Layers,
-            decoder: Decoder::Whole,
+            tape: Tape::AsStated,
+            decoder: Decoder::AsStated,
             frozen_bytes: 4.0,
             tape_bytes: 4.0,
             average: Average::Device,
-            trained: Trained::Everything,
+            trained: Trained::AsStated,
         }
     }
 }
@@ -79,9 +79,9 @@ pub fn ladder() -> Vec<(&'static str, Measures)> {
     let half = Measures { tape_bytes: 2.0, ..host };
     let adapters = Measures { trained: Trained::Adapters(RANK), ..half };
     vec![
-        ("everything in f32 on the device", none),
-        ("+ block checkpointing of the student", blocks),
-        ("+ decoding a crop of half the side", crop),
+        ("as the recipe says, in f32", none),
+        ("+ block checkpointing everywhere", blocks),
+        ("+ distance on a crop of half the side", crop),
         ("+ frozen networks in bf16", frozen),
         ("+ the average on the host", host),
         ("+ tapes in bf16", half),

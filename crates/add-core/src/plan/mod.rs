@@ -16,10 +16,10 @@ use crate::{
     error::CoreError,
     outline::{Outline, Role, outline},
     read::LoadedRecipe,
-    recipe::{AddObjective, DeviceChoice, Guidance, Objective, Recipe},
+    recipe::{AddObjective, DeviceChoice, DistillationSpace, Guidance, Objective, Recipe},
     train::check_objective,
 };
-use add_train::add_step::{ImageCondition, Space};
+use add_train::add_step::ImageCondition;
 use place::Ground;
 
 /// The machine that a plan is for.
@@ -63,6 +63,10 @@ pub(crate) struct Costed {
     pub(crate) parameters: f64,
     pub(crate) trained: bool,
     pub(crate) averaged: bool,
+    /// Whether its values are another network's.
+    pub(crate) shared: bool,
+    /// Whether its tape keeps the inputs of its blocks alone.
+    pub(crate) checkpointed: bool,
     /// Of the whole network; of a codec, of its decoder.
     pub(crate) cost: Cost,
     /// Of a codec's encoder.
@@ -80,7 +84,8 @@ pub(crate) struct Habits {
     pub(crate) parts: f64,
     pub(crate) adversarial: bool,
     pub(crate) distills: bool,
-    pub(crate) decodes_targets: bool,
+    /// Part of a picture that is decoded for the distance; 0 for a distance between latents.
+    pub(crate) decoded: f64,
     pub(crate) embeds_pictures: bool,
     /// Passes of the teacher, and samples in each for one of the student's.
     pub(crate) teacher_passes: f64,
@@ -125,7 +130,9 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
                 of(features.image_encoder.as_ref().map_or(size, |encoder| encoder.input_size()))
             }
             (Role::Heads, _) => Ground::Heads(tokens.clone()),
-            (Role::Codec, _) => of(size),
+            (Role::Codec | Role::DistillationCodec, _) => of(size),
+            // Adapters lie where the student's layers do.
+            (Role::Adapters, _) => Ground::of(&networks[0].shapes, side, text),
             (Role::Text, _) => Ground::Sequence(text),
             _ => of(side),
         };
@@ -133,12 +140,14 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
         let encodes = |path: &str| {
             place::after(path, "encoder.").is_some() || place::after(path, "quant_conv.").is_some()
         };
-        let is_codec = network.role == Role::Codec;
+        let is_codec = matches!(network.role, Role::Codec | Role::DistillationCodec);
         costed.push(Costed {
             role: network.role,
             parameters: network.parameters() as f64,
             trained: network.trained,
             averaged: network.averaged,
+            shared: network.shared,
+            checkpointed: network.checkpointed,
             cost: whole(&|path| !is_codec || !encodes(path)),
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
             profile: if network.trained {
@@ -150,12 +159,12 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
         });
     }
     let habits = match &recipe.objective {
-        Objective::Add(objective) => add_habits(recipe, objective, hooked),
+        Objective::Add(objective) => add_habits(recipe, objective, side, hooked),
         Objective::Diffusion(_) | Objective::Off() => Habits {
-            parts: recipe.shards as f64,
+            parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
             adversarial: false,
             distills: false,
-            decodes_targets: false,
+            decoded: 0.0,
             embeds_pictures: false,
             teacher_passes: 0.0,
             guidance_copies: 1.0,
@@ -165,15 +174,20 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
     Ok(Plan::new(costed, habits))
 }
 
-fn add_habits(recipe: &Recipe, objective: &AddObjective, hooked: f64) -> Habits {
+fn add_habits(recipe: &Recipe, objective: &AddObjective, side: usize, hooked: f64) -> Habits {
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
     let unguided = matches!(objective.teacher.guidance, Guidance::Fixed(w) if (w - 1.0).abs() < f64::EPSILON);
     let distills = distillation.lambda > 0.0;
     Habits {
-        parts: recipe.shards as f64,
+        parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
         adversarial: adversarial.weight > 0.0,
         distills,
-        decodes_targets: distills && distillation.space == Space::Pixel,
+        decoded: match &distillation.space {
+            _ if !distills => 0.0,
+            DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => 1.0,
+            DistillationSpace::Crop { size } => (*size as f64 / side as f64).powi(2),
+            DistillationSpace::Latent => 0.0,
+        },
         embeds_pictures: adversarial.image_condition != ImageCondition::Off,
         teacher_passes: if distills { objective.teacher.steps as f64 } else { 0.0 },
         guidance_copies: if unguided { 1.0 } else { 2.0 },

@@ -70,8 +70,14 @@ impl Plan {
                 role: network.role,
                 parameters: network.parameters,
                 bytes_each,
-                values: bytes_each * network.parameters
-                    + if trained < network.parameters { F32 * trained } else { 0.0 },
+                values: match network {
+                    Costed { shared: true, .. } => 0.0,
+                    // Adapters lie beside what stays as it is.
+                    Costed { trained: true, .. } if trained < network.parameters => {
+                        bytes_each * network.parameters + F32 * trained
+                    }
+                    Costed { .. } => bytes_each * network.parameters,
+                },
                 gradients: F32 * trained,
                 moments: 2.0 * F32 * trained,
                 average: if on_device { F32 * trained } else { 0.0 },
@@ -83,14 +89,17 @@ impl Plan {
     /// Name and bytes for one sample of each tape of a step.
     pub fn tapes(&self, measures: &Measures) -> Vec<(&'static str, f64)> {
         let bytes = measures.tape_bytes;
-        let main = self.main().map_or(0.0, |network| kept(network, measures));
-        let mut tapes = vec![("student", bytes * main)];
-        if self.habits.adversarial || self.habits.distills {
+        let mut tapes =
+            vec![(self.main().map_or("", |network| network.role.name()), bytes * self.main_tape(measures))];
+        if self.habits.adversarial {
             tapes.extend([
-                ("decoder", bytes * self.decoder(measures)),
-                ("feature network", bytes * self.cost(Role::Features).kept),
-                ("heads, one pass", bytes * self.cost(Role::Heads).kept),
+                ("decoder for the heads", bytes * self.kept(Role::Codec, measures)),
+                ("feature network", bytes * self.kept(Role::Features, measures)),
+                ("heads, one pass", bytes * self.kept(Role::Heads, measures)),
             ]);
+        }
+        if self.habits.distills {
+            tapes.push(("decoder for the distance", bytes * self.distance(measures)));
         }
         tapes
     }
@@ -101,20 +110,20 @@ impl Plan {
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
         let (b, bytes, parts) = (batch as f64, measures.tape_bytes, self.habits.parts);
         let wide = |role: Role| AT_ONCE * bytes * self.cost(role).widest;
-        let student = self.main().map_or(0.0, |network| bytes * kept(network, measures));
+        let student = bytes * self.main_tape(measures);
         let student_wide = self.main().map_or(0.0, |network| AT_ONCE * bytes * network.cost.widest);
         let mut moments = vec![b * (student + student_wide)];
         if self.habits.adversarial {
-            let heads = HEAD_TAPES * bytes * self.cost(Role::Heads).kept;
-            let looked = self.decoder(measures) + self.cost(Role::Features).kept + self.habits.hooked;
+            let heads = HEAD_TAPES * bytes * self.kept(Role::Heads, measures);
+            let looked =
+                self.kept(Role::Codec, measures) + self.kept(Role::Features, measures) + self.habits.hooked;
             let gradients =
                 parts * held.iter().filter(|h| h.role == Role::Heads).map(|h| h.gradients).sum::<f64>();
             moments.push(b * (student + bytes * looked + heads + wide(Role::Codec)) + gradients);
         }
         if self.habits.distills {
             moments.push(b * (student + self.habits.guidance_copies * wide(Role::Teacher)));
-            let decoder = if self.habits.decodes_targets { bytes * self.decoder(measures) } else { 0.0 };
-            moments.push(b * (student + decoder + wide(Role::Codec)));
+            moments.push(b * (student + bytes * self.distance(measures) + wide(self.decoder())));
         }
         moments.push(self.backward(measures, b) + b * student_wide);
         always + moments.into_iter().fold(0.0, f64::max)
@@ -137,9 +146,11 @@ impl Plan {
 
     /// Arithmetic of a step for one sample.
     pub fn work(&self, measures: &Measures) -> Vec<Work> {
-        let Habits { adversarial, distills, decodes_targets, embeds_pictures, .. } = self.habits;
+        let Habits { adversarial, embeds_pictures, .. } = self.habits;
         let of = |condition: bool, passes: f64| if condition { passes } else { 0.0 };
-        let again = of(measures.tape == Tape::Blocks, 1.0);
+        let again = |role: Role| of(self.find(role).is_some_and(|network| by_blocks(network, measures)), 1.0);
+        let main = self.main().map_or(Role::Denoiser, |network| network.role);
+        let decoded = self.decoded(measures);
         let codec = self.networks.iter().find(|network| network.role == Role::Codec);
         let encoder = codec.map_or(0.0, |network| network.encoder.flops);
         let own_encoder = self.networks.iter().any(|network| network.role == Role::ImageEncoder);
@@ -147,18 +158,30 @@ impl Plan {
         let teacher = self.habits.teacher_passes * self.habits.guidance_copies;
         let work = |name, passes, flops: f64| Work { name, passes, flops: passes * flops };
         let all = [
-            work("student", 3.0 + again, self.main().map_or(0.0, |network| network.cost.flops)),
+            work(
+                main.name(),
+                // The gradient by values that stay as they are is not computed.
+                of(self.main().is_some_and(|network| network.trained), 1.0) + 2.0 + again(main),
+                self.cost(main).flops,
+            ),
+            work("adapters", 3.0 + again(Role::Adapters), self.cost(Role::Adapters).flops),
             work("teacher", teacher, self.cost(Role::Teacher).flops),
             work("encoder", 1.0, encoder),
             // Fakes and their gradient; student and gradient, target.
             work(
-                "decoder",
-                of(adversarial, 2.0) + of(decodes_targets && distills, 3.0),
+                "decoder for the heads",
+                of(adversarial, 2.0 + again(Role::Codec)),
                 self.cost(Role::Codec).flops,
             ),
             work(
+                "decoder for the distance",
+                decoded * (3.0 + again(self.decoder())),
+                self.cost(self.decoder()).flops,
+            ),
+            work(
                 "feature network",
-                of(adversarial, 3.0) + of(adversarial && embeds_pictures && !own_encoder, 1.0),
+                of(adversarial, 3.0 + again(Role::Features))
+                    + of(adversarial && embeds_pictures && !own_encoder, 1.0),
                 self.cost(Role::Features).flops,
             ),
             work(
@@ -188,20 +211,40 @@ impl Plan {
         self.networks.iter().find(|network| matches!(network.role, Role::Student | Role::Denoiser))
     }
 
-    fn cost(&self, role: Role) -> Cost {
-        self.networks
-            .iter()
-            .find(|network| network.role == role)
-            .map_or_else(Cost::default, |network| network.cost)
+    fn find(&self, role: Role) -> Option<&Costed> {
+        self.networks.iter().find(|network| network.role == role)
     }
 
-    /// Values on the decoder's tape.
-    fn decoder(&self, measures: &Measures) -> f64 {
-        let whole = self.cost(Role::Codec).kept;
+    fn cost(&self, role: Role) -> Cost {
+        self.find(role).map_or_else(Cost::default, |network| network.cost)
+    }
+
+    /// Values on a network's tape for one sample.
+    fn kept(&self, role: Role, measures: &Measures) -> f64 {
+        self.find(role).map_or(0.0, |network| kept(network, measures))
+    }
+
+    /// Values on the tape of what is trained, beside what stays as it is.
+    fn main_tape(&self, measures: &Measures) -> f64 {
+        self.main().map_or(0.0, |network| kept(network, measures)) + self.kept(Role::Adapters, measures)
+    }
+
+    /// What decodes for the distance.
+    fn decoder(&self) -> Role {
+        self.find(Role::DistillationCodec).map_or(Role::Codec, |network| network.role)
+    }
+
+    /// Part of a picture that is decoded for the distance.
+    fn decoded(&self, measures: &Measures) -> f64 {
         match measures.decoder {
-            Decoder::Whole => whole,
-            Decoder::Crop => whole / 4.0,
+            Decoder::AsStated => self.habits.decoded,
+            Decoder::Crop => self.habits.decoded.min(0.25),
         }
+    }
+
+    /// Values on the tape of the decoder for the distance.
+    fn distance(&self, measures: &Measures) -> f64 {
+        self.decoded(measures) * self.kept(self.decoder(), measures)
     }
 
     /// The fullest moment of the student's backward pass: the tape goes while the gradients come.
@@ -232,12 +275,18 @@ fn trained(network: &Costed, measures: &Measures) -> f64 {
     }
 }
 
+/// Whether a network's tape keeps the inputs of its blocks alone.
+fn by_blocks(network: &Costed, measures: &Measures) -> bool {
+    match (measures.tape, network.role) {
+        // Heads have no blocks.
+        (_, Role::Heads) | (Tape::AsStated, _) => network.checkpointed,
+        (Tape::Blocks, _) => true,
+    }
+}
+
 /// Values on a network's tape for one sample.
 fn kept(network: &Costed, measures: &Measures) -> f64 {
-    match measures.tape {
-        Tape::Layers => network.cost.kept,
-        Tape::Blocks => network.cost.kept_by_blocks,
-    }
+    if by_blocks(network, measures) { network.cost.kept_by_blocks } else { network.cost.kept }
 }
 
 #[cfg(test)]
@@ -250,6 +299,8 @@ mod tests {
             parameters,
             trained,
             averaged: role == Role::Student,
+            shared: false,
+            checkpointed: false,
             cost,
             encoder: Cost::default(),
             // Two layers: all of the tape is the first's, all of the parameters are the second's.
@@ -265,7 +316,7 @@ mod tests {
             parts: 1.0,
             adversarial: false,
             distills: true,
-            decodes_targets: false,
+            decoded: 0.0,
             embeds_pictures: false,
             teacher_passes: 1.0,
             guidance_copies: 2.0,

@@ -1,9 +1,9 @@
 //! The part of a recipe under `objective: Add(…)`.
 
 use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
-use add_plugin::{FeatureNetwork, Head, Plugin, Weighting};
+use add_plugin::{Codec, FeatureNetwork, Head, Plugin, Weighting};
 use add_train::{
-    add_step::{ImageCondition, Space, Terminal},
+    add_step::{ImageCondition, Terminal},
     optimizer::AdamWConfig,
 };
 use serde::{Deserialize, Serialize};
@@ -214,11 +214,35 @@ pub struct Distillation {
     pub distance: PixelReduction,
     /// `c(t)` and the target.
     pub weighting: Plugin<dyn Weighting>,
-    /// Between decoded pictures, or between latents.
-    #[serde(default = "pixel_space")]
-    pub space: Space,
+    /// What the distance is taken between.
+    #[serde(default)]
+    pub space: DistillationSpace,
 }
 
-fn pixel_space() -> Space {
-    Space::Pixel
+/// What the distillation distance is taken between; the further down, the less memory and the further from the paper.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub enum DistillationSpace {
+    /// Decoded pictures (ADD, section 3.1). A codec with `checkpointing: Blocks` takes less memory for it.
+    #[default]
+    Pixel,
+    /// Pictures that are decoded from a square crop of the latents, at a place drawn for each sample. A sum over values is
+    /// scaled to the whole, so `lambda` stays what it is.
+    Crop {
+        /// Side of the crop, in latent values.
+        size: usize,
+    },
+    /// Pictures that another codec of the same latents decodes, such as `TinyVae`.
+    PixelBy(Plugin<dyn Codec>),
+    /// Latents.
+    Latent,
+}
+
+impl DistillationSpace {
+    /// The codec that decodes in place of the recipe's.
+    pub fn codec(&self) -> Option<&Plugin<dyn Codec>> {
+        match self {
+            Self::PixelBy(codec) => Some(codec),
+            Self::Pixel | Self::Crop { .. } | Self::Latent => None,
+        }
+    }
 }

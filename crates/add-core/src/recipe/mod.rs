@@ -4,10 +4,10 @@ mod add_objective;
 
 use add_data::Keep;
 pub use add_objective::{
-    AddObjective, Adversarial, Distillation, Guidance, ImageEncoder, StudentTimesteps, TeacherModel,
-    TeacherPart,
+    AddObjective, Adversarial, Distillation, DistillationSpace, Guidance, ImageEncoder, StudentTimesteps,
+    TeacherModel, TeacherPart,
 };
-use add_plugin::{Backbone, Codec, DataSource, Metric, Plugin, Sampler, Schedule, TextEncoder};
+use add_plugin::{Backbone, Codec, DataSource, Lora, Metric, Plugin, Sampler, Schedule, TextEncoder};
 use add_train::{optimizer::AdamWConfig, run::Cadence};
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,31 @@ pub struct Model {
     pub schedule: Plugin<dyn Schedule>,
     /// Its values at the start.
     pub weights: Weights,
+    /// What is trained in place of its values. It is not written where it is off, as in recipes of before.
+    #[serde(default, skip_serializing_if = "Adapter::is_off")]
+    pub adapter: Adapter,
+}
+
+/// What is trained in place of a model's values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Adapter {
+    /// The values themselves.
+    Off(),
+    /// Low-rank factors beside them: less memory for gradients, moments, averages and checkpoints.
+    Lora(Lora),
+}
+
+impl Default for Adapter {
+    fn default() -> Self {
+        Self::Off()
+    }
+}
+
+impl Adapter {
+    /// Whether the values themselves are trained.
+    pub fn is_off(&self) -> bool {
+        matches!(self, Self::Off())
+    }
 }
 
 /// What is learnt.

@@ -10,7 +10,7 @@ use burn::{
     },
 };
 
-use super::Init;
+use super::{Init, Lora};
 
 /// A convolution over `[B, C, H, W]`.
 #[derive(Module, Debug)]
@@ -19,6 +19,8 @@ pub struct Conv2d {
     pub weight: Param<Tensor<4>>,
     /// `[C_out]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// Its adapter; a grouped convolution has none.
+    pub lora: Option<Lora<4>>,
     /// Stride, padding and groups.
     #[module(skip)]
     pub geometry: ConvGeometry,
@@ -41,7 +43,8 @@ impl Conv2d {
     ) -> Self {
         let shape = [c_out, c_in / geometry.groups, kernel[0], kernel[1]];
         let weight = init.uniform("weight", shape, bound(c_in, kernel, geometry));
-        Self { weight, bias: None, geometry }
+        let lora = if geometry.groups == 1 { Lora::<4>::of(shape, init) } else { None };
+        Self { weight, bias: None, lora, geometry }
     }
 
     /// A 3x3 kernel that keeps the size.
@@ -56,13 +59,36 @@ impl Conv2d {
 
     /// `[B, C_in, H, W]` to `[B, C_out, H', W']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        add_kernels::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.geometry)
+        let (bias, geometry) = (self.bias.as_ref().map(Param::val), self.geometry);
+        match &self.lora {
+            None => add_kernels::conv2d(x, self.weight.val(), bias, geometry),
+            Some(lora) => {
+                add_kernels::conv2d(x.clone(), self.weight.val(), bias, geometry) + lora.forward(x, geometry)
+            }
+        }
+    }
+
+    /// A 1x1 convolution as a map of tokens, `[B, N, C_in]` to `[B, N, C_out]`.
+    pub fn forward_tokens(&self, x: Tensor<3>) -> Tensor<3> {
+        let bias = self.bias.as_ref().map(Param::val);
+        match &self.lora {
+            None => add_kernels::linear(x, matrix(self.weight.val()), bias),
+            Some(lora) => {
+                add_kernels::linear(x.clone(), matrix(self.weight.val()), bias) + lora.forward_tokens(x)
+            }
+        }
     }
 }
 
 /// Nearest-neighbour resize of `[B, C, H, W]` to `size`; output row `i` shows input row `floor(i * H / H')`.
 pub fn resize_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     interpolate(x, InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size))
+}
+
+/// The weights of a 1x1 convolution as a matrix.
+pub(super) fn matrix(weight: Tensor<4>) -> Tensor<2> {
+    let [c_out, c_in, _, _] = weight.dims();
+    weight.reshape([c_out, c_in])
 }
 
 /// `1 / sqrt(fan_in)`.

@@ -49,10 +49,13 @@ impl ConvNorm {
         let Some(norm) = self.norm else { return self };
         let (scale, shift) = norm.affine();
         let c = scale.dims()[0];
-        let Conv2d { weight, bias, geometry } = self.conv;
+        let Conv2d { weight, bias, geometry, lora } = self.conv;
         let shift = bias.map_or(shift.clone(), |bias| shift + bias.val() * scale.clone());
         let weight = weight.val() * scale.reshape([c, 1, 1, 1]);
-        Self { conv: Conv2d { weight: constant(weight), bias: Some(constant(shift)), geometry }, norm: None }
+        Self {
+            conv: Conv2d { weight: constant(weight), bias: Some(constant(shift)), geometry, lora },
+            norm: None,
+        }
     }
 }
 

@@ -5,12 +5,14 @@
 //! construction nor on a shared generator, and no two parameters share a stream.
 //! Distributions are those of `PyTorch`'s layers: `U(-1/sqrt(fan_in), 1/sqrt(fan_in))` for linear and convolution.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use burn::{
     module::{Param, ParamId},
     tensor::{Device, Tensor, TensorData},
 };
+
+use super::lora::{LoraConfig, Shared};
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -20,18 +22,33 @@ pub struct Init {
     seed: u64,
     path: String,
     device: Device,
+    lora: Shared,
+    /// Whether the parameters are leaves of their own.
+    trainable: bool,
 }
 
 impl Init {
     /// The root of a network. On an autodiff device the parameters become trainable leaves.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { seed, path: String::new(), device: device.clone() }
+        Self { seed, path: String::new(), device: device.clone(), lora: None, trainable: true }
     }
 
     /// The place of the child `name`.
     #[must_use]
     pub fn at(&self, name: impl Display) -> Self {
-        Self { seed: self.seed, path: self.join(name), device: self.device.clone() }
+        Self { path: self.join(name), ..self.clone() }
+    }
+
+    /// With adapters on linear and convolution layers; every other parameter stays as it is.
+    #[must_use]
+    pub fn with_lora(self, config: LoraConfig) -> Self {
+        Self { lora: Some(Arc::new(config)), trainable: false, ..self }
+    }
+
+    /// The place of this layer's adapter; `None` where it is to have none.
+    pub(super) fn adapter(&self) -> Option<(Self, &LoraConfig)> {
+        let config = self.lora.as_deref().filter(|config| config.wants(&self.path))?;
+        Some((Self { trainable: true, ..self.at("lora") }, config))
     }
 
     /// A parameter uniform in `[-bound, bound)`.
@@ -61,7 +78,7 @@ impl Init {
             let values = fill(stream, shape.iter().product());
             Tensor::from_data(TensorData::new(values, shape), device).set_require_grad(require_grad)
         };
-        Param::uninitialized(ParamId::new(), init, self.device.clone(), true, shape.into())
+        Param::uninitialized(ParamId::new(), init, self.device.clone(), self.trainable, shape.into())
     }
 
     fn join(&self, name: impl Display) -> String {

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Int, Tensor, module::embedding},
 };
 
-use super::Init;
+use super::{Init, Lora};
 
 /// An affine map of the last dimension; `weight: [C_out, C_in]`, `bias: [C_out]`.
 #[derive(Module, Debug)]
@@ -14,6 +14,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[C_out]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// Its adapter.
+    pub lora: Option<Lora<2>>,
 }
 
 impl Linear {
@@ -26,12 +28,17 @@ impl Linear {
     /// Without a bias.
     pub fn without_bias(c_in: usize, c_out: usize, init: &Init) -> Self {
         let bound = 1.0 / (c_in as f64).sqrt();
-        Self { weight: init.uniform("weight", [c_out, c_in], bound), bias: None }
+        let shape = [c_out, c_in];
+        Self { weight: init.uniform("weight", shape, bound), bias: None, lora: Lora::<2>::of(shape, init) }
     }
 
     /// `[B, N, C_in]` to `[B, N, C_out]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        add_kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let bias = self.bias.as_ref().map(Param::val);
+        match &self.lora {
+            None => add_kernels::linear(x, self.weight.val(), bias),
+            Some(lora) => add_kernels::linear(x.clone(), self.weight.val(), bias) + lora.forward(x),
+        }
     }
 
     /// `[B, C_in]` to `[B, C_out]`.

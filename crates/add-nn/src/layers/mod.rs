@@ -6,6 +6,7 @@ mod conv_norm;
 mod encoder;
 mod init;
 mod linear;
+mod lora;
 mod norm;
 
 pub use add_kernels::{Checkpointing, ConvGeometry};
@@ -15,4 +16,5 @@ pub use conv2d::{Conv2d, resize_nearest};
 pub use encoder::{Activation, EncoderLayer, EncoderOptions};
 pub use init::{Init, stream_of, unit};
 pub use linear::{Embedding, Linear};
+pub use lora::{Lora, LoraConfig};
 pub use norm::{GroupNorm, LayerNorm};

@@ -82,12 +82,7 @@ impl Projection {
     fn forward(&self, tokens: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Linear(linear) => linear.forward(tokens),
-            Self::Conv(conv) => {
-                let weight = conv.weight.val();
-                let [c_out, c_in, _, _] = weight.dims();
-                let bias = conv.bias.as_ref().map(burn::module::Param::val);
-                add_kernels::linear(tokens, weight.reshape([c_out, c_in]), bias)
-            }
+            Self::Conv(conv) => conv.forward_tokens(tokens),
         }
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn networks(recording: &Recording<'_>) -> Result<AddNetworks, ParityE
         image_encoder: Some(Box::new(image_encoder)),
         // The recorded runs diffuse pixels.
         codec: Identity {}.init(recording.fixture.device())?,
+        distillation_codec: None,
     })
 }
 

@@ -6,7 +6,8 @@ use add_loss::{R1Route, Reduction, resize};
 use add_plugin::{Conditioning, NoiseSchedule, Pixels, Prediction};
 use add_train::{
     add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
-    add_step::{AddMethod, AddOptions, AddTrainer, ImageCondition, Space, Terminal},
+    add_step::{AddMethod, AddOptions, AddTrainer, ImageCondition, Terminal},
+    distance::Space,
     ema::Ema,
     model::Diffusion,
     optimizer::AdamW,

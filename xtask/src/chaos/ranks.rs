@@ -1,0 +1,154 @@
+//! A run that several MPI processes share: to the bit that of one process, also when they take turns, when one of them is
+//! killed, and when mpirun gets a signal.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::subject::{self, Ended, Subject};
+
+/// Steps of the run; some that are done in turns end before.
+const STEPS: u64 = 50;
+const TURNS: [u64; 2] = [20, 36];
+/// The others must have ended so long after one was killed.
+const END: Duration = Duration::from_secs(30);
+
+/// The checks with `ranks` processes.
+pub(super) fn run(ranks: usize) -> Result<(), String> {
+    // Two samples for each part, of which every rank has one.
+    let sets = [format!("rounds={ranks}"), format!("batch={}", 2 * ranks)];
+    let subject = Subject::build_with(&["--features", "mpi"], &sets.each_ref().map(String::as_str))?;
+    let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+    let mut stage = Ranks { subject, ranks, folder, expected: BTreeMap::new() };
+    stage.alone()?;
+    println!("{STEPS} steps in one process and in {ranks}: {}", stage.together()?);
+    println!("taking turns: {}", stage.turns()?);
+    println!("a rank killed: {}", stage.killed()?);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        println!("SIG{signal} to mpirun: {}", stage.signalled(signal, code)?);
+    }
+    Ok(())
+}
+
+struct Ranks {
+    subject: Subject,
+    ranks: usize,
+    folder: TempDir,
+    /// What one process leaves.
+    expected: BTreeMap<String, String>,
+}
+
+impl Ranks {
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn alone(&mut self) -> Result<(), String> {
+        let out = self.at("alone");
+        fine(&self.subject.finish(&out, "auto", STEPS)?)?;
+        self.expected = subject::traces_after(&out, STEPS)?;
+        Ok(())
+    }
+
+    fn start(&self, out: &Path, steps: u64) -> Result<Child, String> {
+        self.subject.start_ranks(self.ranks, out, "auto", steps)
+    }
+
+    /// Every file of the last checkpoint and the metrics must be those of one process.
+    fn same(&self, out: &Path) -> Result<String, String> {
+        let found = subject::traces_after(out, STEPS)?;
+        let differ: Vec<&String> =
+            self.expected.keys().filter(|name| found.get(*name) != self.expected.get(*name)).collect();
+        if differ.is_empty() && found.len() == self.expected.len() {
+            return Ok(format!("{} files have the same SHA-256", found.len()));
+        }
+        Err(format!("{differ:?} differ from the run of one process"))
+    }
+
+    fn together(&self) -> Result<String, String> {
+        let out = self.at("together");
+        fine(&subject::ended(self.start(&out, STEPS)?)?)?;
+        self.same(&out)
+    }
+
+    fn turns(&self) -> Result<String, String> {
+        let out = self.at("turns");
+        fine(&self.subject.finish(&out, "auto", TURNS[0])?)?;
+        fine(&subject::ended(self.start(&out, TURNS[1])?)?)?;
+        fine(&self.subject.finish(&out, "auto", STEPS)?)?;
+        self.same(&out)
+    }
+
+    fn killed(&self) -> Result<String, String> {
+        let out = self.at("killed");
+        let mut child = self.start(&out, STEPS)?;
+        wait_for_steps(&out, &mut child)?;
+        let victim = *children(&child)?.last().ok_or("mpirun has no processes")?;
+        let began = Instant::now();
+        subject::kill("KILL", victim)?;
+        while child.try_wait().map_err(|e| format!("mpirun cannot be waited for: {e}"))?.is_none() {
+            if began.elapsed() > END {
+                return Err(format!("the others go on {} s after one was killed", END.as_secs()));
+            }
+            sleep(Duration::from_millis(20));
+        }
+        let (took, ended) = (began.elapsed(), subject::ended(child)?);
+        let last = format!("rank {}", self.ranks - 1);
+        if ended.code == 0 || !ended.said.contains(&last) {
+            return Err(format!("expected a failure that names {last}, got {}:\n{}", ended.code, ended.said));
+        }
+        fine(&subject::ended(self.start(&out, STEPS)?)?)?;
+        Ok(format!(
+            "all ended in {:.1} s, exit code {}; resumed, {}",
+            took.as_secs_f64(),
+            ended.code,
+            self.same(&out)?
+        ))
+    }
+
+    fn signalled(&self, signal: &str, code: u8) -> Result<String, String> {
+        let out = self.at(signal);
+        let mut child = self.start(&out, STEPS)?;
+        wait_for_steps(&out, &mut child)?;
+        subject::kill(signal, child.id())?;
+        let ended = subject::ended(child)?;
+        let newest = subject::checkpoints(&out).last().copied().unwrap_or(0);
+        fine(&subject::ended(self.start(&out, STEPS)?)?)?;
+        let expected = format!("exit code {} (that of one process is {code})", ended.code);
+        if ended.code == 0 || newest == 0 {
+            return Err(format!("{expected}, newest checkpoint {newest}:\n{}", ended.said));
+        }
+        Ok(format!("{expected}, checkpoint after step {newest}; resumed, {}", self.same(&out)?))
+    }
+}
+
+/// Waits until the run is well under way.
+fn wait_for_steps(out: &Path, child: &mut Child) -> Result<(), String> {
+    while subject::steps_logged(out) < STEPS / 4 {
+        if child.try_wait().map_err(|e| format!("mpirun cannot be waited for: {e}"))?.is_some() {
+            return Err("the run ended before it could be disturbed".to_owned());
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn fine(ended: &Ended) -> Result<(), String> {
+    if ended.code == 0 { Ok(()) } else { Err(format!("exit code {}:\n{}", ended.code, ended.said)) }
+}
+
+/// Process ids of the processes that `mpirun` started, in the order of their start.
+fn children(mpirun: &Child) -> Result<Vec<u32>, String> {
+    let found = Command::new("pgrep").args(["-P", &mpirun.id().to_string()]).output();
+    let found = found.map_err(|e| format!("pgrep cannot be started: {e}"))?;
+    let mut ids: Vec<u32> =
+        String::from_utf8_lossy(&found.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
