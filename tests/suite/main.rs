@@ -5,11 +5,13 @@
 //! `binary` is `add` as a person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
 //! are not there, and plans for them.
+//! `adapters` trains a student beside its base.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
 use plugins as _;
 
+mod adapters;
 mod binary;
 mod devices;
 mod exports;

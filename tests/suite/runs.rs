@@ -36,8 +36,13 @@ pub(super) fn teacher(steps: u64) -> LoadedRecipe {
 }
 
 pub(super) fn student(steps: u64, teacher: &Path) -> LoadedRecipe {
-    let weights = from_file(&model_path(teacher));
-    recipe("emoji.ron", steps, &[weights, "objective.generator.cool_down=0".to_owned()])
+    student_with(steps, teacher, &[])
+}
+
+pub(super) fn student_with(steps: u64, teacher: &Path, more: &[&str]) -> LoadedRecipe {
+    let mut sets = vec![from_file(&model_path(teacher)), "objective.generator.cool_down=0".to_owned()];
+    sets.extend(more.iter().map(|&set| set.to_owned()));
+    recipe("emoji.ron", steps, &sets)
 }
 
 fn from_file(path: &Path) -> String {

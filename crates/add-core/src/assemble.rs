@@ -153,14 +153,6 @@ pub(crate) fn diffusion_run<'a>(
     Ok(DiffusionRun { recipe, objective, trainer, codec, feed, encodings, device })
 }
 
-/// What a student begins as.
-struct Base {
-    /// On the plain device.
-    network: Box<dyn Denoiser>,
-    /// The SHA-256 of what stays as it is.
-    frozen: BTreeMap<String, String>,
-}
-
 /// Adversarial Diffusion Distillation.
 pub(crate) fn add_run<'a>(
     loaded: &'a LoadedRecipe,

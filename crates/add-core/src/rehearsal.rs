@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use add_data::Loader;
 use add_plugin::{Autoencoder, Dataset, Draw, PluginError, Purpose, Sample, Start};
-use add_train::{ranks::Alone, run::Objective as _};
+use add_train::{TrainError, ranks::Alone, run::Objective as _};
 
 use crate::{
     assemble::{self, Values, add_run_with, diffusion},
@@ -43,7 +43,7 @@ impl Dataset for Noise {
 /// average.
 ///
 /// # Errors
-/// When the recipe is of another kind, its device cannot be had, or a step fails.
+/// When the recipe is of another kind, its device cannot be had, or a step fails or is not finite.
 pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError> {
     let recipe = &loaded.recipe;
     let Objective::Add(objective) = &recipe.objective else {
@@ -54,11 +54,15 @@ pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError>
     let mut run = add_run_with(loaded, objective, Values::Drawn, loader, Rc::new(Alone))?;
     let began = Instant::now();
     // A step reads its losses, so it has ended when it returns.
-    run.step(0)?;
+    let mut finite_step = |step| match run.step(step)?.non_finite() {
+        None => Ok(()),
+        Some(what) => Err(TrainError::NonFinite { step, what, times: 1 }),
+    };
+    finite_step(0)?;
     let first = began.elapsed().as_secs_f64();
     let began = Instant::now();
     for step in 1..=steps {
-        run.step(step)?;
+        finite_step(step)?;
     }
     Ok((first, began.elapsed().as_secs_f64() / steps.max(1) as f64))
 }

@@ -127,11 +127,14 @@ impl Loader {
         Batches { channels, workers, served: 0, bad: BadSamples::of(self.order.len) }
     }
 
-    /// Sends every `stride`-th batch until nobody wants them any more.
+    /// Sends every `stride`-th batch until nobody wants them any more, or one fails: that ends the run.
     fn work(&self, start: u64, stride: u64, send: &SyncSender<Result<Batch, DataError>>) {
-        let mut step = start;
-        while send.send(self.load(step)).is_ok() {
-            step += stride;
+        for step in (start..).step_by(stride as usize) {
+            let batch = self.load(step);
+            let failed = batch.is_err();
+            if send.send(batch).is_err() || failed {
+                return;
+            }
         }
     }
 }
@@ -154,7 +157,7 @@ impl Batches {
     fn receive(&mut self) -> Option<Result<Batch, DataError>> {
         let channel = &self.channels[self.served % self.channels.len()];
         self.served += 1;
-        // A worker ends before its reader only by a panic in a data set; the run then ends too.
+        // A worker ends before its reader after an error that it has sent, or by a panic in a data set.
         channel.recv().ok()
     }
 }

@@ -43,10 +43,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is writable for `n <= 16` numbers.
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
-    /// The first eight numbers.
-    /// # Safety
-    /// `p` is writable for eight numbers.
-    unsafe fn store_half(self, p: *mut f32, v: Self::V);
     /// Eight numbers from each pointer.
     /// # Safety
     /// Both are readable for eight numbers.
@@ -225,9 +221,6 @@ mod tests {
             assert_eq!(got[..6], [0.0, 1.0, 2.0, 3.0, 4.0, 0.0]);
             s.store_first(got.as_mut_ptr(), s.splat(9.0), 3);
             assert_eq!(got[..5], [9.0, 9.0, 9.0, 3.0, 4.0]);
-            got = [-1.0; LANES];
-            s.store_half(got.as_mut_ptr(), s.load(x.as_ptr()));
-            assert_eq!(got[6..10], [6.0, 7.0, -1.0, -1.0]);
             let p = |i: usize| x.as_ptr().wrapping_add(i);
             s.store(got.as_mut_ptr(), s.load_halves([p(20), p(3)]));
             assert_eq!((got[0], got[7], got[8], got[15]), (20.0, 27.0, 3.0, 10.0));

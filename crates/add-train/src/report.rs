@@ -67,23 +67,38 @@ impl StepReport {
         self.entries.extend(total.unwrap_or_default().entries);
     }
 
-    /// Its numbers alone, in order.
+    /// Its numbers alone, in order, those of the heads read off the device with their part's share before them.
     pub(crate) fn values(&self) -> Vec<f64> {
-        let values = |figure: &Figure| match figure {
-            Figure::Number(value) => vec![*value],
-            Figure::List(values) => values.clone(),
-        };
-        self.figures().flat_map(|(_, figure)| values(figure)).collect()
+        let mut values = Vec::new();
+        for (_, kept) in &self.entries {
+            match kept {
+                Kept::Number(value, _) => values.push(*value),
+                Kept::Heads(parts) => {
+                    for (share, means) in parts {
+                        values.push(*share);
+                        values.extend(means.iter().map(|mean| scalar(mean.clone())));
+                    }
+                }
+            }
+        }
+        values
     }
 
     /// A report of the same figures with these numbers, as [`values`](Self::values) gives them.
     pub(crate) fn with_values(&self, values: impl IntoIterator<Item = f64>) -> Self {
         let (mut report, mut values) = (self.clone(), values.into_iter());
         let mut next = || values.next().expect("the parts of a step report alike");
-        for entry in &mut report.entries {
-            match &mut entry.figure {
-                Figure::Number(value) => *value = next(),
-                Figure::List(list) => list.iter_mut().for_each(|value| *value = next()),
+        for (_, kept) in &mut report.entries {
+            match kept {
+                Kept::Number(value, _) => *value = next(),
+                Kept::Heads(parts) => {
+                    for (share, means) in parts {
+                        *share = next();
+                        for mean in means {
+                            *mean = mean.full_like(next());
+                        }
+                    }
+                }
             }
         }
         report

@@ -129,7 +129,8 @@ mod tests {
     fn part(number: usize) -> (StepReport, GradientMap) {
         let mut report = StepReport::default();
         report.number("loss", 0.1 * number as f64);
-        report.list("logits", vec![number as f64, 0.3]);
+        let mean = |value: f32| Tensor::from_floats([value], &Device::flex());
+        report.heads("logits", 0.25, vec![mean(number as f32), mean(0.3)]);
         let scale = 1.0 + number as f32 / 7.0;
         let tensor = |x: [f32; 3]| Tensor::<1>::from_floats(x.map(|x| x * scale), &Device::flex());
         let mut gradients = GradientMap::from([("a".to_owned(), tensor([1e8, -0.1, 3e-7]))]);

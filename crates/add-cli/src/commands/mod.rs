@@ -14,6 +14,7 @@ mod train;
 use std::path::PathBuf;
 
 use add_core::{
+    device,
     error::CoreError,
     read::{self, LoadedRecipe},
     train::model_path,
@@ -61,6 +62,13 @@ impl RecipeArgs {
     fn read(&self, more: &[String]) -> Result<LoadedRecipe, CoreError> {
         read::read(&self.recipe, &[self.set.as_slice(), more].concat())
     }
+}
+
+/// Bytes that the recipe's device has taken so far: its pools', or the process's most where the device has none. `None` where
+/// nobody says.
+fn memory(loaded: &LoadedRecipe) -> Result<Option<u64>, CoreError> {
+    let pools = device::device(loaded.recipe.device)?.memory_pool_usage().map(|usage| usage.bytes_reserved);
+    Ok(pools.or_else(add_kernels::peak_resident))
 }
 
 /// Where a recipe's run lies unless told otherwise.

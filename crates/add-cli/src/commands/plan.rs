@@ -3,12 +3,14 @@
 use add_core::{
     error::CoreError,
     plan::{self, Kernels, Machine, Measures, Plan as Needs},
+    read::LoadedRecipe,
     recipe::Recipe,
+    rehearsal,
 };
 use clap::Args;
 
-use super::{RecipeArgs, print};
-use crate::Outcome;
+use super::{RecipeArgs, memory, print};
+use crate::{Outcome, progress::say};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
@@ -30,6 +32,9 @@ pub(crate) struct Plan {
     /// What each sends to its neighbour in GB/s [default: 450, NVLink 4].
     #[arg(long, default_value = "450", hide_default_value = true, value_parser = positive)]
     link: f64,
+    /// Do two steps too, with drawn weights and pictures of noise, and compare the memory that they take with the plan.
+    #[arg(long, conflicts_with = "gpus")]
+    rehearse: bool,
 }
 
 /// A number above 0.
@@ -73,6 +78,9 @@ impl Plan {
         tapes(&needs, &measures, batch, kernels);
         work(&needs, &measures, each, &machine, self);
         fits(&needs, batch, &machine);
+        if self.rehearse {
+            rehearse(&loaded, needs.peak(&measures, batch))?;
+        }
         Ok(0)
     }
 }
@@ -188,6 +196,23 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
          has nothing in bf16 and keeps the average on the device: those rows say what that would bring. Not counted: the data \
          loader, the optimiser's temporaries, autotuning.",
     );
+}
+
+/// Does what was planned. The second step is the first with moments and average in their places.
+fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
+    say("rehearsing two steps with drawn weights");
+    let (first, second) = rehearsal::train(loaded, 1)?;
+    print(&format!("\nrehearsed: steps of {first:.2} s and {second:.2} s, every figure finite"));
+    print(&match memory(loaded)? {
+        Some(taken) => format!(
+            "{} taken, {:+.1} % of the {} that were planned",
+            size(taken as f64),
+            100.0 * (taken as f64 / planned - 1.0),
+            size(planned)
+        ),
+        None => "this system does not say how much memory was taken".to_owned(),
+    });
+    Ok(())
 }
 
 #[cfg(test)]

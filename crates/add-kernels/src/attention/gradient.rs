@@ -91,7 +91,8 @@ impl Task for Tiles<'_> {
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { sizes, inputs: Inputs { q, k, v, y, dy, normalisers }, head, queries, to } = self;
         let Attention { n, m, d, .. } = *sizes;
-        let ld = m.min(KEYS).next_multiple_of(LANES);
+        // The products with turned tiles go down its columns: rows a power of two apart would share few places of the cache.
+        let ld = m.min(KEYS).next_multiple_of(LANES) + LANES;
         let scratch = |len| Scratch::new(len);
         let mut keys_turned = scratch(packed_len(d, m.min(KEYS)));
         let mut values_turned = scratch(packed_len(d, m.min(KEYS)));

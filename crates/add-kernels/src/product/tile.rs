@@ -64,9 +64,8 @@ pub(crate) unsafe fn multiply_panel<S: Simd>(
         macro_rules! tiles {
             ($($rows:literal)*) => {
                 match (count, columns.div_ceil(LANES)) {
-                    $(($rows, 1) if columns == HALF => tile::<S, $rows, 1, true>(s, reduction, a, &offsets, panel),)*
-                    $(($rows, 1) => tile::<S, $rows, 1, false>(s, reduction, a, &offsets, panel),)*
-                    $(($rows, 2) => tile::<S, $rows, 2, false>(s, reduction, a, &offsets, panel),)*
+                    $(($rows, 1) => tile::<S, $rows, 1>(s, reduction, a, &offsets, panel),)*
+                    $(($rows, 2) => tile::<S, $rows, 2>(s, reduction, a, &offsets, panel),)*
                     (rows, vectors) => unreachable!("no tile of {rows} x {vectors}"),
                 }
             };
@@ -86,12 +85,9 @@ struct Panel {
     start: Start,
 }
 
-/// Columns of half a vector: where a vector is two registers, the second one is left out.
-const HALF: usize = LANES / 2;
-
-/// Keeps `R x V` vectors of sums in registers; with `H`, the first halves of `R x 1`.
+/// Keeps `R x V` vectors of sums in registers.
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const V: usize, const H: bool>(
+unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     s: S,
     reduction: Reduction,
     a: *const f32,
@@ -102,7 +98,7 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const H: bool>(
         unreachable!("no such tile for this instruction set");
     }
     let Panel { mut b, ld_b, c, ld_c, columns, start } = panel;
-    let last = if H { HALF } else { columns - (V - 1) * LANES };
+    let last = columns - (V - 1) * LANES;
     let mut sums = [[s.splat(0.0); V]; R];
     match start {
         Start::Zero => {}
@@ -149,13 +145,6 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize, const H: bool>(
             b = b.add(ld_b);
             k += reduction.stride;
         }
-    }
-    if H {
-        // Nothing else asks for the second halves, so the compiler drops what would make them.
-        for i in 0..R {
-            s.store_half(c.add(i * ld_c), sums[i][0]);
-        }
-        return;
     }
     for i in 0..R {
         for v in 0..V - 1 {

@@ -56,10 +56,6 @@ impl Simd for Avx2 {
         p.copy_from_nonoverlapping(lanes.as_ptr(), n);
     }
     #[inline(always)]
-    unsafe fn store_half(self, p: *mut f32, v: Pair) {
-        _mm256_storeu_ps(p, v.0);
-    }
-    #[inline(always)]
     unsafe fn load_halves(self, p: [*const f32; 2]) -> Pair {
         Pair(_mm256_loadu_ps(p[0]), _mm256_loadu_ps(p[1]))
     }

@@ -57,10 +57,6 @@ impl Simd for Avx512 {
         _mm512_mask_storeu_ps(p, first(n), v);
     }
     #[inline(always)]
-    unsafe fn store_half(self, p: *mut f32, v: __m512) {
-        _mm256_storeu_ps(p, _mm512_castps512_ps256(v));
-    }
-    #[inline(always)]
     unsafe fn load_halves(self, p: [*const f32; 2]) -> __m512 {
         _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(p[0])), _mm256_loadu_ps(p[1]))
     }

@@ -40,10 +40,6 @@ impl Simd for Portable {
         p.copy_from_nonoverlapping(v.as_ptr(), n);
     }
     #[inline(always)]
-    unsafe fn store_half(self, p: *mut f32, v: V) {
-        p.copy_from_nonoverlapping(v.as_ptr(), LANES / 2);
-    }
-    #[inline(always)]
     unsafe fn load_halves(self, p: [*const f32; 2]) -> V {
         std::array::from_fn(|i| *p[i / 8].add(i % 8))
     }

@@ -131,7 +131,7 @@ mod tests {
 
     /// Numbers whose sum depends on its order.
     fn part(number: usize, len: usize) -> Vec<f32> {
-        (0..len).map(|i| [1e8, 1.0, -1e8, 3e-3][(i + number) % 4] * (1.0 + number as f32)).collect()
+        (0..len).map(|i| [1e8, -1e8, 1.0, 3e-3][(i + number) % 4]).collect()
     }
 
     fn serial(parts: usize, len: usize) -> Vec<f32> {

@@ -9,7 +9,7 @@ use add_core::{
     rehearsal,
 };
 
-use super::Line;
+use super::{super::memory, Line};
 
 /// Steps that are timed after the first.
 const STEPS: u64 = 3;
@@ -79,9 +79,7 @@ impl Case {
             Kind::Steps(_) => rehearsal::train(&loaded, STEPS)?,
             Kind::Picture => rehearsal::sample(&loaded).map(|seconds| (seconds, seconds))?,
         };
-        let device = add_core::device::device(loaded.recipe.device)?;
-        let pools = device.memory_pool_usage().map(|usage| usage.bytes_reserved);
-        let memory = pools.or_else(add_kernels::peak_resident).unwrap_or(0) as f64;
+        let memory = memory(&loaded)?.unwrap_or(0) as f64;
         Ok(Measured { seconds, first, memory })
     }
 
