@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use add_files::hex;
 use add_plugin::{
     Autoencoder, Component, Content, Fields, Network, Pipeline, Prediction, SingleFile, TextNetwork, fields,
     without_variants,
 };
-use add_train::checkpoint::hex;
 pub use add_weights::Precision;
 use add_weights::{
     NamedTensor, Source, arrange,

@@ -67,7 +67,7 @@ impl DiffusionRun<'_> {
                 eps: normal(seed, step, first, Purpose::StudentNoise, x_0.dims(), &self.device),
                 x_0: Latents(x_0),
                 captions: if own_text {
-                    Captions::Encoded(self.encodings.captions(&*text, &captions))
+                    Captions::Encoded(Box::new(self.encodings.captions(&*text, &captions)))
                 } else {
                     Captions::Text(captions)
                 },

@@ -7,9 +7,9 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use add_files::hex;
 use add_plugin::Network;
 use add_train::{
-    checkpoint::hex,
     folder::RunFolder,
     ranks::{Alone, Collective, is_first},
     run::{self, Course, Ending, Observer, Start},

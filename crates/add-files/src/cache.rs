@@ -37,10 +37,13 @@ impl Key {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
 
-    fn hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// A folder of entries, or none.
@@ -92,7 +95,7 @@ impl Cache {
     }
 
     fn path(&self, key: Key) -> PathBuf {
-        let hex = key.hex();
+        let hex = hex(&key.0);
         self.folder.join(&hex[..2]).join(&hex[2..])
     }
 }

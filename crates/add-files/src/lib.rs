@@ -5,7 +5,7 @@
 
 mod cache;
 
-pub use cache::{Cache, Key, replace};
+pub use cache::{Cache, Key, hex, replace};
 
 use std::{
     fs::File,

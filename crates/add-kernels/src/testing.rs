@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Device, FloatDType, Gradients, Tensor, TensorData};
 use proptest::test_runner::TestCaseError;
+use rayon::ThreadPoolBuilder;
 
 /// Largest difference, relative to the largest number of the reference.
 const TOLERANCE: f64 = 1e-5;
@@ -62,10 +63,11 @@ inputs!(A a);
 inputs!(A a, B b);
 inputs!(A a, B b, C c);
 
-/// Holds the value and all gradients of `kernel` to those of `reference`, which runs in f64.
-pub(crate) fn agree<I: Inputs, const D: usize>(
+/// Holds the value and all gradients of `kernel` to those of `reference`, which runs in f64, and to its own bits on another
+/// number of threads.
+pub(crate) fn agree<I: Inputs + Send + Sync, const D: usize>(
     inputs: I,
-    kernel: impl Fn(I) -> Tensor<D>,
+    kernel: impl Fn(I) -> Tensor<D> + Sync,
     reference: impl Fn(I) -> Tensor<D>,
 ) -> Result<(), TestCaseError> {
     let ours = inputs.clone().tracked();
@@ -75,9 +77,22 @@ pub(crate) fn agree<I: Inputs, const D: usize>(
         return Err(TestCaseError::fail(format!("shape {:?} for {:?}", got.dims(), want.dims())));
     }
     close("value", &numbers(got.clone().inner()), &numbers(want.clone().inner()))?;
-    // The plain tensors take another path through the kernel.
-    close("plain value", &numbers(kernel(inputs)), &numbers(want.clone().inner()))?;
     let weights = random(got.dims(), 77);
+    let on = |threads: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let ours = inputs.clone().tracked();
+            let got = kernel(ours.clone());
+            let mut all = ours.gradients(&(got.clone() * weights.clone()).sum().backward());
+            all.push(numbers(got.inner()));
+            all
+        })
+    };
+    if on(1) != on(3) {
+        return Err(TestCaseError::fail("one thread and three give other numbers"));
+    }
+    // The plain tensors take another path through the kernel.
+    close("plain value", &numbers(kernel(inputs.clone())), &numbers(want.clone().inner()))?;
     let got = ours.gradients(&(got * weights.clone()).sum().backward());
     let want = theirs.gradients(&(want * weights.cast(FloatDType::F64)).sum().backward());
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {

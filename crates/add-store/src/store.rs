@@ -27,7 +27,7 @@ use crate::{Place, StoreError, place::At, window::Window};
 /// Times that a request is repeated. With one in five failing, 21 in a row are one case in 10^14.
 const RETRIES: usize = 20;
 /// Longest time of a request with all of its repetitions; below the life of credentials.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(240);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(4);
 /// Most names that a folder may list.
 const MOST_NAMES: usize = 20_000_000;
 /// Longest answer of a server that is quoted, in characters.
@@ -131,23 +131,23 @@ impl Store {
                 let place = self.place.to_string();
                 let hint = "most web servers do not list their files: name them in a list instead";
                 self.wait(listing)?
-                    .map_err(|error| self.failed(&place, &format!("cannot be listed ({hint}): {error}")))?;
+                    .map_err(|error| Self::failed(&place, &format!("cannot be listed ({hint}): {error}")))?;
                 // What a server does not list, it answers with 404, which reads as a folder of nothing.
                 if names.is_empty() && matches!(self.place.at(), At::Http(_)) {
-                    return Err(self.failed(&place, &format!("lists no file ({hint})")));
+                    return Err(Self::failed(&place, &format!("lists no file ({hint})")));
                 }
             }
         }
         if names.len() > MOST_NAMES {
             let problem = format!("expected at most {MOST_NAMES} files, found more");
-            return Err(self.failed(&self.place.to_string(), &problem));
+            return Err(Self::failed(&self.place.to_string(), &problem));
         }
         Ok(names)
     }
 
     /// Every file below `folder`; links to folders are not followed.
     fn walk(&self, folder: &FilePath, names: &mut Vec<String>) -> Result<(), StoreError> {
-        let failed = |error: std::io::Error| self.failed(&folder.display().to_string(), &error.to_string());
+        let failed = |error: std::io::Error| Self::failed(&folder.display().to_string(), &error.to_string());
         for entry in fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = entry.path();
@@ -204,7 +204,7 @@ impl Store {
             // A range that leads beyond the end is cut to it.
             if found.range != range {
                 let problem = format!("expected bytes {range:?}, found {:?}", found.range);
-                return Err(self.failed(&self.name(name), &problem));
+                return Err(Self::failed(&self.name(name), &problem));
             }
             self.bytes(name, found).await
         };
@@ -236,7 +236,7 @@ impl Store {
         if bytes.len() as u64 == expected {
             return Ok(bytes);
         }
-        Err(self.failed(&self.name(name), &format!("expected {expected} bytes, found {}", bytes.len())))
+        Err(Self::failed(&self.name(name), &format!("expected {expected} bytes, found {}", bytes.len())))
     }
 
     fn location(&self, name: &str) -> Result<Path, StoreError> {
@@ -259,11 +259,11 @@ impl Store {
     fn refusal(&self, name: &str, error: &object_store::Error) -> StoreError {
         match error {
             object_store::Error::NotFound { .. } => StoreError::Missing { place: self.name(name) },
-            other => self.failed(&self.name(name), &other.to_string()),
+            other => Self::failed(&self.name(name), &other.to_string()),
         }
     }
 
-    fn failed(&self, place: &str, problem: &str) -> StoreError {
+    fn failed(place: &str, problem: &str) -> StoreError {
         StoreError::Failed { place: place.to_owned(), problem: problem.chars().take(QUOTED).collect() }
     }
 
@@ -274,7 +274,7 @@ impl Store {
             || Builder::new_current_thread().enable_io().enable_time().build().map_err(|e| e.to_string());
         match RUNTIME.get_or_init(make) {
             Ok(runtime) => Ok(runtime.block_on(answer)),
-            Err(problem) => Err(self.failed(&self.place.to_string(), problem)),
+            Err(problem) => Err(Self::failed(&self.place.to_string(), problem)),
         }
     }
 }

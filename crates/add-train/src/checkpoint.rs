@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use add_files::hex;
 use add_weights::{Precision, WeightsFile, save};
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
@@ -226,13 +227,6 @@ fn sha256(path: &Path) -> Result<String, TrainError> {
     let (mut file, _) = add_files::open(path).map_err(TrainError::io(path))?;
     io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
     Ok(hex(&hasher.finalize()))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// Flushes a file or a folder to the disk.

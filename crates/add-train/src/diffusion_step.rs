@@ -29,7 +29,7 @@ pub enum Captions {
     /// As texts: the text encoder learns.
     Text(Vec<String>),
     /// Encoded by a text encoder that stays as it is.
-    Encoded(Conditioning),
+    Encoded(Box<Conditioning>),
 }
 
 impl DiffusionInputs {
@@ -100,7 +100,7 @@ impl Part<'_> {
         let x_0 = x_0.0;
         let conditioning = match captions {
             Captions::Text(captions) => self.text.encode(&captions),
-            Captions::Encoded(conditioning) => conditioning,
+            Captions::Encoded(conditioning) => *conditioning,
         };
         let x_t = self.diffusion.diffuse(x_0.clone(), eps.clone(), &t);
         let target = self.diffusion.target(x_0, eps, &t);

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use add_files::hex;
 use add_plugin::{Network, for_each_own, has_adapters, is_adapter};
 use add_weights::NamedTensor;
 use burn::tensor::Tensor;
 use sha2::{Digest, Sha256};
 
-use crate::{TrainError, checkpoint::hex};
+use crate::TrainError;
 
 /// A snapshot of a run: groups (`student`, `ema`, `heads`, …) of named tensors, and counters.
 ///

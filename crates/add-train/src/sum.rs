@@ -63,8 +63,7 @@ fn add(total: &mut GradientMap, part: GradientMap) {
 
 /// The reports of one round, those of the first rank first.
 fn of_all_ranks(ranks: &dyn Collective, reports: &[StepReport]) -> Vec<StepReport> {
-    let bytes: Vec<u8> =
-        reports.iter().flat_map(StepReport::values).flat_map(|value| value.to_ne_bytes()).collect();
+    let bytes: Vec<u8> = reports.iter().flat_map(StepReport::values).flat_map(f64::to_ne_bytes).collect();
     let number = |bytes: &[u8]| f64::from_ne_bytes(bytes.try_into().expect("chunks of eight bytes"));
     let from_rank = |bytes: Vec<u8>| {
         let mut values = bytes.chunks_exact(8).map(number);

@@ -25,7 +25,7 @@ pub(super) fn run(ranks: usize) -> Result<(), String> {
     let sets = [format!("rounds={ranks}"), format!("batch={}", 2 * ranks)];
     let subject = Subject::build_with(&["--features", "mpi"], &sets.each_ref().map(String::as_str))?;
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
-    let mut stage = Ranks { subject, ranks, folder, expected: BTreeMap::new() };
+    let mut stage = Ranks { subject, count: ranks, folder, expected: BTreeMap::new() };
     stage.alone()?;
     println!("{STEPS} steps in one process and in {ranks}: {}", stage.together()?);
     println!("taking turns: {}", stage.turns()?);
@@ -38,7 +38,7 @@ pub(super) fn run(ranks: usize) -> Result<(), String> {
 
 struct Ranks {
     subject: Subject,
-    ranks: usize,
+    count: usize,
     folder: TempDir,
     /// What one process leaves.
     expected: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ impl Ranks {
     }
 
     fn start(&self, out: &Path, steps: u64) -> Result<Child, String> {
-        self.subject.start_ranks(self.ranks, out, "auto", steps)
+        self.subject.start_ranks(self.count, out, "auto", steps)
     }
 
     /// Every file of the last checkpoint and the metrics must be those of one process.
@@ -99,7 +99,7 @@ impl Ranks {
             sleep(Duration::from_millis(20));
         }
         let (took, ended) = (began.elapsed(), subject::ended(child)?);
-        let last = format!("rank {}", self.ranks - 1);
+        let last = format!("rank {}", self.count - 1);
         if ended.code == 0 || !ended.said.contains(&last) {
             return Err(format!("expected a failure that names {last}, got {}:\n{}", ended.code, ended.said));
         }

@@ -1,6 +1,6 @@
 //! The backward pass: tiles of scores, computed again.
 
-use super::rows::{score, splits};
+use super::rows::score;
 use super::{Attention, Heads};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, packed_len, tile_rows};
@@ -10,6 +10,9 @@ use crate::simd::{LANES, Simd, Task, dispatch, exp};
 const ROWS: usize = 64;
 /// Keys of a tile.
 const KEYS: usize = 512;
+/// Tasks that few heads are cut into. The sums for keys and values follow these cuts, so that their number must not depend
+/// on the threads.
+const TASKS: usize = 8;
 
 /// What the backward pass reads.
 #[derive(Clone, Copy)]
@@ -26,7 +29,7 @@ pub(super) struct Inputs<'a> {
 pub(super) fn backward(sizes: &Attention, inputs: Inputs, [dq, dk, dv]: [Heads; 3]) {
     let Attention { n, m, d, .. } = *sizes;
     let heads = sizes.heads();
-    let splits = splits(heads, n.div_ceil(ROWS));
+    let splits = TASKS.div_ceil(heads.max(1)).clamp(1, n.div_ceil(ROWS).max(1));
     let run = n.div_ceil(splits).next_multiple_of(tile_rows());
     let cost = run * m * (5 * d + 48) / LANES;
     if splits == 1 {

@@ -8,8 +8,9 @@ use crate::simd::{LANES, Simd, Task, dispatch, exp};
 /// Numbers of the block of scores, so that it stays in the second cache.
 const BLOCK: usize = 65_536;
 
-/// Runs of queries per head, so that there is work for every thread.
-pub(super) fn splits(heads: usize, blocks: usize) -> usize {
+/// Runs of queries per head, so that there is work for every thread. Each row is computed by itself, so their number
+/// changes no bit.
+fn splits(heads: usize, blocks: usize) -> usize {
     (2 * rayon::current_num_threads()).div_ceil(heads.max(1)).clamp(1, blocks.max(1))
 }
 
