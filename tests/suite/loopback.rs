@@ -90,7 +90,7 @@ fn answer(mut stream: &TcpStream, files: &Files, faults: Faults, counts: &Counts
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     // Fibonacci hashing: every hundred requests hold the stated numbers, in no pattern that a client could meet.
     let number = counts.requests.fetch_add(1, Ordering::Relaxed);
-    let dice = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) * 100 >> 32;
+    let dice = ((number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) * 100) >> 32;
     if dice < faults.unavailable {
         counts.unavailable.fetch_add(1, Ordering::Relaxed);
         let _ = stream.write_all(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -143,7 +143,7 @@ fn listing(bucket: &str, query: &str, files: &Files) -> Vec<u8> {
     let keys = files.keys().filter_map(|path| path.strip_prefix(bucket)?.strip_prefix('/'));
     let rest: Vec<&str> = keys.filter(|key| key.starts_with(&prefix) && **key > *after).collect();
     let some = &rest[..rest.len().min(3)];
-    let contents: String = some
+    let contents: Vec<String> = some
         .iter()
         .map(|key| {
             let size = files[&format!("{bucket}/{key}")].len();
@@ -159,5 +159,6 @@ fn listing(bucket: &str, query: &str, files: &Files) -> Vec<u8> {
         }
         _ => String::new(),
     };
-    format!("<?xml version=\"1.0\"?><ListBucketResult>{contents}{more}</ListBucketResult>").into_bytes()
+    format!("<?xml version=\"1.0\"?><ListBucketResult>{}{more}</ListBucketResult>", contents.concat())
+        .into_bytes()
 }

@@ -65,8 +65,17 @@ pub(crate) struct Outlined {
     pub(crate) averaged: bool,
     /// Whether its values are another network's, which are held once.
     pub(crate) shared: bool,
-    /// Whether its tape keeps the inputs of its blocks alone.
-    pub(crate) checkpointed: bool,
+    /// What its tape keeps.
+    pub(crate) keeps: Keeps,
+}
+
+/// What a network's tape keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// The input of every layer.
+    Layers,
+    /// The inputs of its blocks; what is inside is computed again.
+    Blocks,
 }
 
 impl Outlined {
@@ -75,11 +84,11 @@ impl Outlined {
         network.for_each_shape(&mut |path, shape| {
             shapes.push((add_plugin::without_variants(path), shape.to_vec()));
         });
-        Self { role, shapes, trained, averaged, shared: false, checkpointed: false }
+        Self { role, shapes, trained, averaged, shared: false, keeps: Keeps::Layers }
     }
 
     fn checkpointed(self, checkpointed: bool) -> Self {
-        Self { checkpointed, ..self }
+        Self { keeps: if checkpointed { Keeps::Blocks } else { Keeps::Layers }, ..self }
     }
 
     /// A student with adapters: its values, which stay as they are, and what is trained.

@@ -33,8 +33,9 @@ const TINY: [&str; 14] = [
     "run.keep=2",
 ];
 
-/// mpirun passes a signal on and gives its processes a second unless told otherwise.
-const MPIRUN: [&str; 3] = ["--mca", "odls_base_sigkill_timeout", "30"];
+/// mpirun passes a signal on and gives its processes a second unless told otherwise. So long the others wait for one that is
+/// dead, too.
+const MPIRUN: [&str; 3] = ["--mca", "odls_base_sigkill_timeout", "10"];
 
 /// The built binary.
 pub(super) struct Subject {

@@ -14,7 +14,7 @@ pub use step::{Held, Plan, Work};
 
 use crate::{
     error::CoreError,
-    outline::{Outline, Role, outline},
+    outline::{Keeps, Outline, Role, outline},
     read::LoadedRecipe,
     recipe::{AddObjective, DeviceChoice, DistillationSpace, Guidance, Objective, Recipe},
     train::check_objective,
@@ -65,8 +65,8 @@ pub(crate) struct Costed {
     pub(crate) averaged: bool,
     /// Whether its values are another network's.
     pub(crate) shared: bool,
-    /// Whether its tape keeps the inputs of its blocks alone.
-    pub(crate) checkpointed: bool,
+    /// What its tape keeps.
+    pub(crate) keeps: Keeps,
     /// Of the whole network; of a codec, of its decoder.
     pub(crate) cost: Cost,
     /// Of a codec's encoder.
@@ -79,7 +79,6 @@ pub(crate) struct Costed {
 
 /// What a step does beside what its networks cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each says whether one part of a step is done")]
 pub(crate) struct Habits {
     pub(crate) parts: f64,
     pub(crate) adversarial: bool,
@@ -147,7 +146,7 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
             trained: network.trained,
             averaged: network.averaged,
             shared: network.shared,
-            checkpointed: network.checkpointed,
+            keeps: network.keeps,
             cost: whole(&|path| !is_codec || !encodes(path)),
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
             profile: if network.trained {

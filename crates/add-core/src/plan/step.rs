@@ -9,7 +9,7 @@ use super::{
     cost::Cost,
     measures::{Average, Decoder, Measures, Tape, Trained},
 };
-use crate::outline::Role;
+use crate::outline::{Keeps, Role};
 
 /// Bytes of a trained value, a gradient or a moment.
 const F32: f64 = 4.0;
@@ -279,7 +279,7 @@ fn trained(network: &Costed, measures: &Measures) -> f64 {
 fn by_blocks(network: &Costed, measures: &Measures) -> bool {
     match (measures.tape, network.role) {
         // Heads have no blocks.
-        (_, Role::Heads) | (Tape::AsStated, _) => network.checkpointed,
+        (_, Role::Heads) | (Tape::AsStated, _) => network.keeps == Keeps::Blocks,
         (Tape::Blocks, _) => true,
     }
 }
@@ -300,7 +300,7 @@ mod tests {
             trained,
             averaged: role == Role::Student,
             shared: false,
-            checkpointed: false,
+            keeps: Keeps::Layers,
             cost,
             encoder: Cost::default(),
             // Two layers: all of the tape is the first's, all of the parameters are the second's.
