@@ -16,6 +16,8 @@ use super::subject::{self, Ended, Subject};
 /// Steps of the run; some that are done in turns end before.
 const STEPS: u64 = 50;
 const TURNS: [u64; 2] = [20, 36];
+/// Steps of a run that a signal ends long before.
+const LONG: u64 = 5000;
 /// The others must have ended so long after one was killed.
 const END: Duration = Duration::from_secs(30);
 
@@ -62,13 +64,7 @@ impl Ranks {
 
     /// Every file of the last checkpoint and the metrics must be those of one process.
     fn same(&self, out: &Path) -> Result<String, String> {
-        let found = subject::traces_after(out, STEPS)?;
-        let differ: Vec<&String> =
-            self.expected.keys().filter(|name| found.get(*name) != self.expected.get(*name)).collect();
-        if differ.is_empty() && found.len() == self.expected.len() {
-            return Ok(format!("{} files have the same SHA-256", found.len()));
-        }
-        Err(format!("{differ:?} differ from the run of one process"))
+        same(&self.expected, &subject::traces_after(out, STEPS)?)
     }
 
     fn together(&self) -> Result<String, String> {
@@ -113,19 +109,33 @@ impl Ranks {
     }
 
     fn signalled(&self, signal: &str, code: u8) -> Result<String, String> {
-        let out = self.at(signal);
-        let mut child = self.start(&out, STEPS)?;
+        let (out, alone) = (self.at(signal), self.at(&format!("{signal}-alone")));
+        let mut child = self.start(&out, LONG)?;
         wait_for_steps(&out, &mut child)?;
         subject::kill(signal, child.id())?;
         let ended = subject::ended(child)?;
         let newest = subject::checkpoints(&out).last().copied().unwrap_or(0);
-        fine(&subject::ended(self.start(&out, STEPS)?)?)?;
         let expected = format!("exit code {} (that of one process is {code})", ended.code);
-        if ended.code == 0 || newest == 0 {
+        if ended.code == 0 || newest == 0 || newest == LONG {
             return Err(format!("{expected}, newest checkpoint {newest}:\n{}", ended.said));
         }
-        Ok(format!("{expected}, checkpoint after step {newest}; resumed, {}", self.same(&out)?))
+        // A few steps more, and the same number in one process that no signal reached.
+        let steps = newest + TURNS[0];
+        fine(&subject::ended(self.start(&out, steps)?)?)?;
+        fine(&self.subject.finish(&alone, "auto", steps)?)?;
+        let same = same(&subject::traces_after(&alone, steps)?, &subject::traces_after(&out, steps)?)?;
+        Ok(format!("{expected}, checkpoint after step {newest}; resumed, {same}"))
     }
+}
+
+/// What a run left must be what one process left.
+fn same(expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> Result<String, String> {
+    let differ: Vec<&String> =
+        expected.keys().filter(|name| found.get(*name) != expected.get(*name)).collect();
+    if differ.is_empty() && found.len() == expected.len() {
+        return Ok(format!("{} files have the same SHA-256", found.len()));
+    }
+    Err(format!("{differ:?} differ from the run of one process"))
 }
 
 /// Waits until the run is well under way.
