@@ -7,10 +7,10 @@ use add_core::{
     train::{ADAPTERS, model_path, network_sizes, train},
 };
 use add_plugin::without_variants;
-use add_train::run::{Ending, Start};
+use add_train::run::Start;
 use add_weights::WeightsFile;
 
-use crate::runs::{Quiet, StopAfter, assert_same, go, student_with, teacher};
+use crate::runs::{Quiet, go, student_with, teacher, whole_and_in_parts};
 
 const RANK: usize = 2;
 /// `alpha / rank` is 2.
@@ -37,13 +37,7 @@ fn adapters_alone_are_kept_and_a_resumed_run_continues_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     go(&teacher(1), &at("teacher"), &Start::Fresh);
-    let whole = adapted(4, &at("teacher"));
-    go(&whole, &at("whole"), &Start::Fresh);
-    let stop = AtomicBool::new(false);
-    let ending = train(&whole, &at("parts"), &Start::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
-    assert_eq!(ending, Ending::Stopped(3));
-    go(&whole, &at("parts"), &Start::Auto);
-    assert_same(&at("whole"), &at("parts"), 4);
+    whole_and_in_parts(&adapted(4, &at("teacher")), &at("whole"), &at("parts"));
 
     let checkpoint = at("whole").join("checkpoints/step-0000004");
     for file in ["student.safetensors", "ema.safetensors", "optimizer_g.safetensors"] {

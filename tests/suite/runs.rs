@@ -92,6 +92,16 @@ pub(super) fn assert_same(a: &Path, b: &Path, step: u64) {
     }
 }
 
+/// Runs four steps at once and in parts, asked to stop in the middle, as a signal does: both must leave the same.
+pub(super) fn whole_and_in_parts(loaded: &LoadedRecipe, whole: &Path, parts: &Path) {
+    go(loaded, whole, &Start::Fresh);
+    let stop = AtomicBool::new(false);
+    let ending = train(loaded, parts, &Start::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
+    assert_eq!(ending, Ending::Stopped(3));
+    go(loaded, parts, &Start::Auto);
+    assert_same(whole, parts, 4);
+}
+
 #[test]
 fn pretraining_and_distillation_resume_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
@@ -102,13 +112,7 @@ fn pretraining_and_distillation_resume_to_the_bit() {
     assert_same(&at("teacher"), &at("teacher-parts"), 4);
 
     let whole = student(4, &at("teacher"));
-    go(&whole, &at("whole"), &Start::Fresh);
-    // Asked to stop in the middle, as a signal does, and continued.
-    let stop = AtomicBool::new(false);
-    let ending = train(&whole, &at("parts"), &Start::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
-    assert_eq!(ending, Ending::Stopped(3));
-    go(&whole, &at("parts"), &Start::Auto);
-    assert_same(&at("whole"), &at("parts"), 4);
+    whole_and_in_parts(&whole, &at("whole"), &at("parts"));
 
     // Another seed is another run.
     let other = read::read(&whole.path, &["seed=8".to_owned()]).unwrap();

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{DOWN, Denoiser, Lora, Network, PluginError, UP, is_adapter, without_variants};
-use add_train::state::State;
 use add_weights::NamedTensor;
 use burn::tensor::{Device, Tensor};
 
@@ -69,13 +68,6 @@ pub(crate) fn alone(
         Some((format!("{place}{layer}.{end}.weight"), NamedTensor { shape, values }))
     };
     values(network).into_iter().filter_map(named).collect()
-}
-
-/// SHA-256 of a network's values.
-pub(crate) fn digest(network: &dyn Network) -> String {
-    let mut state = State::default();
-    state.save_network("base", network);
-    state.digest()
 }
 
 fn values(network: &dyn Network) -> BTreeMap<String, NamedTensor> {

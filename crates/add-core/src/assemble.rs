@@ -17,6 +17,7 @@ use add_train::{
     optimizer::AdamW,
     ranks::Collective,
     shards::Shards,
+    state::State,
 };
 use burn::tensor::Device;
 
@@ -210,7 +211,7 @@ pub(crate) fn add_run_with<'a>(
         Adapter::Lora(lora) => {
             let (initial, text) = model(&recipe.model, &plain)?;
             let network = adapters::adapted(recipe, lora, &*initial, &trainable)?;
-            let frozen = BTreeMap::from([("student's base".to_owned(), adapters::digest(&*initial))]);
+            let frozen = BTreeMap::from([("student's base".to_owned(), State::digest_of(&*initial))]);
             Student { network, text, initial, frozen }
         }
     };

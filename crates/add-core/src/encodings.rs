@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use add_files::{Cache, Key};
 use add_plugin::{Autoencoder, Conditioning, Latents, Network, Pixels, TextNetwork, parameter_count};
+use add_train::state::State;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::{read::one_line, recipe::Recipe};
@@ -34,9 +35,9 @@ impl Encodings {
         let cache = recipe.cache.cache();
         let place = format!("{:?}", recipe.device);
         let key = |kind: &str, line: String, network: &dyn Network| {
-            let values = if cache.is_off() { Vec::new() } else { fingerprint(network) };
+            let values = if cache.is_off() { String::new() } else { State::digest_of(network) };
             let parts = [kind, env!("CARGO_PKG_VERSION"), &place, &line].map(str::as_bytes);
-            Key::of(parts.into_iter().chain([&*values]))
+            Key::of(parts.into_iter().chain([values.as_bytes()]))
         };
         let (codec, text) = (
             key("latents 1", one_line(&recipe.codec), codec),
@@ -123,16 +124,6 @@ fn shape_bytes(shape: &[usize]) -> Vec<u8> {
     shape.iter().flat_map(|&side| (side as u64).to_le_bytes()).collect()
 }
 
-/// The hash of every parameter and buffer, one after the other.
-fn fingerprint(network: &dyn Network) -> Vec<u8> {
-    let mut all = Vec::new();
-    network.for_each_parameter(&mut |path, shape, values| {
-        let key = Key::of([path.as_bytes(), &shape_bytes(shape), values.to_data().as_bytes()]);
-        all.extend_from_slice(key.bytes());
-    });
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -195,7 +186,7 @@ mod tests {
     fn encodings(folder: Option<&Path>, factor: f32) -> (Encodings, Scale, Letters) {
         let (codec, text) = (Scale::by(factor), Letters { factor: Scale::by(factor).factor });
         let cache = folder.map_or_else(Cache::off, Cache::folder);
-        let key = |network: &dyn Network| Key::of([&*fingerprint(network)]);
+        let key = |network: &dyn Network| Key::of([State::digest_of(network).as_bytes()]);
         let (codec_key, text_key) = (key(&codec), key(&text));
         (Encodings { cache, codec: codec_key, text: text_key, device: Device::flex() }, codec, text)
     }

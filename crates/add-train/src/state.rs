@@ -112,6 +112,13 @@ impl State {
         });
     }
 
+    /// SHA-256 of a network's parameters and buffers.
+    pub fn digest_of(network: &dyn Network) -> String {
+        let mut state = Self::default();
+        state.save_network("network", network);
+        state.digest()
+    }
+
     /// Gives a network its parameters and buffers back.
     ///
     /// # Errors

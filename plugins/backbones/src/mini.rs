@@ -125,7 +125,7 @@ impl Mini {
         within("detail", self.detail, 1..=MAX_CHANNELS)?;
         let same = ConvGeometry::square(1, 1);
         Ok(Box::new(MiniDenoiser {
-            denoiser: UnetDenoiser::at(&self.config(text), init)?,
+            denoiser: UnetDenoiser::new(&self.config(text), init)?,
             detail_in: Conv2d::new(self.detail + RGB, self.detail, 3, same, &init.at("detail_in")),
             detail_out: Conv2d::new(self.detail, RGB, 3, same, &init.at("detail_out")),
         }))

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use add_nn::{layers::Checkpointing, unet::UnetConfig};
+use add_nn::{
+    layers::{Checkpointing, Init},
+    unet::UnetConfig,
+};
 use add_plugin::{
     Backbone, BackboneInfo, Component, Denoiser, Entry, Lora, Naming, PluginError, Prediction, TextInfo,
     inventory,
@@ -83,9 +86,7 @@ macro_rules! released {
                 seed: u64,
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {
-                check_width(stringify!($plugin), $width, text)?;
-                let fresh = UnetDenoiser::new(&UnetConfig::$config(), seed, device)?;
-                Ok(Box::new(fresh.with_checkpointing(self.checkpointing)))
+                Ok(Box::new(self.fresh(text, &Init::new(seed, device))?))
             }
 
             fn adapted(
@@ -95,9 +96,7 @@ macro_rules! released {
                 seed: u64,
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {
-                check_width(stringify!($plugin), $width, text)?;
-                let fresh = UnetDenoiser::at(&UnetConfig::$config(), &adapted(lora, seed, device)?)?;
-                Ok(Box::new(fresh.with_checkpointing(self.checkpointing)))
+                Ok(Box::new(self.fresh(text, &adapted(lora, seed, device)?)?))
             }
 
             fn load(
@@ -107,10 +106,16 @@ macro_rules! released {
                 file: &Path,
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {
+                // Nothing is drawn, so the seed does not matter.
+                let fresh = self.fresh(text, &Init::new(0, device))?;
+                Ok(Box::new(fresh.load(&UnetConfig::$config(), naming, file)?))
+            }
+        }
+
+        impl $plugin {
+            fn fresh(&self, text: TextInfo, init: &Init) -> Result<UnetDenoiser, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
-                let (config, seed) = (UnetConfig::$config(), 0);
-                let loaded = UnetDenoiser::new(&config, seed, device)?.load(&config, naming, file)?;
-                Ok(Box::new(loaded.with_checkpointing(self.checkpointing)))
+                Ok(UnetDenoiser::new(&UnetConfig::$config(), init)?.with_checkpointing(self.checkpointing))
             }
         }
     };

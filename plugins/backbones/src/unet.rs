@@ -33,12 +33,8 @@ enum Added {
 }
 
 impl UnetDenoiser {
-    pub(crate) fn new(config: &UnetConfig, seed: u64, device: &Device) -> Result<Self, PluginError> {
-        Self::at(config, &Init::new(seed, device))
-    }
-
     /// At the place and with the adapters of `init`.
-    pub(crate) fn at(config: &UnetConfig, init: &Init) -> Result<Self, PluginError> {
+    pub(crate) fn new(config: &UnetConfig, init: &Init) -> Result<Self, PluginError> {
         let unet = UNet2dCondition::new(config, init);
         let unet = unet.map_err(|e| PluginError::Mismatch(format!("the U-Net's configuration: {e}")))?;
         let added = match (config.class_embed_type, config.addition_embed_type) {
@@ -170,7 +166,7 @@ mod tests {
     #[test]
     fn a_released_file_fills_the_network_under_both_namings() {
         let folder = tempfile::tempdir().unwrap();
-        let source = UnetDenoiser::new(&config(), 1, &Device::flex()).unwrap();
+        let source = UnetDenoiser::new(&config(), &Init::new(1, &Device::flex())).unwrap();
         let tensors = named_tensors(&source.unet);
         let path = |name: &str| folder.path().join(name);
         save(&path("unet.safetensors"), &tensors, Precision::F32, &BTreeMap::new()).unwrap();
@@ -183,10 +179,10 @@ mod tests {
             .collect();
         save(&path("single.safetensors"), &single, Precision::F32, &BTreeMap::new()).unwrap();
         for (naming, file) in [(Naming::Diffusers, "unet.safetensors"), (Naming::Ldm, "single.safetensors")] {
-            let fresh = UnetDenoiser::new(&config(), 2, &Device::flex().autodiff()).unwrap();
+            let fresh = UnetDenoiser::new(&config(), &Init::new(2, &Device::flex().autodiff())).unwrap();
             let loaded = fresh.load(&config(), naming, &path(file)).unwrap();
             assert_eq!(values(&loaded), values(&source), "{file}");
-            let error = UnetDenoiser::new(&config(), 2, &Device::flex()).unwrap();
+            let error = UnetDenoiser::new(&config(), &Init::new(2, &Device::flex())).unwrap();
             let other = path(if naming == Naming::Ldm { "unet.safetensors" } else { "single.safetensors" });
             let error = error.load(&config(), naming, &other).unwrap_err().to_string();
             assert!(error.contains("it holds no U-Net"), "{error}");
