@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use add_plugin::{DOWN, Denoiser, Lora, Network, PluginError, UP, is_adapter, without_variants};
 use add_weights::NamedTensor;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::recipe::Recipe;
 
@@ -40,7 +40,8 @@ pub(crate) fn merged(
     let mut network = recipe.model.backbone.init(recipe.text.info(), recipe.seed, device)?;
     let values = values(adapted);
     network.set_parameters(&mut |path, _, _| {
-        let weight = values.get(path)?.values.clone();
+        // The base may be held in bf16.
+        let weight = values.get(path)?.values.clone().cast(DType::F32);
         let layer = path.strip_suffix(".weight").unwrap_or(path);
         let factors = [UP, DOWN].map(|end| values.get(&format!("{layer}{end}")));
         let [Some(up), Some(down)] = factors else { return Some(weight) };

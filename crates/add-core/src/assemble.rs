@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Backbone, Codec, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin, PluginError,
+    Autoencoder, Backbone, Codec, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin, PluginError,
     Split, TextNetwork,
 };
 use add_train::{
@@ -24,6 +24,7 @@ use burn::tensor::Device;
 use crate::{
     adapters,
     device::device,
+    dtype,
     encodings::Encodings,
     error::CoreError,
     model_file,
@@ -117,6 +118,14 @@ pub fn untrained(
     Ok(Sampled { denoiser, text, diffusion: diffusion(of), student_timesteps })
 }
 
+/// The recipe's codec on `device`.
+///
+/// # Errors
+/// When its weights cannot be had.
+pub fn codec(recipe: &Recipe, device: &Device) -> Result<Box<dyn Autoencoder>, CoreError> {
+    Ok(dtype::frozen_codec(recipe.codec.init(device)?, recipe.dtype.codec))
+}
+
 /// Loads this rank's parts of each batch.
 fn feed(loader: Loader, recipe: &Recipe, shards: &Shards) -> Feed {
     Feed::new(loader.part(shards.ranges(recipe.batch).into_iter().flatten()), recipe.workers)
@@ -140,7 +149,9 @@ pub(crate) fn diffusion_run<'a>(
     let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
     let feed = feed(loader(loaded)?, recipe, &shards);
     let (denoiser, text) = model(loaded, &recipe.model, &device.clone().autodiff())?;
-    let ema = Ema::new(objective.ema_half_life, &[("denoiser", &*denoiser), ("text", &*text)]);
+    let denoiser = dtype::denoiser(denoiser, recipe.dtype.model);
+    let networks: [(&str, &dyn Network); 2] = [("denoiser", &*denoiser), ("text", &*text)];
+    let ema = Ema::new(objective.ema_half_life, &networks).at(objective.ema_home);
     let trainer = DiffusionTrainer {
         ema,
         denoiser,
@@ -149,7 +160,7 @@ pub(crate) fn diffusion_run<'a>(
         optimizer: AdamW::new(objective.optimizer),
         shards,
     };
-    let codec = recipe.codec.init(&device)?;
+    let codec = codec(recipe, &device)?;
     let encodings = Encodings::new(recipe, &*codec, &*trainer.text, &device);
     Ok(DiffusionRun { recipe, objective, trainer, codec, feed, encodings, device })
 }
@@ -199,9 +210,13 @@ pub(crate) fn add_run_with<'a>(
         Values::Stated => model(loaded, of, device),
         Values::Drawn => drawn_model(recipe, of, device),
     };
-    let codec = |codec: &Plugin<dyn Codec>| match values {
-        Values::Stated => codec.init(&plain),
-        Values::Drawn => codec.outline(&plain),
+    let dtype = recipe.dtype;
+    let codec = |codec: &Plugin<dyn Codec>| {
+        let network = match values {
+            Values::Stated => codec.init(&plain),
+            Values::Drawn => codec.outline(&plain),
+        };
+        network.map(|network| dtype::frozen_codec(network, dtype.codec))
     };
     let Student { network: student, text, initial, frozen } = match &recipe.model.adapter {
         Adapter::Off() => {
@@ -210,18 +225,29 @@ pub(crate) fn add_run_with<'a>(
         }
         Adapter::Lora(lora) => {
             let (initial, text) = model(&recipe.model, &plain)?;
-            let network = adapters::adapted(recipe, lora, &*initial, &trainable)?;
             let frozen = BTreeMap::from([("student's base".to_owned(), State::digest_of(&*initial))]);
+            let base = dtype::held(initial.frozen(), dtype.model);
+            let network = adapters::adapted(recipe, lora, &*base, &trainable)?;
+            // In one type, teacher and base share their values.
+            let initial = if dtype.teacher == dtype.model { base } else { initial };
             Student { network, text, initial, frozen }
         }
     };
     let (teacher, teacher_diffusion) = match &objective.teacher.model {
         TeacherModel::Initial() => (initial, diffusion(&recipe.model)),
-        TeacherModel::Other(other) => (model(other, &plain)?.0, diffusion(other)),
+        TeacherModel::Other(other) => {
+            drop(initial);
+            (model(other, &plain)?.0, diffusion(other))
+        }
     };
-    let features = features(objective, |network| match values {
-        Values::Stated => network.init(&plain),
-        Values::Drawn => network.outline(&plain),
+    let student = dtype::denoiser(student, dtype.model);
+    let teacher = dtype::frozen_denoiser(teacher, dtype.teacher);
+    let features = features(objective, |network| {
+        let network = match values {
+            Values::Stated => network.init(&plain),
+            Values::Drawn => network.outline(&plain),
+        };
+        network.map(|network| dtype::frozen_features(network, dtype.features))
     })?;
     let heads = heads(recipe, objective, &features, &trainable)?;
     let Features { network: features, image_encoder } = features;
@@ -229,7 +255,7 @@ pub(crate) fn add_run_with<'a>(
     let schedule = recipe.model.schedule.tables();
     let timesteps = objective.student_timesteps.resolve(schedule.steps());
     let trainer = AddTrainer {
-        ema: Ema::new(objective.ema_half_life, &[("", &*student)]),
+        ema: Ema::new(objective.ema_half_life, &[("", &*student)]).at(objective.ema_home),
         networks: AddNetworks {
             student,
             heads,
@@ -249,7 +275,7 @@ pub(crate) fn add_run_with<'a>(
         optimizer_g: AdamW::new(objective.generator),
         optimizer_d: AdamW::new(objective.discriminator),
     };
-    let text = text.frozen();
+    let text = dtype::frozen_text(text.frozen(), dtype.text);
     let encodings = Encodings::new(recipe, &*trainer.networks.codec, &*text, &plain);
     let encoded = |caption: &str| encodings.captions(&*text, &[caption.to_owned()]);
     Ok(AddRun {

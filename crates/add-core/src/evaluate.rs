@@ -11,7 +11,7 @@ use crate::{
     assemble, device,
     error::CoreError,
     read::LoadedRecipe,
-    recipe::{EvaluatedModel, EvaluationRow, Objective, TeacherModel},
+    recipe::{Dtypes, EvaluatedModel, EvaluationRow, Objective, TeacherModel},
     sampled::{Sampled, Wanted},
 };
 
@@ -187,24 +187,28 @@ fn model(
     student: &Path,
 ) -> Result<(&'static str, Sampled), CoreError> {
     let recipe = &loaded.recipe;
-    match (which, &recipe.objective) {
-        (EvaluatedModel::Student, _) => Ok(("student", assemble::sampled(loaded, student)?)),
+    let (name, model, dtypes) = match (which, &recipe.objective) {
+        (EvaluatedModel::Student, _) => ("student", assemble::sampled(loaded, student)?, recipe.dtype),
         (EvaluatedModel::Undistilled, Objective::Add(objective)) => {
             let timesteps = objective.student_timesteps.resolve(recipe.model.schedule.tables().steps());
-            Ok(("undistilled", assemble::untrained(loaded, &recipe.model, timesteps)?))
+            ("undistilled", assemble::untrained(loaded, &recipe.model, timesteps)?, recipe.dtype)
         }
         (EvaluatedModel::Teacher, Objective::Add(objective)) => {
             let teacher = match &objective.teacher.model {
                 TeacherModel::Initial() => &recipe.model,
                 TeacherModel::Other(other) => other,
             };
-            Ok(("teacher", assemble::untrained(loaded, teacher, Vec::new())?))
+            let dtypes = Dtypes { model: recipe.dtype.teacher, ..recipe.dtype };
+            ("teacher", assemble::untrained(loaded, teacher, Vec::new())?, dtypes)
         }
-        (_, Objective::Diffusion(_) | Objective::Off()) => Err(CoreError::Request(
-            "evaluation.rows: only a recipe with `objective: Add` has another model than a Student"
-                .to_owned(),
-        )),
-    }
+        (_, Objective::Diffusion(_) | Objective::Off()) => {
+            return Err(CoreError::Request(
+                "evaluation.rows: only a recipe with `objective: Add` has another model than a Student"
+                    .to_owned(),
+            ));
+        }
+    };
+    Ok((name, model.in_types(dtypes)))
 }
 
 #[expect(clippy::too_many_arguments, reason = "a private step of `evaluate`, which holds all of these")]
@@ -219,7 +223,7 @@ fn measure(
     observer: &mut dyn EvaluationObserver,
 ) -> Result<Vec<Row>, CoreError> {
     let recipe = &loaded.recipe;
-    let codec = recipe.codec.init(device)?;
+    let codec = assemble::codec(recipe, device)?;
     let total = captions.texts.len();
     let mut seconds = 0.0;
     for (i, part) in captions.texts.chunks(PASS).enumerate() {
@@ -271,7 +275,7 @@ fn diversity(
     captions: &Captions,
 ) -> Result<Row, CoreError> {
     let recipe = &loaded.recipe;
-    let codec = recipe.codec.init(&device::device(recipe.device)?)?;
+    let codec = assemble::codec(recipe, &device::device(recipe.device)?)?;
     let (prompts, pictures) = DIVERSITY;
     let spread = captions.texts.len() / prompts;
     let mut sum = 0.0;

@@ -7,6 +7,7 @@ mod adapters;
 pub mod assemble;
 mod caption_dropout;
 pub mod device;
+mod dtype;
 mod encodings;
 pub mod error;
 pub mod evaluate;

@@ -23,6 +23,7 @@ use tracing::warn;
 use crate::{
     adapters,
     caption_dropout::caption_dropout,
+    dtype,
     encodings::Encodings,
     preview::{self, PreviewRow},
     recipe::{Adapter, AddObjective, Guidance, Recipe},
@@ -72,7 +73,8 @@ impl<'a> AddRun<'a> {
         self.trainer.ema.install("", &mut *denoiser);
         if let Adapter::Lora(lora) = &self.recipe.model.adapter {
             let merged = adapters::merged(self.recipe, lora, &*denoiser, &self.device);
-            denoiser = merged.expect("the backbone was made before");
+            let merged = merged.expect("the backbone was made before");
+            denoiser = dtype::denoiser(merged, self.recipe.dtype.model);
         }
         let diffusion = self.trainer.method.student_diffusion.clone();
         Sampled { denoiser, text: self.text.frozen(), diffusion, student_timesteps: self.timesteps.clone() }

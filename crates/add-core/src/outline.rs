@@ -7,7 +7,7 @@ use crate::{
     assemble::{self, Features},
     error::CoreError,
     read::LoadedRecipe,
-    recipe::{Adapter, Objective, TeacherModel},
+    recipe::{Adapter, Dtype, Objective, TeacherModel},
 };
 
 /// What a network is in a run.
@@ -67,6 +67,8 @@ pub(crate) struct Outlined {
     pub(crate) shared: bool,
     /// What its tape keeps.
     pub(crate) keeps: Keeps,
+    /// What it computes in, and is held in where it is frozen.
+    pub(crate) dtype: Dtype,
 }
 
 /// What a network's tape keeps.
@@ -84,7 +86,7 @@ impl Outlined {
         network.for_each_shape(&mut |path, shape| {
             shapes.push((add_plugin::without_variants(path), shape.to_vec()));
         });
-        Self { role, shapes, trained, averaged, shared: false, keeps: Keeps::Layers }
+        Self { role, shapes, trained, averaged, shared: false, keeps: Keeps::Layers, dtype: Dtype::F32 }
     }
 
     fn checkpointed(self, checkpointed: bool) -> Self {
@@ -142,7 +144,8 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
         Objective::Add(objective) => {
             let teacher = match &objective.teacher.model {
                 TeacherModel::Initial() => {
-                    let shared = !recipe.model.adapter.is_off();
+                    let dtypes = recipe.dtype;
+                    let shared = !recipe.model.adapter.is_off() && dtypes.teacher == dtypes.model;
                     Outlined { shared, ..Outlined::frozen(Role::Teacher, denoiser) }
                 }
                 TeacherModel::Other(model) => {
@@ -182,5 +185,15 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
         }
     };
     networks.extend((codec.parameters() > 0).then_some(codec));
+    for network in &mut networks {
+        network.dtype = match network.role {
+            Role::Denoiser | Role::Student | Role::Adapters => recipe.dtype.model,
+            Role::Text => recipe.dtype.text,
+            Role::Teacher => recipe.dtype.teacher,
+            Role::Features | Role::ImageEncoder => recipe.dtype.features,
+            Role::Heads => Dtype::F32,
+            Role::Codec | Role::DistillationCodec => recipe.dtype.codec,
+        };
+    }
     Ok(Outline { networks, features })
 }

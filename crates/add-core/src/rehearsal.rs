@@ -3,12 +3,13 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use add_data::Loader;
-use add_plugin::{Autoencoder, Dataset, Draw, PluginError, Purpose, Sample, Start};
+use add_plugin::{Dataset, Draw, PluginError, Purpose, Sample, Start};
 use add_train::{TrainError, ranks::Alone, run::Objective as _};
 
 use crate::{
     assemble::{self, Values, add_run_with, diffusion},
     device::device,
+    dtype,
     error::CoreError,
     read::LoadedRecipe,
     recipe::Objective,
@@ -76,10 +77,10 @@ pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
     let recipe = &loaded.recipe;
     let device = device(recipe.device)?;
     let (denoiser, text) = assemble::drawn_model(recipe, &recipe.model, &device)?;
-    let codec: &dyn Autoencoder = &*recipe.codec.outline(&device)?;
+    let codec = &*dtype::frozen_codec(recipe.codec.outline(&device)?, recipe.dtype.codec);
     let diffusion = diffusion(&recipe.model);
     let student_timesteps = vec![diffusion.schedule.steps() - 1];
-    let model = Sampled { denoiser, text, diffusion, student_timesteps };
+    let model = Sampled { denoiser, text, diffusion, student_timesteps }.in_types(recipe.dtype);
     let picture = |seed: u64| {
         let wanted = Wanted {
             captions: &["a picture of noise".to_owned()],

@@ -12,8 +12,9 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::{
     device::device,
+    dtype,
     error::CoreError,
-    recipe::Recipe,
+    recipe::{Dtypes, Recipe},
     validate::{MAX_SAMPLING_STEPS, check_prompt},
 };
 
@@ -87,6 +88,16 @@ pub fn check_request(
 const PASS: usize = 32 * 32 * 32;
 
 impl Sampled {
+    /// Its networks held and computing in these types: for pictures, not for an export.
+    #[must_use]
+    pub fn in_types(self, dtypes: Dtypes) -> Self {
+        Self {
+            denoiser: dtype::frozen_denoiser(self.denoiser, dtypes.model),
+            text: dtype::frozen_text(self.text, dtypes.text),
+            ..self
+        }
+    }
+
     /// Pictures `[N, 3, S, S]`, one per caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, wanted: &Wanted<'_>) -> Pixels {
         let model = SampledModel {

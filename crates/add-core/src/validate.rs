@@ -4,7 +4,7 @@ use add_plugin::Prediction;
 use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 
 use crate::recipe::{
-    AddObjective, DiffusionObjective, DistillationSpace, Guidance, Objective, Recipe, StudentTimesteps,
+    AddObjective, DeviceChoice, DiffusionObjective, DistillationSpace, Dtype, Guidance, Objective, Recipe, StudentTimesteps,
     TeacherModel,
 };
 
@@ -61,12 +61,25 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         "expected Off(): adapters are for `objective: Add(…)`, whose student begins as a trained model"
             .to_owned()
     });
+    dtypes(p, recipe);
     match &recipe.objective {
         Objective::Off() => {}
         Objective::Diffusion(objective) => diffusion(p, objective),
         Objective::Add(objective) => add(p, recipe, objective),
     }
     problems.0
+}
+
+/// Types that the device and the networks' parts in the run allow.
+fn dtypes(p: &mut Problems, recipe: &Recipe) {
+    let dtype = recipe.dtype;
+    p.require(dtype.are_f32() || recipe.device != DeviceChoice::NdArray(), "dtype", || {
+        "expected F32 everywhere: the ndarray backend knows no bf16".to_owned()
+    });
+    let trained = matches!(recipe.objective, Objective::Diffusion(_)) || recipe.text.weights().is_empty();
+    p.require(dtype.text == Dtype::F32 || !trained, "dtype.text", || {
+        "expected F32: this text encoder's values are part of the model that is trained".to_owned()
+    });
 }
 
 /// The pictures that show and measure a run.

@@ -14,6 +14,7 @@ use burn::backend::{BackendTensor, DispatchTensorKind};
 use burn::tensor::{Bool, DType, Shape, Tensor, activation};
 use burn_flex::{FlexTensor, Layout};
 
+use crate::half::{as_type, widened};
 use crate::parallel::{SharedMut, dense, output};
 use crate::tape::{Kernel, apply, is_ours};
 
@@ -62,13 +63,15 @@ pub fn attention_reference(
 ) -> Tensor<4> {
     let [b, h, n, d] = q.dims();
     let m = k.dims()[2];
+    let dtype = q.dtype();
+    let [q, k, v] = [q, k, v].map(widened);
     // Not a division: Burn's gradient of one by a scalar is computed in f32.
     let scores = q.matmul(k.transpose()).mul_scalar(1.0 / (d as f64).sqrt());
     let scores = match mask {
         Some(mask) => scores.mask_fill(mask.expand([b, h, n, m]), f32::NEG_INFINITY),
         None => scores,
     };
-    activation::softmax(scores, 3).matmul(v)
+    as_type(activation::softmax(scores, 3).matmul(v), dtype)
 }
 
 /// What is added to the scores under a mask.

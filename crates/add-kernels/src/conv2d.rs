@@ -11,6 +11,7 @@ mod windows;
 use burn::tensor::{Tensor, module, ops::ConvOptions};
 use burn_flex::FlexTensor;
 
+use crate::half::as_type;
 use crate::parallel::{SharedMut, dense, output, values};
 use crate::tape::{Kernel, apply};
 use padded::Padded;
@@ -72,6 +73,8 @@ pub fn conv2d_reference(
     geometry: ConvGeometry,
 ) -> Tensor<4> {
     let ConvGeometry { stride, padding, groups } = geometry;
+    let dtype = x.dtype();
+    let (weight, bias) = (as_type(weight, dtype), bias.map(|bias| as_type(bias, dtype)));
     module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], groups))
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, activation};
 use burn_flex::FlexTensor;
 
+use crate::half::{as_type, wide_type};
 use crate::parallel::{Scratch, SharedMut, output, parallel_ranges, values};
 use crate::simd::{LANES, Simd, Task, dispatch, sigmoid};
 use crate::tape::{Kernel, apply};
@@ -82,11 +83,13 @@ pub fn group_norm_reference(
     eps: f64,
 ) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
+    let (dtype, wide) = (x.dtype(), wide_type(x.dtype()));
+    let (x, weight, bias) = (as_type(x, wide), as_type(weight, wide), as_type(bias, wide));
     let x = x.reshape([b, groups, c / groups * h * w]);
     let centred = x.clone() - x.mean_dim(2);
     let variance = centred.clone().square().mean_dim(2);
     let normal = (centred / (variance + eps).sqrt()).reshape([b, c, h, w]);
-    normal * weight.reshape([1, c, 1, 1]) + bias.reshape([1, c, 1, 1])
+    as_type(normal * weight.reshape([1, c, 1, 1]) + bias.reshape([1, c, 1, 1]), dtype)
 }
 
 /// `silu` of [`group_norm_reference`].

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
+use crate::half::{as_type, wide_type};
 use crate::parallel::{Scratch, SharedMut, output, parallel, parallel_ranges, values};
 use crate::simd::{LANES, Simd, Task, dispatch};
 use crate::tape::{Kernel, apply};
@@ -33,9 +34,11 @@ pub fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) ->
 /// The same by pure operations.
 #[doc(hidden)]
 pub fn layer_norm_reference(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<3> {
+    let (dtype, wide) = (x.dtype(), wide_type(x.dtype()));
+    let (x, weight, bias) = (as_type(x, wide), as_type(weight, wide), as_type(bias, wide));
     let centred = x.clone() - x.mean_dim(2);
     let variance = centred.clone().square().mean_dim(2);
-    centred / (variance + eps).sqrt() * weight.unsqueeze() + bias.unsqueeze()
+    as_type(centred / (variance + eps).sqrt() * weight.unsqueeze() + bias.unsqueeze(), dtype)
 }
 
 #[derive(Debug, Clone, Copy)]

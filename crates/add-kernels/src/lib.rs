@@ -1,8 +1,9 @@
 //! Operations where Burn's CPU path or its autodiff falls short.
 //!
-//! Each is one function over plain tensors, and one file. On the `flex` CPU device in f32 it runs a kernel of
-//! ours with its own backward pass; on every other device and number type it runs the same formula as pure
-//! Burn operations. Property tests hold the two to the same numbers.
+//! Each is one function over plain tensors, and one file. On the `flex` CPU device it runs a kernel of ours with its own
+//! backward pass, which computes in f32 and reads and writes f32 and bf16; on every other device and number type it runs the
+//! same formula as pure Burn operations. Property tests hold the two to the same numbers. The output has the type of the first
+//! input; weights may have another.
 
 #![allow(unsafe_code, reason = "vector instructions, and memory that is written by several threads")]
 #![allow(unsafe_op_in_unsafe_fn, reason = "the bodies are nothing but pointer arithmetic and intrinsics")]
@@ -23,6 +24,7 @@ mod checkpoint;
 mod conv2d;
 mod geglu;
 mod group_norm;
+mod half;
 mod layer_norm;
 mod linear;
 mod mapped;
@@ -42,6 +44,7 @@ pub use checkpoint::Checkpointing;
 pub use conv2d::{ConvGeometry, conv2d};
 pub use geglu::geglu;
 pub use group_norm::{group_norm, group_norm_silu};
+pub use half::{as_type, wide_type, widened};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use mapped::MappedFile;

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
+use crate::half::as_type;
 use crate::parallel::{SharedMut, output, parallel_ranges, values};
 use crate::product::{Matrix, Start, multiply};
 use crate::simd::{LANES, Simd, Task, dispatch};
@@ -42,9 +43,10 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 pub fn linear_reference(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let [b, n, c_in] = x.dims();
     let [c_out, _] = weight.dims();
-    let y = x.reshape([b * n, c_in]).matmul(weight.transpose());
+    let dtype = x.dtype();
+    let y = x.reshape([b * n, c_in]).matmul(as_type(weight, dtype).transpose());
     let y = match bias {
-        Some(bias) => y + bias.unsqueeze(),
+        Some(bias) => y + as_type(bias, dtype).unsqueeze(),
         None => y,
     };
     y.reshape([b, n, c_out])

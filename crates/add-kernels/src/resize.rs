@@ -7,6 +7,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 
+use crate::half::{as_type, widened};
+
 /// How the values between pixels are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
@@ -63,6 +65,8 @@ pub fn separable(
     [height, width]: [usize; 2],
 ) -> Tensor<4> {
     let [_, _, old_height, old_width] = x.dims();
+    let dtype = x.dtype();
+    let x = widened(x);
     let stacked = |matrices: Vec<Vec<f64>>, from: usize, to: usize| {
         let data = TensorData::new(matrices.concat(), [matrices.len(), 1, to, from]);
         Tensor::<4>::from_data(data, (&x.device(), x.dtype())).without_autodiff()
@@ -73,10 +77,11 @@ pub fn separable(
         Some(columns) => x.matmul(columns),
         None => x,
     };
-    match rows {
+    let x = match rows {
         Some(rows) => rows.matmul(x),
         None => x,
-    }
+    };
+    as_type(x, dtype)
 }
 
 fn area_row(row: &mut [f64], i: usize, to: usize) {

@@ -1,4 +1,6 @@
-//! How a kernel joins Burn: it runs on tensors of the `flex` device in f32 and records itself on their tape.
+//! How a kernel joins Burn: it runs on tensors of the `flex` device and records itself on their tape.
+//!
+//! Kernels know f32 alone. A bf16 input is widened for as long as the kernel runs; the tape keeps it as it came.
 
 #![allow(
     clippy::match_wildcard_for_single_variants,
@@ -21,6 +23,7 @@ use burn::backend::{
 use burn::tensor::DType;
 use burn_flex::FlexTensor;
 
+use crate::half::{narrow, widen};
 use crate::parallel::dense;
 
 /// A differentiable operation with `N` inputs and one output.
@@ -28,7 +31,7 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     /// What the forward pass leaves for the backward pass, besides the inputs.
     type Saved: Clone + Debug + Send + 'static;
 
-    /// Brings an input, or the gradient of the output, into a form that the kernel can read.
+    /// Brings an input, or the gradient of the output, in f32, into a form that the kernel can read.
     fn arrange(input: FlexTensor) -> FlexTensor {
         dense(input)
     }
@@ -58,10 +61,11 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
         let gradient = grads.consume::<Flex>(&ops.node);
         let (inputs, saved) = ops.state;
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let results = self.0.backward(inputs, saved, K::arrange(gradient), wanted);
-        for (parent, result) in ops.parents.into_iter().zip(results) {
+        let types = inputs.each_ref().map(FlexTensor::dtype);
+        let results = self.0.backward(inputs.map(read::<K, N>), saved, read::<K, N>(gradient), wanted);
+        for ((parent, result), dtype) in ops.parents.into_iter().zip(results).zip(types) {
             if let (Some(parent), Some(result)) = (parent, result) {
-                grads.register::<Flex>(parent.id, result);
+                grads.register::<Flex>(parent.id, narrow(result, dtype));
             }
         }
     }
@@ -77,9 +81,12 @@ pub(crate) fn apply<K: Kernel<N>, const N: usize>(
     }
     let context = inputs.iter().fold(DispatchAutodiffContext::Disabled, |c, t| c.merge(t.autodiff));
     let kind = match context {
-        DispatchAutodiffContext::Disabled => DispatchTensorKind::Flex(BackendTensor::Float(
-            kernel.forward(&inputs.map(|t| K::arrange(plain(t)))).0,
-        )),
+        DispatchAutodiffContext::Disabled => {
+            let inputs = inputs.map(plain);
+            let dtype = inputs[0].dtype();
+            let (output, _) = kernel.forward(&inputs.map(read::<K, N>));
+            DispatchTensorKind::Flex(BackendTensor::Float(narrow(output, dtype)))
+        }
         DispatchAutodiffContext::Enabled(strategy) => {
             let inputs = inputs.map(tracked);
             let output = match strategy {
@@ -96,17 +103,25 @@ pub(crate) fn apply<K: Kernel<N>, const N: usize>(
 
 fn record<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(kernel: K, inputs: [Tracked; N]) -> Tracked {
     let nodes = inputs.each_ref().map(Tracked::node);
-    let inputs = inputs.map(|t| K::arrange(t.into_primitive()));
-    match Step(kernel.clone()).prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => {
-            let (output, saved) = kernel.forward(&inputs);
-            prep.finish((inputs, saved), output)
-        }
-        OpsKind::UnTracked(prep) => prep.finish(kernel.forward(&inputs).0),
+    let inputs = inputs.map(|t| {
+        let input = t.into_primitive();
+        if input.dtype() == DType::F32 { K::arrange(input) } else { input }
+    });
+    let dtype = inputs[0].dtype();
+    let (output, saved) = kernel.forward(&inputs.clone().map(read::<K, N>));
+    let output = narrow(output, dtype);
+    match Step(kernel).prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((inputs, saved), output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
     }
 }
 
-/// Whether the tensor is in f32 on the `flex` device.
+/// In f32, and as the kernel wants it.
+fn read<K: Kernel<N>, const N: usize>(tensor: FlexTensor) -> FlexTensor {
+    K::arrange(widen(tensor))
+}
+
+/// Whether the tensor is on the `flex` device and in a type that kernels read.
 pub(crate) fn is_ours(tensor: &DispatchTensor) -> bool {
     let on_flex = match &tensor.kind {
         DispatchTensorKind::Flex(BackendTensor::Float(_)) => true,
@@ -115,7 +130,7 @@ pub(crate) fn is_ours(tensor: &DispatchTensor) -> bool {
         }
         _ => false,
     };
-    on_flex && tensor.dtype() == DType::F32
+    on_flex && matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }
 
 /// The numbers of a tensor that [`is_ours`], without its tape.

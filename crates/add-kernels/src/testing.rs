@@ -1,6 +1,6 @@
 //! The check that all kernels share: the numbers and gradients of the pure operations in f64.
 
-use burn::tensor::{DType, Device, FloatDType, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData, bf16};
 use proptest::test_runner::TestCaseError;
 use rayon::ThreadPoolBuilder;
 
@@ -24,7 +24,7 @@ pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> 
 /// The inputs of a kernel: a tuple of tensors.
 pub(crate) trait Inputs: Clone {
     fn tracked(self) -> Self;
-    fn wide(self) -> Self;
+    fn cast(self, dtype: DType) -> Self;
     fn gradients(&self, gradients: &Gradients) -> Vec<Vec<f64>>;
 }
 
@@ -46,9 +46,9 @@ macro_rules! inputs {
                 ($($name.autodiff().require_grad(),)*)
             }
 
-            fn wide(self) -> Self {
+            fn cast(self, dtype: DType) -> Self {
                 let ($($name,)*) = self;
-                ($($name.cast(FloatDType::F64),)*)
+                ($($name.cast(dtype),)*)
             }
 
             fn gradients(&self, gradients: &Gradients) -> Vec<Vec<f64>> {
@@ -63,15 +63,43 @@ inputs!(A a);
 inputs!(A a, B b);
 inputs!(A a, B b, C c);
 
-/// Holds the value and all gradients of `kernel` to those of `reference`, which runs in f64, and to its own bits on another
-/// number of threads.
+/// As [`near`], and holds the value and all gradients of `kernel` in bf16 to those of itself in f32, rounded.
 pub(crate) fn agree<I: Inputs + Send + Sync, const D: usize>(
     inputs: I,
     kernel: impl Fn(I) -> Tensor<D> + Sync,
     reference: impl Fn(I) -> Tensor<D>,
 ) -> Result<(), TestCaseError> {
+    near(inputs.clone(), &kernel, reference)?;
+    let halves = inputs.cast(DType::BF16);
+    let weights = random(kernel(halves.clone()).dims(), 77).cast(DType::BF16);
+    let run = |dtype: DType| {
+        let inputs = halves.clone().cast(dtype).tracked();
+        let got = kernel(inputs.clone());
+        let gradients = (got.clone() * weights.clone().cast(dtype)).sum().backward();
+        (got.inner().cast(DType::BF16), inputs, gradients)
+    };
+    let ((got, ours, our_gradients), (want, theirs, their_gradients)) = (run(DType::BF16), run(DType::F32));
+    let rounded = |all: Vec<Vec<f64>>| -> Vec<Vec<f64>> {
+        all.into_iter().map(|all| all.into_iter().map(|x| bf16::from_f64(x).to_f64()).collect()).collect()
+    };
+    if numbers(got) != numbers(want) {
+        return Err(TestCaseError::fail("in bf16 the value is another than that of f32, rounded"));
+    }
+    if ours.gradients(&our_gradients) != rounded(theirs.gradients(&their_gradients)) {
+        return Err(TestCaseError::fail("in bf16 a gradient is another than that of f32, rounded"));
+    }
+    Ok(())
+}
+
+/// Holds the value and all gradients of `kernel` to those of `reference`, which runs in f64, and to its own bits on another
+/// number of threads.
+pub(crate) fn near<I: Inputs + Send + Sync, const D: usize>(
+    inputs: I,
+    kernel: impl Fn(I) -> Tensor<D> + Sync,
+    reference: impl Fn(I) -> Tensor<D>,
+) -> Result<(), TestCaseError> {
     let ours = inputs.clone().tracked();
-    let theirs = inputs.clone().wide().tracked();
+    let theirs = inputs.clone().cast(DType::F64).tracked();
     let (got, want) = (kernel(ours.clone()), reference(theirs.clone()));
     if got.dims() != want.dims() {
         return Err(TestCaseError::fail(format!("shape {:?} for {:?}", got.dims(), want.dims())));
@@ -94,7 +122,7 @@ pub(crate) fn agree<I: Inputs + Send + Sync, const D: usize>(
     // The plain tensors take another path through the kernel.
     close("plain value", &numbers(kernel(inputs.clone())), &numbers(want.clone().inner()))?;
     let got = ours.gradients(&(got * weights.clone()).sum().backward());
-    let want = theirs.gradients(&(want * weights.cast(FloatDType::F64)).sum().backward());
+    let want = theirs.gradients(&(want * weights.cast(DType::F64)).sum().backward());
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         close(&format!("gradient {i}"), got, want)?;
     }

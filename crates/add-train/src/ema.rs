@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use add_kernels::ema_lerp;
 use add_plugin::{Network, for_each_own};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::{TrainError, optimizer::join, state::State};
 
@@ -20,7 +21,32 @@ pub struct Ema {
     half_life: f64,
     ramp_up: f64,
     seen: u64,
+    home: Home,
     values: BTreeMap<String, Tensor<1>>,
+}
+
+/// Where an average lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Home {
+    /// Beside the network.
+    #[default]
+    Device,
+    /// In the computer's memory: every step sends the network's values there.
+    Host,
+}
+
+impl Home {
+    /// Whether it is the network's device.
+    pub fn is_device(&self) -> bool {
+        *self == Self::Device
+    }
+
+    fn bring(self, value: Tensor<1>) -> Tensor<1> {
+        match self {
+            Self::Device => value,
+            Self::Host => value.to_device(&Device::flex()),
+        }
+    }
 }
 
 impl Ema {
@@ -33,13 +59,20 @@ impl Ema {
                 values.insert(join(prefix, path), value * 1.0);
             });
         }
-        Self { half_life, ramp_up: RAMP_UP, seen: 0, values }
+        Self { half_life, ramp_up: RAMP_UP, seen: 0, home: Home::Device, values }
     }
 
     /// Without the ramp-up: the half-life holds from the first step on.
     #[must_use]
     pub fn constant(self) -> Self {
         Self { ramp_up: f64::INFINITY, ..self }
+    }
+
+    /// With the average at `home`.
+    #[must_use]
+    pub fn at(self, home: Home) -> Self {
+        let values = self.values.into_iter().map(|(name, value)| (name, home.bring(value))).collect();
+        Self { home, values, ..self }
     }
 
     /// Moves towards the current parameters after a step of `batch` images.
@@ -57,15 +90,16 @@ impl Ema {
             for_each_own(*network, &mut |path, _, value| {
                 let name = join(prefix, path);
                 let old = self.values.remove(&name).expect("the EMA was made from this network");
-                self.values.insert(name, ema_lerp(old, value, decay));
+                self.values.insert(name, ema_lerp(old, self.home.bring(value), decay));
             });
         }
     }
 
     /// Replaces the parameters of `network` by their averages.
     pub fn install(&self, prefix: &str, network: &mut dyn Network) {
-        network.map_parameters(&mut |path, _, value| {
-            self.values.get(&join(prefix, path)).cloned().unwrap_or(value)
+        network.map_parameters(&mut |path, _, value| match self.values.get(&join(prefix, path)) {
+            Some(average) => average.clone().to_device(&value.device()),
+            None => value,
         });
     }
 
@@ -84,7 +118,7 @@ impl Ema {
     pub fn load(&mut self, group: &str, state: &State) -> Result<(), TrainError> {
         self.seen = state.number(&format!("{group}.seen"))?;
         for (name, value) in &mut self.values {
-            *value = state.get(group, name)?;
+            *value = self.home.bring(state.get(group, name)?);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use add_kernels::wide_type;
 use add_nn::{
     layers::{Checkpointing, Init, LoraConfig},
     unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConfig},
@@ -83,7 +84,8 @@ fn released(
 
 impl Denoiser for UnetDenoiser {
     fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
-        let time = t.to_tensor(&x_t.device(), x_t.dtype());
+        // Of 1000 timesteps bf16 tells few apart.
+        let time = t.to_tensor(&x_t.device(), wide_type(x_t.dtype()));
         let pooled = || conditioning.pooled.clone();
         let added = match self.added {
             Added::Nothing => None,
@@ -117,7 +119,7 @@ fn time_ids(latents: &Tensor<4>) -> Tensor<2> {
     let [h, w] = [h, w].map(|side| (side * 8) as f64);
     let row = [h, w, 0.0, 0.0, h, w];
     let data = TensorData::new(row.repeat(batch), [batch, 6]);
-    Tensor::from_data(data, (&latents.device(), latents.dtype()))
+    Tensor::from_data(data, (&latents.device(), wide_type(latents.dtype())))
 }
 
 /// Refuses a text encoder whose token states have another width than the U-Net attends to.

@@ -67,14 +67,14 @@ impl GpuCheck {
         let device = device::device(choice)?;
         let mut lines = Vec::new();
         let failed = self.parity(&device, &mut lines);
-        let mut refused: Option<&str> = None;
+        let mut refused: Option<&String> = None;
         for (number, case) in cases.iter().enumerate() {
             say(&case.title);
             let outcome = match refused {
-                Some(series) if series == case.series => Err("the smaller batch did not run".to_owned()),
+                Some(series) if *series == case.series => Err("the smaller batch did not run".to_owned()),
                 _ => self.measure_apart(number),
             };
-            refused = outcome.is_err().then_some(case.series);
+            refused = outcome.is_err().then_some(&case.series);
             lines.push(case.line(outcome));
         }
         let table = table(&format!("{}, {}", self.device, identity(&device)), &lines);
@@ -147,8 +147,8 @@ fn table(device: &str, lines: &[Line]) -> String {
         format!("| {} |\n", cells.join(" | "))
     });
     format!(
-        "Device: {device}; {year}-{month:02}-{day:02}; add {}. Weights are drawn, numbers f32; bf16: not measured, this \
-         build computes in f32.\n\n| what | result | memory | beside it |\n|---|---|---|---|\n{}",
+        "Device: {device}; {year}-{month:02}-{day:02}; add {}. Weights are drawn. In bf16: every frozen \
+         network, and the student with f32 values; heads and losses in f32.\n\n| what | result | memory | beside it |\n|---|---|---|---|\n{}",
         env!("CARGO_PKG_VERSION"),
         rows.collect::<String>()
     )

@@ -116,7 +116,7 @@ fn networks(needs: &Needs, measures: &Measures) {
             "{:<16} {:>13} {:>5} {:>10} {:>10} {:>10} {:>10}",
             network.role.name(),
             network.parameters,
-            if network.bytes_each > 3.0 { "f32" } else { "bf16" },
+            network.dtype.name(),
             size(network.values),
             or_dash(network.gradients),
             or_dash(network.moments),
@@ -192,9 +192,8 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
         None => format!("{own} fits with none of them: more GPUs, or gradients added up over several passes"),
     });
     print(
-        "`checkpointing: Blocks`, `space: Crop(…)` and `adapter: Lora(…)` in a recipe do what three of the rows say. This build \
-         has nothing in bf16 and keeps the average on the device: those rows say what that would bring. Not counted: the data \
-         loader, the optimiser's temporaries, autotuning.",
+        "In a recipe: `checkpointing: Blocks`, `space: Crop(…)`, `dtype: (teacher: BF16, …)`, `ema_home: Host`, \
+         `dtype: (model: BF16)`, `adapter: Lora(…)`. Not counted: the data loader, the optimiser's temporaries, autotuning.",
     );
 }
 

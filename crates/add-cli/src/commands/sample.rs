@@ -80,8 +80,8 @@ impl Sample {
             self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
         let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
         check_request(&captions, &self.negative, steps, guidance)?;
-        let model = self.model(&mut loaded)?;
-        let codec = loaded.recipe.codec.init(&device(loaded.recipe.device)?)?;
+        let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
+        let codec = assemble::codec(&loaded.recipe, &device(loaded.recipe.device)?)?;
         let wanted = Wanted {
             captions: &captions,
             negative: &self.negative,

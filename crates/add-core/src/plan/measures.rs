@@ -7,10 +7,10 @@ pub struct Measures {
     pub tape: Tape,
     /// What is decoded for the distillation loss.
     pub decoder: Decoder,
-    /// Bytes of a value of the frozen networks.
-    pub frozen_bytes: f64,
-    /// Bytes of a value on a tape.
-    pub tape_bytes: f64,
+    /// What the frozen networks are held in.
+    pub frozen: Types,
+    /// What a tape keeps, but for the heads'.
+    pub tapes: Types,
     /// Where the running average lies.
     pub average: Average,
     /// What is trained of the student.
@@ -35,11 +35,20 @@ pub enum Decoder {
     Crop,
 }
 
+/// The types of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Types {
+    /// What the recipe says.
+    AsStated,
+    /// bf16 everywhere.
+    Bf16,
+}
+
 /// Where the running average lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Average {
-    /// Beside the student.
-    Device,
+    /// What the recipe says.
+    AsStated,
     /// In the computer's memory.
     Host,
 }
@@ -58,9 +67,9 @@ impl Default for Measures {
         Self {
             tape: Tape::AsStated,
             decoder: Decoder::AsStated,
-            frozen_bytes: 4.0,
-            tape_bytes: 4.0,
-            average: Average::Device,
+            frozen: Types::AsStated,
+            tapes: Types::AsStated,
+            average: Average::AsStated,
             trained: Trained::AsStated,
         }
     }
@@ -74,12 +83,12 @@ pub fn ladder() -> Vec<(&'static str, Measures)> {
     let none = Measures::default();
     let blocks = Measures { tape: Tape::Blocks, ..none };
     let crop = Measures { decoder: Decoder::Crop, ..blocks };
-    let frozen = Measures { frozen_bytes: 2.0, ..crop };
+    let frozen = Measures { frozen: Types::Bf16, ..crop };
     let host = Measures { average: Average::Host, ..frozen };
-    let half = Measures { tape_bytes: 2.0, ..host };
+    let half = Measures { tapes: Types::Bf16, ..host };
     let adapters = Measures { trained: Trained::Adapters(RANK), ..half };
     vec![
-        ("as the recipe says, in f32", none),
+        ("as the recipe says", none),
         ("+ block checkpointing everywhere", blocks),
         ("+ distance on a crop of half the side", crop),
         ("+ frozen networks in bf16", frozen),

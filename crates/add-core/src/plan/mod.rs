@@ -9,17 +9,17 @@ mod place;
 mod step;
 
 pub use cost::{Cost, Kernels};
-pub use measures::{Average, Decoder, Measures, Tape, Trained, ladder};
+pub use measures::{Average, Decoder, Measures, Tape, Trained, Types, ladder};
 pub use step::{Held, Plan, Work};
 
 use crate::{
     error::CoreError,
     outline::{Keeps, Outline, Role, outline},
     read::LoadedRecipe,
-    recipe::{AddObjective, DeviceChoice, DistillationSpace, Guidance, Objective, Recipe},
+    recipe::{AddObjective, DeviceChoice, DistillationSpace, Dtype, Guidance, Objective, Recipe},
     train::check_objective,
 };
-use add_train::add_step::ImageCondition;
+use add_train::{add_step::ImageCondition, ema::Home};
 use place::Ground;
 
 /// The machine that a plan is for.
@@ -67,6 +67,8 @@ pub(crate) struct Costed {
     pub(crate) shared: bool,
     /// What its tape keeps.
     pub(crate) keeps: Keeps,
+    /// What it computes in, and is held in where it is frozen.
+    pub(crate) dtype: Dtype,
     /// Of the whole network; of a codec, of its decoder.
     pub(crate) cost: Cost,
     /// Of a codec's encoder.
@@ -83,6 +85,8 @@ pub(crate) struct Habits {
     pub(crate) parts: f64,
     pub(crate) adversarial: bool,
     pub(crate) distills: bool,
+    /// Where the running average lies.
+    pub(crate) average: Home,
     /// Part of a picture that is decoded for the distance; 0 for a distance between latents.
     pub(crate) decoded: f64,
     pub(crate) embeds_pictures: bool,
@@ -147,6 +151,7 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
             averaged: network.averaged,
             shared: network.shared,
             keeps: network.keeps,
+            dtype: network.dtype,
             cost: whole(&|path| !is_codec || !encodes(path)),
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
             profile: if network.trained {
@@ -163,6 +168,10 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
             parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
             adversarial: false,
             distills: false,
+            average: match &recipe.objective {
+                Objective::Diffusion(objective) => objective.ema_home,
+                Objective::Add(_) | Objective::Off() => Home::Device,
+            },
             decoded: 0.0,
             embeds_pictures: false,
             teacher_passes: 0.0,
@@ -181,6 +190,7 @@ fn add_habits(recipe: &Recipe, objective: &AddObjective, side: usize, hooked: f6
         parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
         adversarial: adversarial.weight > 0.0,
         distills,
+        average: objective.ema_home,
         decoded: match &distillation.space {
             _ if !distills => 0.0,
             DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => 1.0,

@@ -7,9 +7,14 @@
 use super::{
     Costed, Habits,
     cost::Cost,
-    measures::{Average, Decoder, Measures, Tape, Trained},
+    measures::{Average, Decoder, Measures, Tape, Trained, Types},
 };
-use crate::outline::{Keeps, Role};
+use add_train::ema::Home;
+
+use crate::{
+    outline::{Keeps, Role},
+    recipe::Dtype,
+};
 
 /// Bytes of a trained value, a gradient or a moment.
 const F32: f64 = 4.0;
@@ -25,8 +30,8 @@ pub struct Held {
     pub role: Role,
     /// Values of its parameters and buffers.
     pub parameters: f64,
-    /// Bytes of one of them.
-    pub bytes_each: f64,
+    /// What they are held in.
+    pub dtype: Dtype,
     /// Bytes of its values.
     pub values: f64,
     /// Bytes of the gradients of those that are trained.
@@ -63,20 +68,23 @@ impl Plan {
     /// The networks with what each holds all the time.
     pub fn held(&self, measures: &Measures) -> Vec<Held> {
         let of = |network: &Costed| {
-            let bytes_each = if network.trained { F32 } else { measures.frozen_bytes };
+            let base = dtype(network, measures.frozen);
+            let dtype = if network.trained { Dtype::F32 } else { base };
             let trained = if network.trained { trained(network, measures) } else { 0.0 };
-            let on_device = network.averaged && measures.average == Average::Device;
+            let on_device = network.averaged
+                && measures.average == Average::AsStated
+                && self.habits.average == Home::Device;
             Held {
                 role: network.role,
                 parameters: network.parameters,
-                bytes_each,
+                dtype,
                 values: match network {
                     Costed { shared: true, .. } => 0.0,
                     // Adapters lie beside what stays as it is.
                     Costed { trained: true, .. } if trained < network.parameters => {
-                        bytes_each * network.parameters + F32 * trained
+                        base.bytes() as f64 * network.parameters + F32 * trained
                     }
-                    Costed { .. } => bytes_each * network.parameters,
+                    Costed { .. } => dtype.bytes() as f64 * network.parameters,
                 },
                 gradients: F32 * trained,
                 moments: 2.0 * F32 * trained,
@@ -88,18 +96,17 @@ impl Plan {
 
     /// Name and bytes for one sample of each tape of a step.
     pub fn tapes(&self, measures: &Measures) -> Vec<(&'static str, f64)> {
-        let bytes = measures.tape_bytes;
         let mut tapes =
-            vec![(self.main().map_or("", |network| network.role.name()), bytes * self.main_tape(measures))];
+            vec![(self.main().map_or("", |network| network.role.name()), self.main_tape(measures))];
         if self.habits.adversarial {
             tapes.extend([
-                ("decoder for the heads", bytes * self.kept(Role::Codec, measures)),
-                ("feature network", bytes * self.kept(Role::Features, measures)),
-                ("heads, one pass", bytes * self.kept(Role::Heads, measures)),
+                ("decoder for the heads", self.tape(Role::Codec, measures)),
+                ("feature network", self.tape(Role::Features, measures)),
+                ("heads, one pass", self.tape(Role::Heads, measures)),
             ]);
         }
         if self.habits.distills {
-            tapes.push(("decoder for the distance", bytes * self.distance(measures)));
+            tapes.push(("decoder for the distance", self.distance(measures)));
         }
         tapes
     }
@@ -108,22 +115,25 @@ impl Plan {
     pub fn peak(&self, measures: &Measures, batch: usize) -> f64 {
         let held = self.held(measures);
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
-        let (b, bytes, parts) = (batch as f64, measures.tape_bytes, self.habits.parts);
-        let wide = |role: Role| AT_ONCE * bytes * self.cost(role).widest;
-        let student = bytes * self.main_tape(measures);
-        let student_wide = self.main().map_or(0.0, |network| AT_ONCE * bytes * network.cost.widest);
+        let (b, parts) = (batch as f64, self.habits.parts);
+        let widest = |network: &Costed| AT_ONCE * dtype(network, measures.tapes).bytes() as f64 * network.cost.widest;
+        let wide = |role: Role| self.find(role).map_or(0.0, widest);
+        let student = self.main_tape(measures);
+        let student_wide = self.main().map_or(0.0, widest);
         let mut moments = vec![b * (student + student_wide)];
         if self.habits.adversarial {
-            let heads = HEAD_TAPES * bytes * self.kept(Role::Heads, measures);
-            let looked =
-                self.kept(Role::Codec, measures) + self.kept(Role::Features, measures) + self.habits.hooked;
+            let heads = HEAD_TAPES * self.tape(Role::Heads, measures);
+            // The heads read features in f32.
+            let looked = self.tape(Role::Codec, measures)
+                + self.tape(Role::Features, measures)
+                + F32 * self.habits.hooked;
             let gradients =
                 parts * held.iter().filter(|h| h.role == Role::Heads).map(|h| h.gradients).sum::<f64>();
-            moments.push(b * (student + bytes * looked + heads + wide(Role::Codec)) + gradients);
+            moments.push(b * (student + looked + heads + wide(Role::Codec)) + gradients);
         }
         if self.habits.distills {
             moments.push(b * (student + self.habits.guidance_copies * wide(Role::Teacher)));
-            moments.push(b * (student + bytes * self.distance(measures) + wide(self.decoder())));
+            moments.push(b * (student + self.distance(measures) + wide(self.decoder())));
         }
         moments.push(self.backward(measures, b) + b * student_wide);
         always + moments.into_iter().fold(0.0, f64::max)
@@ -219,14 +229,14 @@ impl Plan {
         self.find(role).map_or_else(Cost::default, |network| network.cost)
     }
 
-    /// Values on a network's tape for one sample.
-    fn kept(&self, role: Role, measures: &Measures) -> f64 {
-        self.find(role).map_or(0.0, |network| kept(network, measures))
+    /// Bytes on a network's tape for one sample.
+    fn tape(&self, role: Role, measures: &Measures) -> f64 {
+        self.find(role).map_or(0.0, |network| tape(network, measures))
     }
 
-    /// Values on the tape of what is trained, beside what stays as it is.
+    /// Bytes on the tape of what is trained, beside what stays as it is.
     fn main_tape(&self, measures: &Measures) -> f64 {
-        self.main().map_or(0.0, |network| kept(network, measures)) + self.kept(Role::Adapters, measures)
+        self.main().map_or(0.0, |network| tape(network, measures)) + self.tape(Role::Adapters, measures)
     }
 
     /// What decodes for the distance.
@@ -242,16 +252,16 @@ impl Plan {
         }
     }
 
-    /// Values on the tape of the decoder for the distance.
+    /// Bytes on the tape of the decoder for the distance.
     fn distance(&self, measures: &Measures) -> f64 {
-        self.decoded(measures) * self.kept(self.decoder(), measures)
+        self.decoded(measures) * self.tape(self.decoder(), measures)
     }
 
     /// The fullest moment of the student's backward pass: the tape goes while the gradients come.
     fn backward(&self, measures: &Measures, batch: f64) -> f64 {
         let mut fullest: f64 = 0.0;
         for network in self.networks.iter().filter(|network| network.trained && network.role != Role::Heads) {
-            let tape = batch * measures.tape_bytes * kept(network, measures);
+            let tape = batch * tape(network, measures);
             let gradients = F32 * self.habits.parts * trained(network, measures);
             let (all_kept, all): (f64, f64) =
                 network.profile.iter().fold((0.0, 0.0), |(k, p), layer| (k + layer.0, p + layer.1));
@@ -284,9 +294,18 @@ fn by_blocks(network: &Costed, measures: &Measures) -> bool {
     }
 }
 
-/// Values on a network's tape for one sample.
-fn kept(network: &Costed, measures: &Measures) -> f64 {
-    if by_blocks(network, measures) { network.cost.kept_by_blocks } else { network.cost.kept }
+/// Bytes on a network's tape for one sample.
+fn tape(network: &Costed, measures: &Measures) -> f64 {
+    let kept = if by_blocks(network, measures) { network.cost.kept_by_blocks } else { network.cost.kept };
+    dtype(network, measures.tapes).bytes() as f64 * kept
+}
+
+/// What a network computes in.
+fn dtype(network: &Costed, types: Types) -> Dtype {
+    match (types, network.role) {
+        (Types::AsStated, _) | (_, Role::Heads) => network.dtype,
+        (Types::Bf16, _) => Dtype::BF16,
+    }
 }
 
 #[cfg(test)]
@@ -301,6 +320,7 @@ mod tests {
             averaged: role == Role::Student,
             shared: false,
             keeps: Keeps::Layers,
+            dtype: Dtype::F32,
             cost,
             encoder: Cost::default(),
             // Two layers: all of the tape is the first's, all of the parameters are the second's.
@@ -316,6 +336,7 @@ mod tests {
             parts: 1.0,
             adversarial: false,
             distills: true,
+            average: Home::Device,
             decoded: 0.0,
             embeds_pictures: false,
             teacher_passes: 1.0,

@@ -4,6 +4,7 @@ use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
 use add_plugin::{Codec, FeatureNetwork, Head, Plugin, Weighting};
 use add_train::{
     add_step::{ImageCondition, Terminal},
+    ema::Home,
     optimizer::AdamWConfig,
 };
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct AddObjective {
     /// Half-life of the student's averaged weights, in images.
     #[serde(default = "default_half_life")]
     pub ema_half_life: f64,
+    /// Where that average lies.
+    #[serde(default, skip_serializing_if = "Home::is_device")]
+    pub ema_home: Home,
 }
 
 fn default_discriminator() -> AdamWConfig {

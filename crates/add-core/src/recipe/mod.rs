@@ -1,6 +1,7 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
 mod add_objective;
+mod dtype;
 
 use add_data::Keep;
 pub use add_objective::{
@@ -8,7 +9,8 @@ pub use add_objective::{
     TeacherModel, TeacherPart,
 };
 use add_plugin::{Backbone, Codec, DataSource, Lora, Metric, Plugin, Sampler, Schedule, TextEncoder};
-use add_train::{optimizer::AdamWConfig, run::Cadence};
+use add_train::{ema::Home, optimizer::AdamWConfig, run::Cadence};
+pub use dtype::{Dtype, Dtypes};
 use serde::{Deserialize, Serialize};
 
 pub use crate::weights::Weights;
@@ -25,6 +27,9 @@ pub struct Recipe {
     /// Where the tensors live.
     #[serde(default)]
     pub device: DeviceChoice,
+    /// In which type each network computes. It is not written where all is f32, as in recipes of before.
+    #[serde(default, skip_serializing_if = "Dtypes::are_f32")]
+    pub dtype: Dtypes,
     /// Captioned pictures.
     pub data: Plugin<dyn DataSource>,
     /// Pixels to what the diffusion runs on.
@@ -163,12 +168,15 @@ pub struct DiffusionObjective {
     pub optimizer: AdamWConfig,
     /// Half-life of the averaged weights, in images.
     pub ema_half_life: f64,
+    /// Where the average lies.
+    #[serde(skip_serializing_if = "Home::is_device")]
+    pub ema_home: Home,
 }
 
 impl Default for DiffusionObjective {
     fn default() -> Self {
         let optimizer = AdamWConfig { lr: 6e-4, weight_decay: 1e-2, ..AdamWConfig::default() };
-        Self { caption_dropout: 0.1, optimizer, ema_half_life: 15_000.0 }
+        Self { caption_dropout: 0.1, optimizer, ema_half_life: 15_000.0, ema_home: Home::Device }
     }
 }
 

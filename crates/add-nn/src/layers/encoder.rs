@@ -89,7 +89,10 @@ impl EncoderLayer {
 
 fn scaled(x: Tensor<3>, scale: Option<&Param<Tensor<1>>>) -> Tensor<3> {
     match scale {
-        Some(scale) => x * scale.val().unsqueeze(),
+        Some(scale) => {
+            let scale = add_kernels::as_type(scale.val(), x.dtype());
+            x * scale.unsqueeze()
+        }
         None => x,
     }
 }

@@ -6,7 +6,7 @@
 mod config;
 mod position;
 
-use add_kernels::{Checkpointing, ConvGeometry};
+use add_kernels::{Checkpointing, ConvGeometry, as_type};
 use burn::{
     module::{Module, Param},
     tensor::Tensor,
@@ -116,10 +116,12 @@ impl Vit {
         let patches = self.patch_embedding.forward(x);
         let [b, c, h, w] = patches.dims();
         let patches = patches.reshape([b, c, h * w]).swap_dims(1, 2);
-        let cls = self.cls_token.val().reshape([1, 1, c]).expand([b, 1, c]);
-        let tokens = Tensor::cat(vec![cls, patches], 1) + self.positions([h, w]).unsqueeze();
+        let dtype = patches.dtype();
+        let cls = as_type(self.cls_token.val(), dtype).reshape([1, 1, c]).expand([b, 1, c]);
+        let positions = as_type(self.positions([h, w]), dtype);
+        let tokens = Tensor::cat(vec![cls, patches], 1) + positions.unsqueeze();
         let Some(registers) = &self.register_tokens else { return tokens };
-        let registers = registers.val();
+        let registers = as_type(registers.val(), dtype);
         let [r, _] = registers.dims();
         let registers = registers.unsqueeze::<3>().expand([b, r, c]);
         let cls = tokens.clone().narrow(1, 0, 1);

@@ -6,6 +6,7 @@ use add_core::{
     error::CoreError,
     plan::{self, Measures},
     read::{self, LoadedRecipe},
+    recipe::Dtype,
     rehearsal,
 };
 
@@ -18,7 +19,7 @@ const STEPS: u64 = 3;
 pub(super) struct Case {
     pub(super) title: String,
     /// Cases of one series grow: where one does not run, the next is not tried.
-    pub(super) series: &'static str,
+    pub(super) series: String,
     recipe: PathBuf,
     sets: Vec<String>,
     kind: Kind,
@@ -46,8 +47,13 @@ pub(super) struct Measured {
 
 /// All cases on the device that a recipe calls `device`.
 pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
-    let case = |series, file: &str, kind: Kind| {
+    let of = |dtype: Dtype, name: &str, file: &str, kind: Kind| {
+        let series = format!("{name}, {}", dtype.name());
         let mut sets = vec![format!("device={device}")];
+        // The tiny text encoder is part of its model, and stays in f32.
+        let frozen = if small { &NETWORKS[..4] } else { &NETWORKS };
+        let stated: Vec<String> = frozen.iter().map(|network| format!("{network}: {dtype:?}")).collect();
+        sets.push(format!("dtype=({})", stated.join(", ")));
         let title = match kind {
             Kind::Steps(batch) => {
                 sets.extend([format!("batch={batch}"), "shards=1".to_owned()]);
@@ -57,19 +63,26 @@ pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
         };
         Case { title, series, recipe: configs.join(file), sets, kind }
     };
-    if small {
-        let steps = [1, 2].map(|batch| case("emoji, 32 px", "emoji.ron", Kind::Steps(batch)));
-        return steps.into_iter().chain([case("emoji, 32 px", "emoji.ron", Kind::Picture)]).collect();
-    }
-    let add_m = [1, 2, 4, 8].map(|batch| case("ADD-M, 512 px", "add-m.ron", Kind::Steps(batch)));
-    let add_xl = [1, 2, 4].map(|batch| case("ADD-XL, 512 px", "add-xl.ron", Kind::Steps(batch)));
-    let turbo = [("SD-Turbo, 512 px", "sd-turbo.ron"), ("SDXL-Turbo, 512 px", "sdxl-turbo.ron")];
-    add_m
-        .into_iter()
-        .chain(add_xl)
-        .chain(turbo.map(|(series, file)| case(series, file, Kind::Picture)))
-        .collect()
+    let models: &[(&str, &str, &[Kind])] = if small {
+        &[("emoji, 32 px", "emoji.ron", &[Kind::Steps(1), Kind::Steps(2), Kind::Picture])]
+    } else {
+        &[
+            ("ADD-M, 512 px", "add-m.ron", &[Kind::Steps(1), Kind::Steps(2), Kind::Steps(4), Kind::Steps(8)]),
+            ("ADD-XL, 512 px", "add-xl.ron", &[Kind::Steps(1), Kind::Steps(2), Kind::Steps(4)]),
+            ("SD-Turbo, 512 px", "sd-turbo.ron", &[Kind::Picture]),
+            ("SDXL-Turbo, 512 px", "sdxl-turbo.ron", &[Kind::Picture]),
+        ]
+    };
+    let each = |dtype: Dtype| {
+        models.iter().flat_map(move |&(name, file, kinds)| {
+            kinds.iter().map(move |&kind| of(dtype, name, file, kind))
+        })
+    };
+    [Dtype::F32, Dtype::BF16].into_iter().flat_map(each).collect()
 }
+
+/// The networks of a recipe whose type can be chosen, as it calls them.
+const NETWORKS: [&str; 5] = ["model", "teacher", "codec", "features", "text"];
 
 impl Case {
     /// Measures it here and now.
