@@ -6,6 +6,7 @@
 
 mod chaos;
 mod direction;
+mod dist;
 mod licences;
 mod new;
 mod tidy;
@@ -33,6 +34,8 @@ enum Chore {
     Tidy,
     /// Build the documentation; a broken link is an error.
     Docs,
+    /// Build the binary that is given to others, small and stripped; takes half an hour with `--features cuda`.
+    Dist,
     /// Write the skeleton of a plugin, such as `new weighting min-snr`.
     New(new::New),
     /// Kill, damage and interrupt a tiny run of `add`: it must end to the bit like the undisturbed one.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Docs => {
             cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
         }
+        Chore::Dist => dist::run(&features),
         Chore::New(new) => new.run(),
         Chore::Chaos(chaos) => chaos.run(),
         Chore::Bench { arguments } => return run(&["-p", "add-bench"], "add-bench", &arguments),

@@ -3,7 +3,7 @@
 mod pack;
 mod tile;
 
-pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width, tile_rows};
+pub(crate) use pack::{Matrix, Transpose, pack, pack_left, packed_len, panel_width, tile_rows};
 pub(crate) use tile::{Reduction, Start, multiply_panel};
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
