@@ -3,7 +3,7 @@
 mod pack;
 mod tile;
 
-pub(crate) use pack::{Matrix, Transpose, pack, pack_left, packed_len, panel_width, tile_rows};
+pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width, tile_rows};
 pub(crate) use tile::{Reduction, Start, multiply_panel};
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
@@ -129,8 +129,9 @@ struct Stripe<'a> {
     start: Start,
 }
 
-/// Steps of the sum between two visits to the output, so that the panel stays in the nearest cache.
-pub(crate) const STEPS: usize = 256;
+/// Steps of the sum between two visits to the output. The rows of a tile of the output lie far apart and share few places in
+/// the caches, so a visit is dear: fewer of them are worth a panel that only the second cache holds.
+pub(crate) const STEPS: usize = 1024;
 
 impl Task for Stripe<'_> {
     #[inline(always)]

@@ -2,11 +2,14 @@
 
 use super::{Attention, HIDDEN, Heads};
 use crate::parallel::{Scratch, SharedMut, parallel_ranges};
-use crate::product::{Matrix, Reduction, STEPS, Start, multiply_panel, pack, packed_len, tile_rows};
+use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, packed_len, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch, exp};
 
 /// Numbers of the block of scores, so that it stays in the second cache.
 const BLOCK: usize = 65_536;
+
+/// Keys between two visits to the output, so that their values stay in the nearest cache.
+const TILE_KEYS: usize = 256;
 
 /// Runs of queries per head, so that there is work for every thread. Each row is computed by itself, so their number
 /// changes no bit.
@@ -86,7 +89,7 @@ impl Task for Rows<'_> {
                     let panel = packed_values.add(column * m);
                     let mut from = 0;
                     while from < m {
-                        let steps = STEPS.min(m - from);
+                        let steps = TILE_KEYS.min(m - from);
                         multiply_panel(
                             s,
                             Reduction { runs: &[0], length: steps, stride: 1 },

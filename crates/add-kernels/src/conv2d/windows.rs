@@ -5,7 +5,7 @@
 //! of a few hundred rows at a time.
 
 use crate::parallel::{Scratch, SharedMut, parallel};
-use crate::product::{Reduction, STEPS, Start, multiply_panel, pack_left, panel_width, tile_rows};
+use crate::product::{Reduction, STEPS, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch};
 
 /// `out[s, i, y, x] = bias[i] + sum_k weights[i][k] image[pixel(s, y, x) + sources[k]]`.
@@ -59,14 +59,10 @@ impl WindowProduct<'_> {
         let largest = LARGEST_ROW_BLOCK / tile_rows() * tile_rows();
         let row_block = self.rows.div_ceil(wanted.max(1)).next_multiple_of(tile_rows()).min(largest);
         let row_blocks = self.rows.div_ceil(row_block);
-        // Each panel reads all weights again.
-        let packed = (panels >= WORTH_PACKING).then(|| pack_left(self.weights, self.rows, self.sources.len()));
-        let packed = packed.as_deref();
         parallel(runs * row_blocks, |task| {
             let (first_panel, first_row) = (task / row_blocks * run, task % row_blocks * row_block);
             let task = Piece {
                 product: self,
-                packed,
                 first_panel,
                 panels: run.min(panels - first_panel),
                 first_row,
@@ -94,17 +90,12 @@ impl WindowProduct<'_> {
     }
 }
 
-/// Panels for which it pays to copy the weights in the order in which they are read.
-const WORTH_PACKING: usize = 4;
-
 /// So that `STEPS` columns of the weights of a block stay in the second cache.
 const LARGEST_ROW_BLOCK: usize = 640;
 
 /// Some panels and rows of a [`WindowProduct`], for one thread.
 struct Piece<'a> {
     product: WindowProduct<'a>,
-    /// The weights as [`pack_left`] gives them.
-    packed: Option<&'a [f32]>,
     first_panel: usize,
     panels: usize,
     first_row: usize,
@@ -173,19 +164,13 @@ impl Group {
 impl Task for Piece<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Self { product: p, packed: weights, first_panel, panels, first_row, rows } = self;
+        let Self { product: p, first_panel, panels, first_row, rows } = self;
         let width = S::VECS * LANES;
         let (k, columns, pixels) = (p.sources.len(), p.columns(), p.pixels());
         let mut packed = Scratch::new(STEPS.min(k) * width);
         let packed = packed.as_mut_ptr();
         // The output lies row by row like the panels, unless it is strided or a panel spans two samples.
         let flat = p.out_step == [p.grid[1], 1];
-        // First weight of the block, distances of two rows of a tile and of two steps of the sum.
-        let tile = S::ROWS;
-        let (weights, row, step) = match weights {
-            Some(packed) => (packed.as_ptr().add(first_row * k), 1, tile),
-            None => (p.weights.as_ptr().add(first_row * k), k, 1),
-        };
         let mut sums: Option<Scratch> = None;
         let mut from = 0;
         loop {
@@ -216,9 +201,9 @@ impl Task for Piece<'_> {
                 };
                 multiply_panel(
                     s,
-                    Reduction { runs: &[0], length: steps, stride: step },
-                    weights.add(from * step),
-                    |i| i / tile * tile * k + i % tile * row,
+                    Reduction { runs: &[0], length: steps, stride: 1 },
+                    p.weights.as_ptr().add(first_row * k + from),
+                    |i| i * k,
                     rows,
                     packed,
                     width,

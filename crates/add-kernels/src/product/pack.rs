@@ -1,6 +1,5 @@
 //! Matrices in memory, and their copies in the order in which a product reads them.
 
-use crate::parallel::{Scratch, SharedMut, parallel_ranges};
 use crate::simd::{LANES, Simd, Task, tile_size};
 
 /// A matrix in memory: element `(i, j)` is at `i * row + j * column`.
@@ -60,29 +59,6 @@ pub(crate) unsafe fn pack<S: Simd>(s: S, b: Matrix, k: usize, n: usize, dst: *mu
         PackPanel { b, k, first, columns: width.min(n - first), width, dst: dst.add(first * k) }.run(s);
         first += width;
     }
-}
-
-/// The left factor `[m, k]` of a product, row after row, as the tiles read it: tile after tile, and in a tile column after
-/// column, so that one page of memory serves all of its rows. Element `(i, j)` is at `i / R * R * k + j * R + i % R`
-/// with `R = `[`tile_rows`]`()`; rows past the last are not written.
-pub(crate) fn pack_left(a: &[f32], m: usize, k: usize) -> Scratch {
-    let height = tile_rows();
-    let mut packed = Scratch::new(m.next_multiple_of(height) * k);
-    let base = SharedMut::new(packed.as_mut_ptr());
-    parallel_ranges(m.div_ceil(height), height * k, |range| {
-        for tile in range {
-            let first = tile * height;
-            let rows = height.min(m - first);
-            // SAFETY: every tile belongs to one task.
-            let to = unsafe { std::slice::from_raw_parts_mut(base.at(first * k), height * k) };
-            for (j, to) in to.chunks_exact_mut(height).enumerate() {
-                for (i, to) in to.iter_mut().enumerate().take(rows) {
-                    *to = a[(first + i) * k + j];
-                }
-            }
-        }
-    });
-    packed
 }
 
 /// Copies columns `first..first + columns` of `b` to rows of `width` numbers.
