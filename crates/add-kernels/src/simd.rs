@@ -30,6 +30,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const VECS: usize;
 
     fn splat(self, x: f32) -> Self::V;
+    /// Asks for the cache line at `p`, which need not be there.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: nothing is read through the pointer.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
     /// # Safety
     /// `p` is readable for sixteen numbers.
     unsafe fn load(self, p: *const f32) -> Self::V;

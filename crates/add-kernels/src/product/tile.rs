@@ -102,12 +102,12 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     let mut sums = [[s.splat(0.0); V]; R];
     match start {
         Start::Zero => {}
+        // It is added in the end: rows far apart share few places in the caches, and come from far by then.
         Start::There => {
             for i in 0..R {
-                for v in 0..V - 1 {
-                    sums[i][v] = s.load(c.add(i * ld_c + v * LANES));
+                for v in 0..V {
+                    s.prefetch(c.add(i * ld_c + v * LANES));
                 }
-                sums[i][V - 1] = s.load_first(c.add(i * ld_c + (V - 1) * LANES), last);
             }
         }
         Start::RowBias(bias) => {
@@ -144,6 +144,15 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
             }
             b = b.add(ld_b);
             k += reduction.stride;
+        }
+    }
+    if let Start::There = start {
+        for i in 0..R {
+            for v in 0..V - 1 {
+                sums[i][v] = s.add(s.load(c.add(i * ld_c + v * LANES)), sums[i][v]);
+            }
+            let there = s.load_first(c.add(i * ld_c + (V - 1) * LANES), last);
+            sums[i][V - 1] = s.add(there, sums[i][V - 1]);
         }
     }
     for i in 0..R {
