@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Autoencoder, Backbone, Codec, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin, PluginError,
-    Split, TextNetwork,
+    Autoencoder, Backbone, Codec, Denoiser, Discriminator, FeatureExtractor, FeatureNetwork, Network, Plugin,
+    PluginError, Split, TextNetwork,
 };
 use add_train::{
     add_step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition},

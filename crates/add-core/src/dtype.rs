@@ -52,18 +52,11 @@ pub(crate) fn frozen_codec(network: Box<dyn Autoencoder>, dtype: Dtype) -> Box<d
 }
 
 /// A feature network that is held and computes in `dtype`.
-pub(crate) fn frozen_features(
-    network: Box<dyn FeatureExtractor>,
-    dtype: Dtype,
-) -> Box<dyn FeatureExtractor> {
+pub(crate) fn frozen_features(network: Box<dyn FeatureExtractor>, dtype: Dtype) -> Box<dyn FeatureExtractor> {
     computing(held(network, dtype), dtype, |network| Box::new(network))
 }
 
-fn computing<N: ?Sized>(
-    network: Box<N>,
-    dtype: Dtype,
-    boxed: impl FnOnce(InBf16<N>) -> Box<N>,
-) -> Box<N> {
+fn computing<N: ?Sized>(network: Box<N>, dtype: Dtype, boxed: impl FnOnce(InBf16<N>) -> Box<N>) -> Box<N> {
     match dtype {
         Dtype::F32 => network,
         Dtype::BF16 => boxed(InBf16(network)),

@@ -4,8 +4,8 @@ use add_plugin::Prediction;
 use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 
 use crate::recipe::{
-    AddObjective, DeviceChoice, DiffusionObjective, DistillationSpace, Dtype, Guidance, Objective, Recipe, StudentTimesteps,
-    TeacherModel,
+    AddObjective, DeviceChoice, DiffusionObjective, DistillationSpace, Dtype, Guidance, Objective, Recipe,
+    StudentTimesteps, TeacherModel,
 };
 
 /// Most pictures per step, and parts of a batch.

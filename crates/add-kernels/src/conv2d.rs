@@ -7,6 +7,7 @@ mod input;
 mod padded;
 mod weights;
 mod windows;
+mod winograd;
 
 use burn::tensor::{Tensor, module, ops::ConvOptions};
 use burn_flex::FlexTensor;
@@ -17,6 +18,7 @@ use crate::tape::{Kernel, apply};
 use padded::Padded;
 use weights::{WeightGradient, bias_gradient};
 use windows::WindowProduct;
+use winograd::Winograd;
 
 /// Stride and zero padding of a convolution, each `[rows, columns]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +132,14 @@ impl Sizes {
         self.c_out / self.groups
     }
 
+    /// Whether the fast way for 3x3 windows is open: one group, stride 1, a window that reaches the image everywhere.
+    fn is_small_window(&self) -> bool {
+        self.groups == 1
+            && self.window == [3, 3]
+            && self.stride == [1, 1]
+            && self.padding.iter().all(|&padding| padding <= 2)
+    }
+
     fn taps(&self) -> usize {
         self.window[0] * self.window[1]
     }
@@ -189,6 +199,25 @@ impl<const N: usize> Kernel<N> for Conv2d {
 }
 
 fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f32]>, out: SharedMut) {
+    let Sizes { samples, c_in, c_out, input, output, padding, .. } = sizes;
+    if sizes.is_small_window() && Winograd::pays(c_in, c_out, samples, output) {
+        let (size, grid, steps) = (input, output, [9 * c_in, 9]);
+        let fast = Winograd {
+            image: x,
+            samples,
+            channels: c_in,
+            size,
+            padding,
+            weights,
+            steps,
+            turned: false,
+            bias,
+            rows: c_out,
+            grid,
+            out,
+        };
+        return fast.run();
+    }
     let image = Padded::new(x, sizes.samples * sizes.c_in, sizes.input, sizes.padding, sizes.padding);
     let sources = sources(sizes, &image);
     let pixels = sizes.output[0] * sizes.output[1];
@@ -327,6 +356,18 @@ mod tests {
         ] {
             let geometry = ConvGeometry::square(stride, weight[2] / 2);
             check(random(x, 1), weight, true, geometry).unwrap();
+        }
+    }
+
+    #[test]
+    fn large_images_equal_those_of_burn() {
+        for (x, weight, padding) in [
+            ([1, 32, 32, 33], [40, 32, 3, 3], 1),
+            ([2, 37, 19, 31], [33, 37, 3, 3], 0),
+            ([3, 32, 17, 15], [65, 32, 3, 3], 2),
+            ([5, 64, 16, 16], [330, 64, 3, 3], 1),
+        ] {
+            check(random(x, 1), weight, padding > 0, ConvGeometry::square(1, padding)).unwrap();
         }
     }
 

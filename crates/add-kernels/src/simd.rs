@@ -55,6 +55,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is writable for `n <= 16` numbers.
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
+    /// `a_0 b_0 a_1 b_1 ..`: first half, second half.
+    fn interleave(self, pair: [Self::V; 2]) -> [Self::V; 2];
     /// Eight numbers from each pointer.
     /// # Safety
     /// Both are readable for eight numbers.

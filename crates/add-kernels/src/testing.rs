@@ -80,7 +80,9 @@ pub(crate) fn agree<I: Inputs + Send + Sync, const D: usize>(
     };
     let ((got, ours, our_gradients), (want, theirs, their_gradients)) = (run(DType::BF16), run(DType::F32));
     let rounded = |all: Vec<Vec<f64>>| -> Vec<Vec<f64>> {
-        all.into_iter().map(|all| all.into_iter().map(|x| bf16::from_f32(x as f32).to_f64()).collect()).collect()
+        all.into_iter()
+            .map(|all| all.into_iter().map(|x| bf16::from_f32(x as f32).to_f64()).collect())
+            .collect()
     };
     if numbers(got) != numbers(want) {
         return Err(TestCaseError::fail("in bf16 the value is another than that of f32, rounded"));

@@ -40,7 +40,12 @@ fn close(what: &str, got: &[f64], want: &[f64]) {
 }
 
 /// Holds value and input gradient of a frozen network in bf16 to those in f32 of the same, rounded, values.
-fn check<M: Module, const D: usize>(what: &str, module: &M, x: Tensor<4>, pass: impl Fn(&M, Tensor<4>) -> Tensor<D>) {
+fn check<M: Module, const D: usize>(
+    what: &str,
+    module: &M,
+    x: Tensor<4>,
+    pass: impl Fn(&M, Tensor<4>) -> Tensor<D>,
+) {
     let rounded = held(module, DType::BF16);
     let run = |dtype: DType| {
         let x = x.clone().cast(DType::BF16).cast(dtype).autodiff().require_grad();
@@ -125,11 +130,30 @@ fn the_autoencoders() {
 
 #[test]
 fn the_feature_networks() {
-    let small = VitConfig { image_size: 16, patch_size: 4, channels: 8, depth: 3, heads: 2, inner: 16, ..VitConfig::dino_s16() };
+    let small = VitConfig {
+        image_size: 16,
+        patch_size: 4,
+        channels: 8,
+        depth: 3,
+        heads: 2,
+        inner: 16,
+        ..VitConfig::dino_s16()
+    };
     for (what, config) in [
         ("DINO", small.clone()),
         ("DINOv2", VitConfig { registers: 2, layer_scale: Some(0.5), ..small }),
-        ("CLIP", VitConfig { image_size: 16, patch_size: 4, channels: 8, depth: 3, heads: 2, inner: 16, ..VitConfig::clip_l14() }),
+        (
+            "CLIP",
+            VitConfig {
+                image_size: 16,
+                patch_size: 4,
+                channels: 8,
+                depth: 3,
+                heads: 2,
+                inner: 16,
+                ..VitConfig::clip_l14()
+            },
+        ),
     ] {
         let net = Vit::new(&config, &Init::new(5, &Device::flex())).expect("valid");
         // Another size than the table's, so that positions are resized.

@@ -116,7 +116,8 @@ impl Plan {
         let held = self.held(measures);
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
         let (b, parts) = (batch as f64, self.habits.parts);
-        let widest = |network: &Costed| AT_ONCE * dtype(network, measures.tapes).bytes() as f64 * network.cost.widest;
+        let widest =
+            |network: &Costed| AT_ONCE * dtype(network, measures.tapes).bytes() as f64 * network.cost.widest;
         let wide = |role: Role| self.find(role).map_or(0.0, widest);
         let student = self.main_tape(measures);
         let student_wide = self.main().map_or(0.0, widest);

@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn in_bf16_value_and_gradients_are_off_by_its_rounding() {
         let run = |dtype: DType| {
-            let on = |seed| random([1, 2, 9, 8], seed).cast(DType::BF16).cast(dtype).autodiff().require_grad();
+            let on =
+                |seed| random([1, 2, 9, 8], seed).cast(DType::BF16).cast(dtype).autodiff().require_grad();
             let inputs = [on(1), on(2), on(3)];
             let [q, k, v] = inputs.clone();
             let y = chunked(q, k, v, 4);

@@ -6,6 +6,7 @@
 use super::Sizes;
 use super::padded::Padded;
 use super::windows::WindowProduct;
+use super::winograd::Winograd;
 use crate::parallel::{Scratch, SharedMut, parallel_ranges};
 use crate::product::Transpose;
 use crate::simd::{LANES, dispatch};
@@ -13,6 +14,24 @@ use crate::simd::{LANES, dispatch};
 /// Writes the gradient of the input: for each phase of the stride, a product of `dy` with the weights turned around.
 pub(super) fn gradient(sizes: Sizes, dy: &[f32], weights: &[f32], out: SharedMut) {
     let Sizes { samples, c_in, c_out, groups, input, output, window, stride, padding } = sizes;
+    if sizes.is_small_window() && Winograd::pays(c_out, c_in, samples, input) {
+        // `dx[y] = sum_u w[2 - u] dy[y + u - (2 - p)]`.
+        let fast = Winograd {
+            image: dy,
+            samples,
+            channels: c_out,
+            size: output,
+            padding: padding.map(|padding| 2 - padding),
+            weights,
+            steps: [9, 9 * c_in],
+            turned: true,
+            bias: None,
+            rows: c_in,
+            grid: input,
+            out,
+        };
+        return fast.run();
+    }
     let (inner, outer, taps) = (sizes.inner(), sizes.outer(), sizes.taps());
     // Zeros that make every distance of every phase stay inside of the image.
     let (mut before, mut after) = ([0, 0], [0, 0]);

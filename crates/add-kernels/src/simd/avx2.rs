@@ -56,6 +56,19 @@ impl Simd for Avx2 {
         p.copy_from_nonoverlapping(lanes.as_ptr(), n);
     }
     #[inline(always)]
+    fn interleave(self, [a, b]: [Pair; 2]) -> [Pair; 2] {
+        unsafe {
+            let (low, high) = (_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0));
+            let first =
+                Pair(_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high));
+            let (low, high) = (_mm256_unpacklo_ps(a.1, b.1), _mm256_unpackhi_ps(a.1, b.1));
+            [
+                first,
+                Pair(_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)),
+            ]
+        }
+    }
+    #[inline(always)]
     unsafe fn load_halves(self, p: [*const f32; 2]) -> Pair {
         Pair(_mm256_loadu_ps(p[0]), _mm256_loadu_ps(p[1]))
     }

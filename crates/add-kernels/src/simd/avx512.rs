@@ -57,6 +57,14 @@ impl Simd for Avx512 {
         _mm512_mask_storeu_ps(p, first(n), v);
     }
     #[inline(always)]
+    fn interleave(self, [a, b]: [__m512; 2]) -> [__m512; 2] {
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            [_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b)]
+        }
+    }
+    #[inline(always)]
     unsafe fn load_halves(self, p: [*const f32; 2]) -> __m512 {
         _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(p[0])), _mm256_loadu_ps(p[1]))
     }

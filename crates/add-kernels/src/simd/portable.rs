@@ -40,6 +40,10 @@ impl Simd for Portable {
         p.copy_from_nonoverlapping(v.as_ptr(), n);
     }
     #[inline(always)]
+    fn interleave(self, pair: [V; 2]) -> [V; 2] {
+        [0, 1].map(|half| std::array::from_fn(|i| pair[i % 2][half * LANES / 2 + i / 2]))
+    }
+    #[inline(always)]
     unsafe fn load_halves(self, p: [*const f32; 2]) -> V {
         std::array::from_fn(|i| *p[i / 8].add(i % 8))
     }

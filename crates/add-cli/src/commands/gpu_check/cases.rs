@@ -74,9 +74,9 @@ pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
         ]
     };
     let each = |dtype: Dtype| {
-        models.iter().flat_map(move |&(name, file, kinds)| {
-            kinds.iter().map(move |&kind| of(dtype, name, file, kind))
-        })
+        models
+            .iter()
+            .flat_map(move |&(name, file, kinds)| kinds.iter().map(move |&kind| of(dtype, name, file, kind)))
     };
     [Dtype::F32, Dtype::BF16].into_iter().flat_map(each).collect()
 }
