@@ -18,7 +18,7 @@ use crate::tape::{Kernel, apply};
 use padded::Padded;
 use weights::{WeightGradient, bias_gradient};
 use windows::WindowProduct;
-use winograd::Winograd;
+use winograd::{Winograd, WinogradGradient};
 
 /// Stride and zero padding of a convolution, each `[rows, columns]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,6 +251,11 @@ fn sources(sizes: Sizes, image: &Padded) -> Vec<usize> {
 }
 
 fn weight_gradient(sizes: Sizes, x: &[f32], dy: &[f32], out: SharedMut) {
+    let Sizes { samples, c_in, c_out, input, output, padding, .. } = sizes;
+    if sizes.is_small_window() && Winograd::pays(c_in, c_out, samples, output) {
+        let (channels, size, rows, grid) = (c_in, input, c_out, output);
+        return WinogradGradient { image: x, samples, channels, size, padding, dy, rows, grid, out }.run();
+    }
     let image = Padded::new(x, sizes.samples * sizes.c_in, sizes.input, sizes.padding, sizes.padding);
     let sources = sources(sizes, &image);
     let pixels = sizes.output[0] * sizes.output[1];

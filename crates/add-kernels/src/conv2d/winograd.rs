@@ -15,6 +15,10 @@
 //! tiles `[C_in, tiles]`. A task transforms the tiles of a few panels, multiplies, and transforms back, so that neither
 //! factor of the tiles exists as a whole. Rounding is about twice that of the plain sum.
 
+mod gradient;
+
+pub(super) use gradient::WinogradGradient;
+
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch};
@@ -59,7 +63,8 @@ impl Winograd<'_> {
     }
 
     pub(super) fn run(self) {
-        let image = Halves::new(&self);
+        let tiles = self.grid.map(|side| side.div_ceil(2));
+        let image = Halves::new(self.image, self.samples, self.channels, self.size, self.padding, tiles);
         let panels = image.tiles().div_ceil(panel_width());
         let run = panels.div_ceil(2 * rayon::current_num_threads()).clamp(1, PANELS);
         for first_row in (0..self.rows).step_by(CHANNELS) {
@@ -154,17 +159,22 @@ fn sums<S: Simd>(s: S, [a, b, c, d]: [S::V; 4]) -> [S::V; 2] {
 /// An image with its zeros, each row as its even columns, then its odd ones: those of neighbouring tiles lie side by side.
 struct Halves {
     values: Scratch,
+    samples: usize,
+    channels: usize,
     /// Tiles: rows, columns.
     tiles: [usize; 2],
-    samples: usize,
 }
 
 impl Halves {
-    fn new(of: &Winograd) -> Self {
-        let Winograd {
-            image, samples, channels, size: [height, width], padding: [above, left], grid, ..
-        } = *of;
-        let tiles = grid.map(|side| side.div_ceil(2));
+    /// Of `[samples, channels, size]` with `padding` zeros before it, and so many behind it that there are `tiles`.
+    fn new(
+        image: &[f32],
+        samples: usize,
+        channels: usize,
+        [height, width]: [usize; 2],
+        [above, left]: [usize; 2],
+        tiles: [usize; 2],
+    ) -> Self {
         let (rows, half) = (2 * tiles[0] + 2, tiles[1] + 1);
         let plane = rows * 2 * half;
         // The last vectors reach past the end.
@@ -193,7 +203,40 @@ impl Halves {
                 }
             }
         });
-        Self { values, tiles, samples }
+        Self { values, samples, channels, tiles }
+    }
+
+    /// Even columns of a row, and as many odd ones.
+    #[inline(always)]
+    fn half(&self) -> usize {
+        self.tiles[1] + 1
+    }
+
+    /// The first number of a tile; the odd columns of its row follow after [`half`](Self::half), the next row after twice
+    /// as many.
+    #[inline(always)]
+    fn tile(&self, sample: usize, channel: usize, row: usize, column: usize) -> *const f32 {
+        let plane = (2 * self.tiles[0] + 2) * 2 * self.half();
+        self.values[(sample * self.channels + channel) * plane + 4 * row * self.half() + column..].as_ptr()
+    }
+
+    /// `B^T d B` of sixteen neighbouring tiles from `from` on.
+    #[inline(always)]
+    unsafe fn transformed<S: Simd>(&self, s: S, from: *const f32) -> [S::V; PLACES] {
+        let mut lines = [[s.splat(0.0); 4]; 4];
+        for i in 0..4 {
+            let (even, odd) = (from.add(2 * i * self.half()), from.add((2 * i + 1) * self.half()));
+            let line = [s.load(even), s.load(odd), s.load(even.add(1)), s.load(odd.add(1))];
+            lines[i] = differences(s, line);
+        }
+        let mut places = [s.splat(0.0); PLACES];
+        for j in 0..4 {
+            let column = differences(s, [lines[0][j], lines[1][j], lines[2][j], lines[3][j]]);
+            for i in 0..4 {
+                places[4 * i + j] = column[i];
+            }
+        }
+        places
     }
 
     /// Tiles of all samples.
@@ -285,8 +328,6 @@ impl Piece<'_> {
     #[inline(always)]
     unsafe fn transform_tiles<S: Simd>(&self, s: S, to: *mut f32, panels: usize, width: usize) {
         let (image, channels) = (self.image, self.of.channels);
-        let half = image.tiles[1] + 1;
-        let plane = (2 * image.tiles[0] + 2) * 2 * half;
         let place_step = panels * channels * width;
         let mut tile = 0;
         while tile < self.count {
@@ -295,19 +336,9 @@ impl Piece<'_> {
             // A vector that is begun is read to its end.
             let filled = if tile + n == self.count { LANES.min(width - tile % width) } else { n };
             for c in 0..channels {
-                let from =
-                    image.values.as_ptr().add((sample * channels + c) * plane + 4 * row * half + column);
-                let mut lines = [[s.splat(0.0); 4]; 4];
-                for i in 0..4 {
-                    let (even, odd) = (from.add(2 * i * half), from.add((2 * i + 1) * half));
-                    let line = [s.load(even), s.load(odd), s.load(even.add(1)), s.load(odd.add(1))];
-                    lines[i] = differences(s, line);
-                }
-                for j in 0..4 {
-                    let column = differences(s, [lines[0][j], lines[1][j], lines[2][j], lines[3][j]]);
-                    for i in 0..4 {
-                        store(s, to.add((4 * i + j) * place_step + c * width), column[i], filled);
-                    }
+                let places = image.transformed(s, image.tile(sample, c, row, column));
+                for place in 0..PLACES {
+                    store(s, to.add(place * place_step + c * width), places[place], filled);
                 }
             }
             tile += n;
