@@ -241,19 +241,18 @@ impl Store {
 
     fn location(&self, name: &str) -> Result<Path, StoreError> {
         let full = match &self.root {
-            Root::Folder(folder) => {
-                // A pipe has no end to wait for, and a folder no bytes.
-                let odd = folder.join(name).metadata().is_ok_and(|found| !found.is_file());
-                if odd {
-                    return Err(StoreError::Missing { place: self.name(name) });
-                }
-                name.to_owned()
-            }
-            Root::Prefix(prefix) if prefix.as_ref().is_empty() => name.to_owned(),
-            Root::Prefix(prefix) => format!("{prefix}/{name}"),
+            Root::Prefix(prefix) if !prefix.as_ref().is_empty() => format!("{prefix}/{name}"),
+            Root::Folder(_) | Root::Prefix(_) => name.to_owned(),
         };
-        Path::parse(&full)
-            .map_err(|error| StoreError::Place { text: self.name(name), problem: error.to_string() })
+        let location = Path::parse(&full)
+            .map_err(|error| StoreError::Place { text: self.name(name), problem: error.to_string() })?;
+        match &self.root {
+            // A pipe has no end to wait for, and a folder no bytes.
+            Root::Folder(folder) if folder.join(name).metadata().is_ok_and(|found| !found.is_file()) => {
+                Err(StoreError::Missing { place: self.name(name) })
+            }
+            Root::Folder(_) | Root::Prefix(_) => Ok(location),
+        }
     }
 
     fn refusal(&self, name: &str, error: &object_store::Error) -> StoreError {
