@@ -364,16 +364,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn large_images_equal_those_of_burn() {
-        for (x, weight, padding) in [
-            ([1, 32, 32, 33], [40, 32, 3, 3], 1),
-            ([2, 37, 19, 31], [33, 37, 3, 3], 0),
-            ([3, 32, 17, 15], [65, 32, 3, 3], 2),
-            ([5, 64, 16, 16], [330, 64, 3, 3], 1),
-        ] {
-            check(random(x, 1), weight, padding > 0, ConvGeometry::square(1, padding)).unwrap();
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        // Enough pixels and channels for Winograd's tiles.
+        #[test]
+        fn windows_of_large_images_equal_those_of_burn(
+            (c_in, c_out) in (32_usize..50, 32_usize..80),
+            (height, width) in (12_usize..40, 17_usize..40),
+            padding in (0_usize..3, 0_usize..3),
+            bias: bool,
+        ) {
+            let geometry = ConvGeometry { padding: [padding.0, padding.1], ..ConvGeometry::square(1, 1) };
+            let [rows, columns] = [height + 2 * padding.0 - 2, width + 2 * padding.1 - 2];
+            let samples = 512_usize.div_ceil(rows * columns);
+            prop_assert!(Winograd::pays(c_in, c_out, samples, [rows, columns]));
+            check(random([samples, c_in, height, width], 1), [c_out, c_in, 3, 3], bias, geometry)?;
         }
+    }
+
+    #[test]
+    fn more_channels_than_one_block_equal_those_of_burn() {
+        check(random([5, 64, 16, 16], 1), [330, 64, 3, 3], true, ConvGeometry::square(1, 1)).unwrap();
+        check(random([1, 330, 24, 24], 1), [32, 330, 3, 3], false, ConvGeometry::square(1, 1)).unwrap();
     }
 
     #[test]

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! so for each of the 16 places in a tile there is one product of matrices: transformed weights `[C_out, C_in]` by transformed
-//! tiles `[C_in, tiles]`. A task transforms the tiles of a few panels, multiplies, and transforms back, so that neither
-//! factor of the tiles exists as a whole. Rounding is about twice that of the plain sum.
+//! tiles `[C_in, tiles]`. A task transforms the tiles of a few panels, multiplies, and transforms back, so that the
+//! transformed tiles never exist as a whole.
 
 mod gradient;
 
