@@ -45,7 +45,7 @@ fn a_run_in_bf16_is_near_one_in_f32_and_resumes_to_the_bit() {
     }
     let checkpoint = at("whole").join("checkpoints/step-0000004");
     for file in ["student.safetensors", "ema.safetensors", "heads.safetensors"] {
-        let file = WeightsFile::open(&checkpoint.join(file)).unwrap();
+        let file = WeightsFile::open(checkpoint.join(file)).unwrap();
         assert!(file.tensors().values().all(|tensor| format!("{:?}", tensor.dtype) == "F32"));
     }
 }

@@ -50,9 +50,9 @@ impl Race<'_> {
         let w = if frozen { w } else { w.autodiff().require_grad() };
         let gradient = random(ours(x.clone(), w.clone()).dims());
         let step = |y: Tensor<F>| drop(black_box((y * gradient.clone()).sum().backward()));
-        self.run(&format!("{name}, both"), &mut || step(ours(x.clone(), w.clone())), &mut || {
-            step(pure_ops(x.clone(), w.clone()))
-        });
+        let mut our_step = || step(ours(x.clone(), w.clone()));
+        let mut pure_step = || step(pure_ops(x.clone(), w.clone()));
+        self.run(&format!("{name}, both"), &mut our_step, &mut pure_step);
     }
 
     fn conv(&mut self, name: &str, x: [usize; 4], w: [usize; 4], stride: usize, groups: usize, frozen: bool) {

@@ -145,7 +145,7 @@ fn the_feature_networks() {
         ..VitConfig::dino_s16()
     };
     for (what, config) in [
-        ("DINO", small.clone()),
+        ("DINO", small),
         ("DINOv2", VitConfig { registers: 2, layer_scale: Some(0.5), ..small }),
         (
             "CLIP",
