@@ -5,6 +5,7 @@
 mod depthwise;
 mod input;
 mod padded;
+mod sizes;
 mod weights;
 mod windows;
 mod winograd;
@@ -16,6 +17,7 @@ use crate::half::as_type;
 use crate::parallel::{SharedMut, dense, output, values};
 use crate::tape::{Kernel, apply};
 use padded::Padded;
+use sizes::Sizes;
 use weights::{WeightGradient, bias_gradient};
 use windows::WindowProduct;
 use winograd::{Winograd, WinogradGradient};
@@ -78,71 +80,6 @@ pub fn conv2d_reference(
     let dtype = x.dtype();
     let (weight, bias) = (as_type(weight, dtype), bias.map(|bias| as_type(bias, dtype)));
     module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], groups))
-}
-
-/// All sizes of one convolution.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    samples: usize,
-    c_in: usize,
-    c_out: usize,
-    groups: usize,
-    input: [usize; 2],
-    output: [usize; 2],
-    window: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 2],
-}
-
-impl Sizes {
-    fn new(x: [usize; 4], weight: [usize; 4], bias: Option<[usize; 1]>, geometry: ConvGeometry) -> Self {
-        let [samples, c_in, height, width] = x;
-        let [c_out, per_group, k_h, k_w] = weight;
-        let ConvGeometry { stride, padding, groups } = geometry;
-        assert!(
-            groups > 0 && c_in == per_group * groups && c_out % groups == 0,
-            "{x:?} by {weight:?} in {groups} groups"
-        );
-        assert!(bias.is_none_or(|b| b == [c_out]), "a bias of {bias:?} for {c_out} channels");
-        let (input, window) = ([height, width], [k_h, k_w]);
-        let output = [0, 1].map(|i| {
-            let padded = input[i] + 2 * padding[i];
-            assert!(
-                window[i] > 0 && stride[i] > 0 && padded >= window[i],
-                "a window of {window:?} on {input:?}"
-            );
-            (padded - window[i]) / stride[i] + 1
-        });
-        Self { samples, c_in, c_out, groups, input, output, window, stride, padding }
-    }
-
-    fn is_depthwise(&self) -> bool {
-        self.groups == self.c_in
-            && self.c_in == self.c_out
-            && (0..2).all(|i| self.padding[i] < self.window[i])
-    }
-
-    /// Input channels of one group.
-    fn inner(&self) -> usize {
-        self.c_in / self.groups
-    }
-
-    /// Output channels of one group.
-    fn outer(&self) -> usize {
-        self.c_out / self.groups
-    }
-
-    /// Whether the fast way for 3x3 windows is open: one group, stride 1, a window that reaches the image everywhere.
-    fn is_small_window(&self) -> bool {
-        self.groups == 1
-            && self.window == [3, 3]
-            && self.stride == [1, 1]
-            && self.padding.iter().all(|&padding| padding <= 2)
-    }
-
-    fn taps(&self) -> usize {
-        self.window[0] * self.window[1]
-    }
 }
 
 #[derive(Debug, Clone)]

@@ -1,0 +1,73 @@
+//! The sizes of a convolution, checked once.
+
+use super::ConvGeometry;
+
+/// All sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) samples: usize,
+    pub(super) c_in: usize,
+    pub(super) c_out: usize,
+    pub(super) groups: usize,
+    pub(super) input: [usize; 2],
+    pub(super) output: [usize; 2],
+    pub(super) window: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) padding: [usize; 2],
+}
+
+impl Sizes {
+    pub(super) fn new(
+        x: [usize; 4],
+        weight: [usize; 4],
+        bias: Option<[usize; 1]>,
+        geometry: ConvGeometry,
+    ) -> Self {
+        let [samples, c_in, height, width] = x;
+        let [c_out, per_group, k_h, k_w] = weight;
+        let ConvGeometry { stride, padding, groups } = geometry;
+        assert!(
+            groups > 0 && c_in == per_group * groups && c_out % groups == 0,
+            "{x:?} by {weight:?} in {groups} groups"
+        );
+        assert!(bias.is_none_or(|b| b == [c_out]), "a bias of {bias:?} for {c_out} channels");
+        let (input, window) = ([height, width], [k_h, k_w]);
+        let output = [0, 1].map(|i| {
+            let padded = input[i] + 2 * padding[i];
+            assert!(
+                window[i] > 0 && stride[i] > 0 && padded >= window[i],
+                "a window of {window:?} on {input:?}"
+            );
+            (padded - window[i]) / stride[i] + 1
+        });
+        Self { samples, c_in, c_out, groups, input, output, window, stride, padding }
+    }
+
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.groups == self.c_in
+            && self.c_in == self.c_out
+            && (0..2).all(|i| self.padding[i] < self.window[i])
+    }
+
+    /// Input channels of one group.
+    pub(super) fn inner(&self) -> usize {
+        self.c_in / self.groups
+    }
+
+    /// Output channels of one group.
+    pub(super) fn outer(&self) -> usize {
+        self.c_out / self.groups
+    }
+
+    /// Whether the fast way for 3x3 windows is open: one group, stride 1, a window that reaches the image everywhere.
+    pub(super) fn is_small_window(&self) -> bool {
+        self.groups == 1
+            && self.window == [3, 3]
+            && self.stride == [1, 1]
+            && self.padding.iter().all(|&padding| padding <= 2)
+    }
+
+    pub(super) fn taps(&self) -> usize {
+        self.window[0] * self.window[1]
+    }
+}
