@@ -87,6 +87,8 @@ pub(crate) struct Habits {
     pub(crate) distills: bool,
     /// Where the running average lies.
     pub(crate) average: Home,
+    /// Whether kernels compute in f32 whatever the type, with copies of what they read and write.
+    pub(crate) widens: bool,
     /// Part of a picture that is decoded for the distance; 0 for a distance between latents.
     pub(crate) decoded: f64,
     pub(crate) embeds_pictures: bool,
@@ -163,11 +165,12 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
         });
     }
     let habits = match &recipe.objective {
-        Objective::Add(objective) => add_habits(recipe, objective, side, hooked),
+        Objective::Add(objective) => add_habits(recipe, objective, kernels, side, hooked),
         Objective::Diffusion(_) | Objective::Off() => Habits {
             parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
             adversarial: false,
             distills: false,
+            widens: kernels == Kernels::Fused,
             average: match &recipe.objective {
                 Objective::Diffusion(objective) => objective.ema_home,
                 Objective::Add(_) | Objective::Off() => Home::Device,
@@ -182,7 +185,13 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
     Ok(Plan::new(costed, habits))
 }
 
-fn add_habits(recipe: &Recipe, objective: &AddObjective, side: usize, hooked: f64) -> Habits {
+fn add_habits(
+    recipe: &Recipe,
+    objective: &AddObjective,
+    kernels: Kernels,
+    side: usize,
+    hooked: f64,
+) -> Habits {
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
     let unguided = matches!(objective.teacher.guidance, Guidance::Fixed(w) if (w - 1.0).abs() < f64::EPSILON);
     let distills = distillation.lambda > 0.0;
@@ -191,6 +200,7 @@ fn add_habits(recipe: &Recipe, objective: &AddObjective, side: usize, hooked: f6
         adversarial: adversarial.weight > 0.0,
         distills,
         average: objective.ema_home,
+        widens: kernels == Kernels::Fused,
         decoded: match &distillation.space {
             _ if !distills => 0.0,
             DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => 1.0,

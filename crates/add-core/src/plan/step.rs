@@ -4,13 +4,13 @@
 //! lie the heads' update, under the tapes of decoder, feature network and heads, and the distillation loss, under a second
 //! tape of the decoder. A pass without a tape needs a few times its widest layer.
 
+use add_train::ema::Home;
+
 use super::{
     Costed, Habits,
     cost::Cost,
     measures::{Average, Decoder, Measures, Tape, Trained, Types},
 };
-use add_train::ema::Home;
-
 use crate::{
     outline::{Keeps, Role},
     recipe::Dtype,
@@ -116,8 +116,10 @@ impl Plan {
         let held = self.held(measures);
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
         let (b, parts) = (batch as f64, self.habits.parts);
-        let widest =
-            |network: &Costed| AT_ONCE * dtype(network, measures.tapes).bytes() as f64 * network.cost.widest;
+        let widest = |network: &Costed| {
+            let dtype = if self.habits.widens { Dtype::F32 } else { dtype(network, measures.tapes) };
+            AT_ONCE * dtype.bytes() as f64 * network.cost.widest
+        };
         let wide = |role: Role| self.find(role).map_or(0.0, widest);
         let student = self.main_tape(measures);
         let student_wide = self.main().map_or(0.0, widest);
@@ -338,6 +340,7 @@ mod tests {
             adversarial: false,
             distills: true,
             average: Home::Device,
+            widens: false,
             decoded: 0.0,
             embeds_pictures: false,
             teacher_passes: 1.0,
