@@ -135,30 +135,20 @@ fn the_autoencoders() {
 
 #[test]
 fn the_feature_networks() {
-    let small = VitConfig {
+    let small = |config: VitConfig| VitConfig {
         image_size: 16,
         patch_size: 4,
         channels: 8,
         depth: 3,
         heads: 2,
         inner: 16,
-        ..VitConfig::dino_s16()
+        ..config
     };
+    let dino = small(VitConfig::dino_s16());
     for (what, config) in [
-        ("DINO", small),
-        ("DINOv2", VitConfig { registers: 2, layer_scale: Some(0.5), ..small }),
-        (
-            "CLIP",
-            VitConfig {
-                image_size: 16,
-                patch_size: 4,
-                channels: 8,
-                depth: 3,
-                heads: 2,
-                inner: 16,
-                ..VitConfig::clip_l14()
-            },
-        ),
+        ("DINO", dino),
+        ("DINOv2", VitConfig { registers: 2, layer_scale: Some(0.5), ..dino }),
+        ("CLIP", small(VitConfig::clip_l14())),
     ] {
         let net = Vit::new(&config, &Init::new(5, &Device::flex())).expect("valid");
         // Another size than the table's, so that positions are resized.

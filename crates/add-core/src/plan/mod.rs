@@ -87,8 +87,8 @@ pub(crate) struct Habits {
     pub(crate) distills: bool,
     /// Where the running average lies.
     pub(crate) average: Home,
-    /// Whether kernels compute in f32 whatever the type, with copies of what they read and write.
-    pub(crate) widens: bool,
+    /// The processor's compute in f32 whatever the type, with copies of what they read and write.
+    pub(crate) kernels: Kernels,
     /// Part of a picture that is decoded for the distance; 0 for a distance between latents.
     pub(crate) decoded: f64,
     pub(crate) embeds_pictures: bool,
@@ -170,7 +170,7 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
             parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
             adversarial: false,
             distills: false,
-            widens: kernels == Kernels::Fused,
+            kernels,
             average: match &recipe.objective {
                 Objective::Diffusion(objective) => objective.ema_home,
                 Objective::Add(_) | Objective::Off() => Home::Device,
@@ -200,7 +200,7 @@ fn add_habits(
         adversarial: adversarial.weight > 0.0,
         distills,
         average: objective.ema_home,
-        widens: kernels == Kernels::Fused,
+        kernels,
         decoded: match &distillation.space {
             _ if !distills => 0.0,
             DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => 1.0,

@@ -8,7 +8,7 @@ use add_train::ema::Home;
 
 use super::{
     Costed, Habits,
-    cost::Cost,
+    cost::{Cost, Kernels},
     measures::{Average, Decoder, Measures, Tape, Trained, Types},
 };
 use crate::{
@@ -117,7 +117,10 @@ impl Plan {
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
         let (b, parts) = (batch as f64, self.habits.parts);
         let widest = |network: &Costed| {
-            let dtype = if self.habits.widens { Dtype::F32 } else { dtype(network, measures.tapes) };
+            let dtype = match self.habits.kernels {
+                Kernels::Fused => Dtype::F32,
+                Kernels::Pure => dtype(network, measures.tapes),
+            };
             AT_ONCE * dtype.bytes() as f64 * network.cost.widest
         };
         let wide = |role: Role| self.find(role).map_or(0.0, widest);
@@ -340,7 +343,7 @@ mod tests {
             adversarial: false,
             distills: true,
             average: Home::Device,
-            widens: false,
+            kernels: Kernels::Pure,
             decoded: 0.0,
             embeds_pictures: false,
             teacher_passes: 1.0,
