@@ -14,6 +14,7 @@ use add_core::error::CoreError;
 use clap::Parser;
 use miette::MietteHandlerOpts;
 use mimalloc::MiMalloc;
+use progress::say;
 use tracing_subscriber::{
     Layer,
     filter::{FilterExt, filter_fn},
@@ -62,12 +63,8 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the one place where a failure is told to the person at the terminal"
-)]
 fn fail(report: &miette::Report, code: u8) -> ExitCode {
-    eprintln!("{report:?}");
+    say(&format!("{report:?}"));
     ExitCode::from(code)
 }
 

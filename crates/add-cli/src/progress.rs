@@ -1,7 +1,7 @@
 //! How far a run is: a bar on a terminal, plain lines when piped.
 
 use std::{
-    io::IsTerminal,
+    io::{self, IsTerminal, Write},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -154,11 +154,7 @@ fn losses(report: &StepReport) -> String {
     shown.collect::<Vec<_>>().join("  ")
 }
 
-/// A line for the person at the terminal.
-#[expect(
-    clippy::print_stderr,
-    reason = "progress is for the person at the terminal, results go to standard output"
-)]
+/// A line for the person at the terminal, if one is there.
 pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -11,7 +11,10 @@ mod plugins;
 mod sample;
 mod train;
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use add_core::{
     device,
@@ -21,7 +24,7 @@ use add_core::{
 };
 use clap::{Args, Subcommand};
 
-use crate::Outcome;
+use crate::{Outcome, progress::say};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -96,10 +99,15 @@ fn student_file(
     })
 }
 
-/// Prints a result to standard output.
-#[expect(clippy::print_stdout, reason = "results go to standard output")]
+/// Prints a result to standard output. Where that is full, the program ends; a reader who closed it has read enough.
 fn print(text: &str) {
-    println!("{text}");
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            say(&format!("standard output: {error}"));
+            std::process::exit(1);
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Runs a command.
