@@ -243,6 +243,10 @@ mod tests {
             let offsets: [i32; LANES] = std::array::from_fn(|i| (i * i) as i32);
             s.store(got.as_mut_ptr(), s.gather(x.as_ptr(), &offsets));
             assert_eq!(got, offsets.map(|i| i as f32));
+            for (half, v) in s.interleave([s.load(p(0)), s.load(p(100))]).into_iter().enumerate() {
+                s.store(got.as_mut_ptr(), v);
+                assert_eq!(got, std::array::from_fn(|i| (half * 8 + i / 2 + i % 2 * 100) as f32));
+            }
             let mut turned = [0.0; 256];
             s.transpose(x.as_ptr(), 16, turned.as_mut_ptr(), 16);
             for i in 0..256 {
