@@ -137,7 +137,7 @@ impl<const N: usize> Kernel<N> for Conv2d {
 
 fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f32]>, out: SharedMut) {
     let Sizes { samples, c_in, c_out, input, output, padding, .. } = sizes;
-    if sizes.is_small_window() && Winograd::pays(c_in, c_out, samples, output) {
+    if sizes.in_tiles(output) {
         let (channels, rows, size, grid) = (c_in, c_out, input, output);
         let (image, steps, turned) = (x, [9 * c_in, 9], false);
         return Winograd {
@@ -190,7 +190,7 @@ fn sources(sizes: Sizes, image: &Padded) -> Vec<usize> {
 
 fn weight_gradient(sizes: Sizes, x: &[f32], dy: &[f32], out: SharedMut) {
     let Sizes { samples, c_in, c_out, input, output, padding, .. } = sizes;
-    if sizes.is_small_window() && Winograd::pays(c_in, c_out, samples, output) {
+    if sizes.in_tiles(output) {
         let (channels, size, rows, grid) = (c_in, input, c_out, output);
         return WinogradGradient { image: x, samples, channels, size, padding, dy, rows, grid, out }.run();
     }

@@ -14,7 +14,7 @@ use crate::simd::{LANES, dispatch};
 /// Writes the gradient of the input: for each phase of the stride, a product of `dy` with the weights turned around.
 pub(super) fn gradient(sizes: Sizes, dy: &[f32], weights: &[f32], out: SharedMut) {
     let Sizes { samples, c_in, c_out, groups, input, output, window, stride, padding } = sizes;
-    if sizes.is_small_window() && Winograd::pays(c_out, c_in, samples, input) {
+    if sizes.in_tiles(input) {
         // `dx[y] = sum_u w[2 - u] dy[y + u - (2 - p)]`.
         let fast = Winograd {
             image: dy,

@@ -1,6 +1,6 @@
 //! The sizes of a convolution, checked once.
 
-use super::ConvGeometry;
+use super::{ConvGeometry, Winograd};
 
 /// All sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +59,11 @@ impl Sizes {
         self.c_out / self.groups
     }
 
-    /// Whether the fast way for 3x3 windows is open: one group, stride 1, a window that reaches the image everywhere.
-    pub(super) fn is_small_window(&self) -> bool {
-        self.groups == 1
+    /// Whether Winograd's tiles can make an output of the size `grid`, and pay: one group, a 3x3 window, stride 1, and a
+    /// window that reaches the image everywhere.
+    pub(super) fn in_tiles(&self, grid: [usize; 2]) -> bool {
+        Winograd::pays(self.c_in, self.c_out, self.samples, grid)
+            && self.groups == 1
             && self.window == [3, 3]
             && self.stride == [1, 1]
             && self.padding.iter().all(|&padding| padding <= 2)
