@@ -127,7 +127,7 @@ impl Task for Weights<'_> {
                 for j in 0..4 {
                     let column = expand(s, [lines[0][j], lines[1][j], lines[2][j]]);
                     for i in 0..4 {
-                        store(s, out.at(((4 * i + j) * rows + row) * of.channels + c), column[i], n);
+                        s.store_first(out.at(((4 * i + j) * rows + row) * of.channels + c), column[i], n);
                     }
                 }
                 c += n;
@@ -338,7 +338,7 @@ impl Piece<'_> {
             for c in 0..channels {
                 let places = image.transformed(s, image.tile(sample, c, row, column));
                 for place in 0..PLACES {
-                    store(s, to.add(place * place_step + c * width), places[place], filled);
+                    s.store_first(to.add(place * place_step + c * width), places[place], filled);
                 }
             }
             tile += n;
@@ -362,7 +362,7 @@ impl Piece<'_> {
             for j in 0..4 {
                 let mut column = [s.splat(0.0); 4];
                 for i in 0..4 {
-                    column[i] = load(s, from.add((4 * i + j) * step), n);
+                    column[i] = s.load_first(from.add((4 * i + j) * step), n);
                 }
                 lines[j] = sums(s, column);
             }
@@ -382,16 +382,4 @@ impl Piece<'_> {
             tile += n;
         }
     }
-}
-
-/// As [`Simd::store_first`], which takes long even where nothing is left out.
-#[inline(always)]
-unsafe fn store<S: Simd>(s: S, to: *mut f32, v: S::V, n: usize) {
-    if n == LANES { s.store(to, v) } else { s.store_first(to, v, n) }
-}
-
-/// As [`Simd::load_first`].
-#[inline(always)]
-unsafe fn load<S: Simd>(s: S, from: *const f32, n: usize) -> S::V {
-    if n == LANES { s.load(from) } else { s.load_first(from, n) }
 }

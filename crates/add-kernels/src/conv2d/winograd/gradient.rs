@@ -3,7 +3,7 @@
 //! For each place in a tile one product: transformed `dy`, `[C_out, tiles]`, by transformed tiles of the image,
 //! `[tiles, C_in]`. Each of its numbers is summed by one task in the order of the tiles.
 
-use super::{CHANNELS, Halves, PLACES, Run, load, store};
+use super::{CHANNELS, Halves, PLACES, Run};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width};
 use crate::simd::{LANES, Simd, Task, dispatch};
@@ -126,7 +126,7 @@ impl Task for OfDy<'_> {
                 for j in 0..4 {
                     let column = spread(s, [upper[j], lower[j]]);
                     for i in 0..4 {
-                        store(s, out.at(((4 * i + j) * rows + row) * tiles.chunk + tile), column[i], n);
+                        s.store_first(out.at(((4 * i + j) * rows + row) * tiles.chunk + tile), column[i], n);
                     }
                 }
                 tile += n;
@@ -248,7 +248,7 @@ impl Task for Back<'_> {
                     let mut column = [s.splat(0.0); 4];
                     for i in 0..4 {
                         let at = ((4 * i + j) * rows + row) * channels + c;
-                        column[i] = load(s, products.as_ptr().add(at), n);
+                        column[i] = s.load_first(products.as_ptr().add(at), n);
                     }
                     lines[j] = contract(s, column);
                 }
