@@ -75,7 +75,22 @@ fn bad_usage_and_bad_recipes_exit_with_2() {
     let misspelt = "objective.distillation.weighting=Exponentail()";
     refuses(&["config", "check", RECIPE, "--set", misspelt], 2, &["Exponential", "did you mean"]);
     refuses(&["train", RECIPE, "--set", "device=Cuda(0)"], 2, &["cuda"]);
+    refuses(&["train", RECIPE, "--ranks", "0"], 2, &["--ranks"]);
+    refuses(
+        &["train", RECIPE, "--ranks", "2"],
+        2,
+        &["rank ", " of 2 failed", "multiple of the 2 ranks, got 1"],
+    );
     refuses(&["sample", RECIPE, "--prompt", "a", "--steps", "0", "--grid", "never.png"], 2, &["--steps"]);
+}
+
+#[test]
+fn ranks_are_threads_or_processes_and_not_both() {
+    let mut train = command(&["train", RECIPE, "--ranks", "2", "--set", "rounds=2"]);
+    let output = train.env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("one of 2 processes") && said.contains("--ranks"), "{said}");
 }
 
 #[test]

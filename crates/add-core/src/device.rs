@@ -3,9 +3,13 @@
 #[cfg(any(feature = "cuda-unfused", feature = "vulkan"))]
 mod gpu;
 
-use burn::tensor::Device;
+use add_train::ranks::{Collective, Threads};
 #[cfg(any(feature = "cuda-unfused", feature = "vulkan"))]
 use burn::tensor::DeviceType;
+use burn::tensor::{
+    Device, Tensor,
+    distributed::{ReduceOperation, all_reduce},
+};
 
 use crate::{error::CoreError, recipe::DeviceChoice};
 
@@ -25,11 +29,21 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
 ///
 /// # Errors
 /// When this binary or this machine has no such device, or it cannot compute.
-#[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
+#[cfg_attr(
+    not(without_ndarray),
+    expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")
+)]
 pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
     match choice {
         DeviceChoice::Flex() => Ok(Device::flex()),
+        #[cfg(not(without_ndarray))]
         DeviceChoice::NdArray() => Ok(Device::ndarray()),
+        #[cfg(without_ndarray)]
+        DeviceChoice::NdArray() => Err(CoreError::Request(
+            "device: NdArray(): the binary for release has no second backend for the processor; use `Flex()`, or a binary \
+             from `cargo build --release`"
+                .to_owned(),
+        )),
         #[cfg(feature = "cuda-unfused")]
         DeviceChoice::Cuda(index) => gpu::open(choice, DeviceType::Cuda, index),
         #[cfg(not(feature = "cuda-unfused"))]
@@ -39,6 +53,36 @@ pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
         #[cfg(not(feature = "vulkan"))]
         DeviceChoice::Vulkan(_) => Err(not_built(choice, "vulkan")),
     }
+}
+
+/// `count` ranks, threads of this process: the first on the device that a recipe names, the others on those that follow it.
+/// CUDA's devices add up gradients among themselves, through NCCL; others leave that to the host.
+///
+/// # Errors
+/// When one of them cannot be had.
+pub fn ranks(choice: DeviceChoice, count: usize) -> Result<Vec<Threads>, CoreError> {
+    match choice {
+        DeviceChoice::Cuda(_) if count > 1 => {
+            let devices = (0..count).map(|rank| device(choice.of_rank(rank))).collect::<Result<_, _>>()?;
+            Ok(Threads::on(devices))
+        }
+        _ => Ok(Threads::new(count)),
+    }
+}
+
+/// Lets the devices of all ranks, where they add up gradients, add up a one of each before there is anything to lose.
+pub(crate) fn check_sum(choice: DeviceChoice, ranks: &dyn Collective) -> Result<(), CoreError> {
+    let Some(devices) = ranks.devices() else { return Ok(()) };
+    let one = Tensor::<1>::ones([1], &devices[ranks.rank()]);
+    let sum = all_reduce(one, ReduceOperation::Sum, devices.to_vec()).resolve().try_into_data();
+    let problem = match sum.map(|sum| sum.iter::<f32>().next()) {
+        Ok(Some(sum)) if (sum - devices.len() as f32).abs() < 0.5 => return Ok(()),
+        Ok(sum) => format!("{} devices add up a one of each to {sum:?}", devices.len()),
+        Err(error) => {
+            format!("{} devices cannot add up a one of each (is NCCL there?): {error:?}", devices.len())
+        }
+    };
+    Err(CoreError::Device { device: format!("{choice:?}"), problem })
 }
 
 /// What a device calls itself, for tables.
@@ -71,6 +115,19 @@ mod tests {
             let error = parse(wrong).expect_err(wrong);
             assert!(error.is_usage() && error.to_string().contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn ranks_have_gpus_of_their_own_and_share_a_processor() {
+        assert_eq!(DeviceChoice::Cuda(2).of_rank(3), DeviceChoice::Cuda(5));
+        assert_eq!(DeviceChoice::Flex().of_rank(3), DeviceChoice::Flex());
+        let on_the_processor = ranks(DeviceChoice::Flex(), 3).expect("threads");
+        assert_eq!(on_the_processor.iter().map(Collective::rank).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(
+            on_the_processor.iter().all(|rank| rank.devices().is_none()),
+            "added up on the host, in order"
+        );
+        assert!(ranks(DeviceChoice::Cuda(0), 2).is_err(), "this binary has none");
     }
 
     #[test]

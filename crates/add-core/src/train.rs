@@ -18,7 +18,7 @@ use add_weights::{Precision, save};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble,
+    assemble, device,
     error::CoreError,
     model_file::{self, ModelCard},
     outline::{Outlined, outline},
@@ -76,6 +76,7 @@ pub fn train_among(
         Ok(ending)
     };
     check_objective(recipe)?;
+    device::check_sum(recipe.device, &**ranks)?;
     match &recipe.objective {
         Objective::Off() => unreachable!("checked above"),
         Objective::Diffusion(objective) => {

@@ -13,6 +13,18 @@ use std::{
     path::Path,
 };
 
+use flate2::read::GzDecoder;
+
+/// What is embedded in the program as `gzip`, unpacked.
+///
+/// # Errors
+/// When the bytes are damaged.
+pub fn unpack(gzip: &[u8]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(gzip).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Opens a regular file, or what a link to one names; with it comes its length in bytes.
 ///
 /// # Errors

@@ -5,8 +5,6 @@
 //! to the outer tape: those of the inputs to their nodes, those of the parameters to the leaves that they are. The numbers
 //! are those of the plain pass to the bit, but for the order in which the gradients of a shared input are summed.
 
-#![expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
-
 use std::{fmt, marker::PhantomData};
 
 #[cfg(feature = "cube")]
@@ -21,7 +19,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Autodiff, Backend, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, Flex,
-    GradientCheckpointingStrategy, NdArray,
+    GradientCheckpointingStrategy,
 };
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -100,7 +98,6 @@ fn checkpoint<M: Module + 'static, P: Pass<M, N>, const N: usize>(
     let output = (state.pass)(&state.block, state.inputs.clone());
     let kind = match &output.kind {
         DispatchTensorKind::Flex(_) => record::<Flex, M, P, N>(strategy, inputs, state, output),
-        DispatchTensorKind::NdArray(_) => record::<NdArray, M, P, N>(strategy, inputs, state, output),
         #[cfg(feature = "cube")]
         DispatchTensorKind::Cube(_) => record::<Cube, M, P, N>(strategy, inputs, state, output),
         // A backend that is not told of here keeps everything.
@@ -151,7 +148,6 @@ macro_rules! host {
 }
 
 host!(Flex);
-host!(NdArray);
 #[cfg(feature = "cube")]
 host!(Cube);
 
@@ -257,7 +253,6 @@ fn node_of(tensor: DispatchTensor) -> Option<NodeId> {
     let DispatchTensorKind::Autodiff(inner) = tensor.kind else { return None };
     match *inner {
         DispatchTensorKind::Flex(tensor) => Some(tensor.as_autodiff().id()),
-        DispatchTensorKind::NdArray(tensor) => Some(tensor.as_autodiff().id()),
         #[cfg(feature = "cube")]
         DispatchTensorKind::Cube(tensor) => Some(tensor.as_autodiff().id()),
         _ => None,
@@ -359,7 +354,8 @@ mod tests {
     }
 
     #[test]
-    fn another_backend_and_other_strategies_do_the_same() {
+    fn a_backend_that_is_not_told_of_and_other_strategies_do_the_same() {
+        #[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
         for device in [Device::ndarray().autodiff(), Device::flex().autodiff().gradient_checkpointing()] {
             let [want, got] =
                 [Checkpointing::Off, Checkpointing::Blocks].map(|kept| values(kept, &device, [2, 3, 5]));

@@ -15,6 +15,8 @@ pub(crate) fn parallel(tasks: usize, body: impl Fn(usize) + Sync + Send) {
     if tasks <= 1 || rayon::current_num_threads() == 1 {
         (0..tasks).for_each(body);
     } else {
+        // Behind one type, so that rayon's machinery is compiled once and not for every kernel.
+        let body: &(dyn Fn(usize) + Sync + Send) = &body;
         (0..tasks).into_par_iter().with_max_len(1).for_each(body);
     }
 }

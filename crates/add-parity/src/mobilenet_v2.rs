@@ -19,7 +19,7 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
     let own = fixture.tensors_beside(&format!("{}.weights.safetensors", fixture.name()))?;
     let weights = match own {
         Some(weights) => weights,
-        None => WeightsFile::from_bytes("the shipped weights", MOBILENET_V2_WEIGHTS)?,
+        None => WeightsFile::from_gzip("the shipped weights", MOBILENET_V2_WEIGHTS)?,
     };
     let source = |name: &str| Source::Whole(MobileNetV2::torchvision_name(name));
     let loading = Loading { source: &source, ignore: &|_| false, dtype: DType::F32 };

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{
+    Device, Tensor, TensorData,
+    distributed::{ReduceOperation, all_reduce},
+};
 
 use crate::{
     gradients::GradientMap,
@@ -80,6 +83,13 @@ fn add_of_all_ranks(
     device: &Device,
 ) {
     let lengths = lengths_of_all_ranks(ranks, total, &parts);
+    if let Some(devices) = ranks.devices() {
+        let mut own = GradientMap::new();
+        for part in parts {
+            add(&mut own, part);
+        }
+        return add(total, summed_on(devices, own, &lengths, device));
+    }
     let mut sum = flat(total, &lengths);
     let parts: Vec<Vec<f32>> = parts.into_iter().map(|part| flat(&part, &lengths)).collect();
     add_in_order(ranks, &mut sum, &parts);
@@ -90,6 +100,20 @@ fn add_of_all_ranks(
         let data = TensorData::new(values.to_vec(), [length]);
         total.insert(name, Tensor::from_data(data, device));
     }
+}
+
+/// The sum of `own` over all ranks, each of which is at this place with as many gradients: the devices add them up, with NCCL.
+fn summed_on(
+    devices: &[Device],
+    mut own: GradientMap,
+    lengths: &BTreeMap<String, usize>,
+    device: &Device,
+) -> GradientMap {
+    let sum = |(name, &length): (&String, &usize)| {
+        let values = own.remove(name).unwrap_or_else(|| Tensor::zeros([length], device));
+        (name.clone(), all_reduce(values, ReduceOperation::Sum, devices.to_vec()).resolve())
+    };
+    lengths.iter().map(sum).collect()
 }
 
 /// Names and lengths of all gradients that any part of any rank has.

@@ -118,6 +118,16 @@ impl WeightsFile {
         Self::parse(PathBuf::from(name), Box::new(bytes))
     }
 
+    /// The same of weights that are embedded as `gzip`.
+    ///
+    /// # Errors
+    /// As [`WeightsFile::from_bytes`].
+    pub fn from_gzip(name: &str, gzip: &[u8]) -> Result<Self, WeightsError> {
+        let bytes =
+            add_files::unpack(gzip).map_err(|source| WeightsError::Io { path: name.into(), source })?;
+        Self::from_bytes(name, bytes)
+    }
+
     fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, WeightsError> {
         let all = (*bytes).as_ref();
         let header = header(all).map_err(|reason| malformed(&path, reason))?;

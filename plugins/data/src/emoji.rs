@@ -179,7 +179,7 @@ static SHEETS: [Sheet; 6] = [
     Sheet::new(include_bytes!("../assets/emoji64/fx.webp")),
 ];
 
-/// What is drawn, in all of its styles: one line of `concepts.jsonl`.
+/// What is drawn, in all of its styles: one line of `concepts.jsonl.gz`.
 #[derive(Debug, Deserialize)]
 struct Concept {
     name: String,
@@ -193,8 +193,12 @@ struct Concept {
 fn concepts() -> &'static [Concept] {
     static CONCEPTS: OnceLock<Vec<Concept>> = OnceLock::new();
     CONCEPTS.get_or_init(|| {
-        let lines = include_str!("../assets/emoji64/concepts.jsonl").lines();
-        lines.map(|line| serde_json::from_str(line).expect("the embedded list is whole")).collect()
+        const WHOLE: &str = "the embedded list is whole";
+        let lines = add_files::unpack(include_bytes!("../assets/emoji64/concepts.jsonl.gz")).expect(WHOLE);
+        serde_json::Deserializer::from_slice(&lines)
+            .into_iter()
+            .map(|concept| concept.expect(WHOLE))
+            .collect()
     })
 }
 

@@ -1,4 +1,5 @@
-//! Trains the judge on the split `train` of the embedded emoji pictures and writes `assets/judge.safetensors`.
+//! Trains the judge on the split `train` of the embedded emoji pictures and writes `assets/judge.safetensors`, which is
+//! embedded as `gzip -9 --no-name` or zopfli packs it.
 //!
 //! `cargo run --release -p features --example train_judge [steps]`: about five minutes on one core.
 #![expect(clippy::print_stdout, reason = "a tool for the terminal")]

@@ -24,7 +24,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-static WEIGHTS: &[u8] = include_bytes!("../assets/judge.safetensors");
+static WEIGHTS: &[u8] = include_bytes!("../assets/judge.safetensors.gz");
 /// Side of the pictures that it looks at, in pixels.
 pub const SIDE: usize = 32;
 /// What it says about a picture, by the name of the labelling.
@@ -208,7 +208,7 @@ impl FeatureNetwork for EmojiJudge {
         let name = "judge.safetensors";
         let broken =
             |error: WeightsError| PluginError::File { path: name.into(), problem: error.to_string() };
-        let file = WeightsFile::from_bytes(name, WEIGHTS).map_err(broken)?;
+        let file = WeightsFile::from_gzip(name, WEIGHTS).map_err(broken)?;
         let classes = Classes::from_metadata(file.metadata());
         // On the plain device the weights are constants.
         let init = Init::new(0, &device.clone().without_autodiff());

@@ -32,8 +32,8 @@ impl Default for MobileNetV2 {
 
 inventory::submit!(Entry::feature_network::<MobileNetV2>("MobileNetV2", "torchvision, ImageNet-1k weights"));
 
-/// torchvision's weights up to the last convolution, under its names, in half precision.
-pub static WEIGHTS: &[u8] = include_bytes!("../assets/mobilenet_v2_features_f16.safetensors");
+/// torchvision's weights up to the last convolution, under its names, in half precision, as `gzip`.
+pub static WEIGHTS: &[u8] = include_bytes!("../assets/mobilenet_v2_features_f16.safetensors.gz");
 /// Side of the pictures that it is given, in pixels.
 const INPUT: usize = 64;
 /// The last convolution.
@@ -81,7 +81,7 @@ fn load(device: &Device) -> Result<Network, PluginError> {
         path: name.into(),
         problem: error.to_string(),
     };
-    let file = WeightsFile::from_bytes(name, WEIGHTS).map_err(broken)?;
+    let file = WeightsFile::from_gzip(name, WEIGHTS).map_err(broken)?;
     let loading = Loading {
         source: &|name| Source::Whole(Network::torchvision_name(name)),
         ignore: &|_| false,

@@ -1,10 +1,14 @@
 //! CLIP's byte-pair encoding: text to token ids.
 //!
 //! Lower-cased words are split into bytes, the last of a word marked with `</w>`, and merged pair by pair in the
-//! order of `assets/clip_merges.txt` (by the `tokenizers` crate). Ids: 256 bytes, the same 256 as ends of words,
+//! order of `assets/clip_merges.txt.gz` (by the `tokenizers` crate). Ids: 256 bytes, the same 256 as ends of words,
 //! the 48,894 merged tokens, [`START`], [`END`].
 
-use std::{collections::BTreeMap, error::Error, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::{LazyLock, OnceLock},
+};
 
 use add_plugin::fields;
 use serde_json::json;
@@ -32,11 +36,17 @@ const EXCLAMATION: u32 = 0;
 const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// The embedded table: a version, then a pair in each line.
-const MERGES: &str = include_str!("../assets/clip_merges.txt");
+fn table() -> &'static str {
+    static TABLE: LazyLock<String> = LazyLock::new(|| {
+        let bytes = add_files::unpack(include_bytes!("../assets/clip_merges.txt.gz"));
+        bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()).expect("the embedded table is whole")
+    });
+    &TABLE
+}
 
 /// The pairs in the order of their merging.
 fn merges() -> Vec<(String, String)> {
-    let pairs = MERGES.lines().skip(1).filter_map(|line| line.split_once(' '));
+    let pairs = table().lines().skip(1).filter_map(|line| line.split_once(' '));
     pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
 }
 
@@ -65,7 +75,7 @@ pub(crate) fn tokenizer_files(pad: &str, tokens: usize) -> Vec<(&'static str, St
     })));
     vec![
         ("vocab.json", json!(ids).to_string()),
-        ("merges.txt", MERGES.to_owned()),
+        ("merges.txt", table().to_owned()),
         ("special_tokens_map.json", format!("{special:#}")),
         ("tokenizer_config.json", format!("{:#}", json!(config))),
     ]

@@ -1,5 +1,5 @@
-//! A run that several MPI processes share: to the bit that of one process, also when they take turns, when one of them is
-//! killed, and when mpirun gets a signal.
+//! A run that several MPI processes share, or several threads: to the bit that of one process, also when they take turns,
+//! when one of them is killed, and when they get a signal.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +30,8 @@ pub(super) fn run(ranks: usize) -> Result<(), String> {
     let mut stage = Ranks { subject, count: ranks, folder, expected: BTreeMap::new() };
     stage.alone()?;
     println!("{STEPS} steps in one process and in {ranks}: {}", stage.together()?);
+    println!("{STEPS} steps on {ranks} threads: {}", stage.threads()?);
+    println!("SIGINT to {ranks} threads: {}", stage.interrupted_threads()?);
     println!("taking turns: {}", stage.turns()?);
     println!("a rank killed: {}", stage.killed()?);
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
@@ -73,6 +75,19 @@ impl Ranks {
         self.same(&out)
     }
 
+    fn threads(&self) -> Result<String, String> {
+        let out = self.at("threads");
+        fine(&subject::ended(self.subject.start_threads(self.count, &out, "auto", STEPS)?)?)?;
+        self.same(&out)
+    }
+
+    fn interrupted_threads(&self) -> Result<String, String> {
+        let out = self.at("threads-INT");
+        let mut child = self.subject.start_threads(self.count, &out, "auto", LONG)?;
+        wait_for_steps(&out, &mut child)?;
+        self.stopped_and_resumed("INT", child, 130, &out)
+    }
+
     fn turns(&self) -> Result<String, String> {
         let out = self.at("turns");
         fine(&self.subject.finish(&out, "auto", TURNS[0])?)?;
@@ -109,21 +124,33 @@ impl Ranks {
     }
 
     fn signalled(&self, signal: &str, code: u8) -> Result<String, String> {
-        let (out, alone) = (self.at(signal), self.at(&format!("{signal}-alone")));
+        let out = self.at(signal);
         let mut child = self.start(&out, LONG)?;
         wait_for_steps(&out, &mut child)?;
+        self.stopped_and_resumed(signal, child, code, &out)
+    }
+
+    /// Sends `signal` to a run, which must leave a checkpoint from which other processes go on.
+    fn stopped_and_resumed(
+        &self,
+        signal: &str,
+        child: Child,
+        code: u8,
+        out: &Path,
+    ) -> Result<String, String> {
+        let alone = out.with_extension("alone");
         subject::kill(signal, child.id())?;
         let ended = subject::ended(child)?;
-        let newest = subject::checkpoints(&out).last().copied().unwrap_or(0);
+        let newest = subject::checkpoints(out).last().copied().unwrap_or(0);
         let expected = format!("exit code {} (that of one process is {code})", ended.code);
         if ended.code == 0 || newest == 0 || newest == LONG {
             return Err(format!("{expected}, newest checkpoint {newest}:\n{}", ended.said));
         }
         // A few steps more, and the same number in one process that no signal reached.
         let steps = newest + TURNS[0];
-        fine(&subject::ended(self.start(&out, steps)?)?)?;
+        fine(&subject::ended(self.start(out, steps)?)?)?;
         fine(&self.subject.finish(&alone, "auto", steps)?)?;
-        let same = same(&subject::traces_after(&alone, steps)?, &subject::traces_after(&out, steps)?)?;
+        let same = same(&subject::traces_after(&alone, steps)?, &subject::traces_after(out, steps)?)?;
         Ok(format!("{expected}, checkpoint after step {newest}; resumed, {same}"))
     }
 }

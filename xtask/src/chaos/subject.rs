@@ -90,7 +90,19 @@ impl Subject {
         steps: u64,
         more: &[&str],
     ) -> Result<Child, String> {
-        self.spawn(Command::new(&self.binary), out, resume, steps, more)
+        let more: Vec<&str> = more.iter().flat_map(|&set| ["--set", set]).collect();
+        self.spawn(Command::new(&self.binary), out, resume, steps, &more)
+    }
+
+    /// Starts it on so many threads of one process.
+    pub(super) fn start_threads(
+        &self,
+        ranks: usize,
+        out: &Path,
+        resume: &str,
+        steps: u64,
+    ) -> Result<Child, String> {
+        self.spawn(Command::new(&self.binary), out, resume, steps, &["--ranks", &ranks.to_string()])
     }
 
     /// Starts it in so many processes; mpirun is the child.
@@ -119,7 +131,7 @@ impl Subject {
         command.args(TINY.iter().flat_map(|set| ["--set", set]));
         command.args(self.more.iter().flat_map(|set| ["--set", set]));
         command.args(["--set", &format!("run.steps={steps}")]);
-        command.args(more.iter().flat_map(|set| ["--set", set]));
+        command.args(more);
         // The log says from which checkpoint a run goes on.
         command.current_dir(&self.root).env("ADD_LOG", "info").env("NO_COLOR", "1");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();

@@ -1,6 +1,9 @@
 //! `add train`: runs a recipe.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use add_core::{
     error::CoreError,
@@ -11,7 +14,7 @@ use add_core::{
 };
 use add_eval::report::write_report;
 use add_train::{
-    ranks::{is_first, largest},
+    ranks::{Collective, is_first, largest},
     run::{Ending, Observer, Start},
 };
 use clap::Args;
@@ -21,8 +24,7 @@ use super::{RecipeArgs, print, run_folder};
 use crate::{
     Outcome,
     progress::{Download, Progress, Quiet, say},
-    ranks::Ranks,
-    run_log,
+    ranks, run_log,
     signals::Signals,
 };
 
@@ -40,6 +42,10 @@ pub(crate) struct Train {
     /// Continue from a checkpoint: `latest` (there must be one), `auto` (if there is one), or its folder.
     #[arg(long, value_name = "latest|auto|PATH")]
     resume: Option<String>,
+    /// Share the run among so many threads, which take the recipe's `rounds` between them; on GPUs each has its own, the first
+    /// that of `device`.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    ranks: u16,
     /// Print the resolved recipe, parameter counts and a memory estimate, and stop.
     #[arg(long)]
     dry_run: bool,
@@ -47,8 +53,7 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn run(&self) -> Outcome {
-        let seed = self.seed.map(|seed| format!("seed={seed}"));
-        let loaded = self.recipe.read(seed.as_slice())?;
+        let loaded = self.read()?;
         if self.dry_run {
             print(&show(&loaded.recipe));
             let sizes = network_sizes(&loaded)?;
@@ -74,20 +79,32 @@ impl Train {
             Some("auto") => Start::Auto,
             Some(path) => Start::At(PathBuf::from(path)),
         };
-        let ranks = Ranks::join()?;
-        let trained = self.go(&loaded, &ranks, &start);
-        ranks.all_or_none(trained)
+        let signals = Signals::listen()?;
+        ranks::on_each(self.ranks.into(), loaded.recipe.device, |ranks, device| {
+            let mut own = self.read()?;
+            own.recipe.device = device;
+            self.go(&own, ranks, &start, &signals)
+        })
     }
 
-    /// This process's share of the run.
-    fn go(&self, loaded: &LoadedRecipe, ranks: &Ranks, start: &Start) -> Outcome {
+    fn read(&self) -> Result<LoadedRecipe, CoreError> {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        self.recipe.read(seed.as_slice())
+    }
+
+    /// One rank's share of the run.
+    fn go(
+        &self,
+        loaded: &LoadedRecipe,
+        ranks: &Rc<dyn Collective>,
+        start: &Start,
+        signals: &Signals,
+    ) -> Outcome {
         let out = run_folder(self.out.as_ref(), loaded);
-        let first = is_first(&**ranks.collective());
+        let first = is_first(&**ranks);
         let mut observer: Box<dyn Observer> =
             if first { Box::new(Progress::new(out.clone())) } else { Box::new(Quiet) };
-        let signals = Signals::listen()?;
-        let trained =
-            train::train_among(ranks.collective(), loaded, &out, start, &mut *observer, signals.stop());
+        let trained = train::train_among(ranks, loaded, &out, start, &mut *observer, signals.stop());
         match &trained {
             Ok(Ending::Finished) => info!(target: run_log::ALONE, "finished"),
             Ok(Ending::Stopped(step)) => info!(target: run_log::ALONE, step, "stopped by a signal"),
@@ -102,7 +119,7 @@ impl Train {
             tell(loaded, &out, ending)?;
         }
         // A signal may have reached one process alone. None ends before the first has written everything.
-        Ok(largest(&**ranks.collective(), code))
+        Ok(largest(&**ranks, code))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ranks over the host's MPI library. Tensors pass through the host's memory, so every device will do.
 
-use std::{panic, process, rc::Rc};
+use std::rc::Rc;
 
 use add_core::error::CoreError;
 use add_train::ranks::Collective;
@@ -50,21 +50,9 @@ pub(super) fn join(expected: usize) -> Result<Ranks, CoreError> {
              add `--mpi=pmix` or what `srun --mpi=list` offers, or start with the library's own mpirun"
         )));
     }
-    end_all_on_panic(rank, size);
     let world = Rc::new(World { rank, size, communicator, _universe: universe });
     let collective = Rc::clone(&world);
     Ok(Ranks { collective, end: Box::new(move |code| world.communicator.abort(code.into())) })
-}
-
-/// A rank that unwinds would wait for the others, and they for it; aborting tells the launcher.
-#[expect(clippy::print_stderr, reason = "a panic speaks to the terminal too")]
-fn end_all_on_panic(rank: usize, size: usize) {
-    let before = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        before(panic);
-        eprintln!("rank {rank} of {size} panicked; all end");
-        process::abort();
-    }));
 }
 
 impl Collective for World {

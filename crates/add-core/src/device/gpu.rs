@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     panic::{self, AssertUnwindSafe},
+    sync::{Mutex, PoisonError},
 };
 
 use burn::tensor::{Device, DeviceType, Tensor};
@@ -37,6 +38,9 @@ fn sum(device: &Device) -> Result<f32, String> {
 
 /// The result of `work`, or the message of its panic, which is not printed.
 fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    // The hook is the process's, and ranks that are threads open their devices at the same time.
+    static HOOK: Mutex<()> = Mutex::new(());
+    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let result = panic::catch_unwind(AssertUnwindSafe(work));

@@ -104,6 +104,19 @@ pub enum DeviceChoice {
     Vulkan(usize),
 }
 
+impl DeviceChoice {
+    /// The device of the `rank`-th of several threads where the first has this one: of GPUs the next, and the processor for
+    /// all.
+    #[must_use]
+    pub fn of_rank(self, rank: usize) -> Self {
+        match self {
+            Self::Flex() | Self::NdArray() => self,
+            Self::Cuda(first) => Self::Cuda(first + rank),
+            Self::Vulkan(first) => Self::Vulkan(first + rank),
+        }
+    }
+}
+
 impl Default for DeviceChoice {
     fn default() -> Self {
         Self::Flex()

@@ -5,10 +5,9 @@
 //! On CubeCL devices the forward pass is Burn's, which is a flash kernel where the device has one.
 
 #![expect(clippy::result_large_err, reason = "the tensors are handed back to whoever goes on with them")]
-#![expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
 
 use burn::backend::{
-    Autodiff, Backend, Dispatch, DispatchTensor, DispatchTensorKind, Flex, NdArray, TensorMetadata,
+    Autodiff, Backend, Dispatch, DispatchTensor, DispatchTensorKind, Flex, TensorMetadata,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
         grads::Gradients,
@@ -48,7 +47,7 @@ fn in_rows(tensors: [DispatchTensor; 3], rows: usize) -> Result<DispatchTensor, 
 
 fn is_known(kind: &DispatchTensorKind) -> bool {
     match kind {
-        DispatchTensorKind::Flex(_) | DispatchTensorKind::NdArray(_) => true,
+        DispatchTensorKind::Flex(_) => true,
         #[cfg(feature = "cube")]
         DispatchTensorKind::Cube(_) => true,
         DispatchTensorKind::Autodiff(inner) => is_known(inner),
@@ -58,7 +57,7 @@ fn is_known(kind: &DispatchTensorKind) -> bool {
 }
 
 /// A backend that can attend in chunks.
-#[backend_extension(Flex, NdArray, Cube: cfg(feature = "cube"), Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cube"), Autodiff)]
 pub(super) trait ChunkedAttention: Backend {
     /// `softmax(q k^T / sqrt(D)) v` with the scores of `rows` queries at a time.
     fn chunked_attention(
@@ -70,17 +69,6 @@ pub(super) trait ChunkedAttention: Backend {
 }
 
 impl ChunkedAttention for Flex {
-    fn chunked_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        rows: usize,
-    ) -> FloatTensor<Self> {
-        forward::<Self>(&q, k, v, rows)
-    }
-}
-
-impl ChunkedAttention for NdArray {
     fn chunked_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -253,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn another_backend_gives_the_same_gradients() {
+    fn a_backend_that_is_not_known_here_gives_the_same_gradients() {
         let gradients = |device: &Device| {
             let on =
                 |seed| Tensor::<4>::from_data(random([1, 2, 7, 4], seed).into_data(), device).require_grad();
@@ -262,6 +250,7 @@ mod tests {
             let tape = (y.clone() * y).sum().backward();
             [q, k, v].map(|input| numbers(input.grad(&tape).expect("a gradient")))
         };
+        #[expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")]
         let ours = gradients(&Device::ndarray().autodiff());
         let theirs = gradients(&Device::flex().autodiff());
         for (a, b) in ours.iter().flatten().zip(theirs.iter().flatten()) {

@@ -3,11 +3,15 @@
 //! All hold the same networks. In a round every rank computes its parts; the gradients are then added in the order of the
 //! parts, whoever computed them, and all ranks take the same step. So a recipe's numbers depend on its parts, and never
 //! on how many ranks share them. The first rank alone writes the run folder.
+//!
+//! Ranks on GPUs of one machine leave the sum to these, in an order that is theirs: faster, and other ranks other bits.
 
 mod agree;
 mod threads;
 
 use std::{fmt, ops::Range};
+
+use burn::tensor::Device;
 
 pub use agree::agree;
 pub(crate) use agree::{agree_on_state, from_first};
@@ -35,6 +39,11 @@ pub trait Collective: fmt::Debug {
 
     /// Every rank's `values`, as many on each, one behind the other.
     fn join(&self, values: &[f32]) -> Vec<f32>;
+
+    /// The devices of all ranks in their order, where these add up among themselves what lies on them.
+    fn devices(&self) -> Option<&[Device]> {
+        None
+    }
 }
 
 /// One process.

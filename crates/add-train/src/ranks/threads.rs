@@ -1,6 +1,8 @@
-//! Ranks that are threads of one process: what a test can start without a launcher.
+//! Ranks that are threads of one process: the GPUs of one machine, and what a test can start without a launcher.
 
 use std::sync::{Arc, Barrier, Mutex};
+
+use burn::tensor::Device;
 
 use super::Collective;
 
@@ -10,27 +12,38 @@ pub struct Threads {
     rank: usize,
     size: usize,
     board: Arc<Board>,
+    devices: Option<Vec<Device>>,
 }
 
 /// Where ranks leave what the others shall see.
 #[derive(Debug)]
 struct Board {
     barrier: Barrier,
-    entries: Mutex<Vec<Vec<u8>>>,
+    entries: Mutex<Vec<Arc<Vec<u8>>>>,
 }
 
 impl Threads {
     /// `size` ranks, one for each thread.
     pub fn new(size: usize) -> Vec<Self> {
-        let entries = Mutex::new(vec![Vec::new(); size]);
-        let board = Arc::new(Board { barrier: Barrier::new(size), entries });
-        (0..size).map(|rank| Self { rank, size, board: Arc::clone(&board) }).collect()
+        Self::new_with(size, None)
     }
 
-    /// Every rank's `value`.
-    fn all(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    /// A rank for each of `devices`, which can add up among themselves what lies on them.
+    pub fn on(devices: Vec<Device>) -> Vec<Self> {
+        Self::new_with(devices.len(), Some(devices))
+    }
+
+    fn new_with(size: usize, devices: Option<Vec<Device>>) -> Vec<Self> {
+        let entries = Mutex::new(vec![Arc::default(); size]);
+        let board = Arc::new(Board { barrier: Barrier::new(size), entries });
+        let rank = |rank| Self { rank, size, board: Arc::clone(&board), devices: devices.clone() };
+        (0..size).map(rank).collect()
+    }
+
+    /// Every rank's `bytes`.
+    fn all(&self, bytes: Vec<u8>) -> Vec<Arc<Vec<u8>>> {
         const LOCKED: &str = "no rank panics while it holds the board";
-        self.board.entries.lock().expect(LOCKED)[self.rank] = bytes.to_vec();
+        self.board.entries.lock().expect(LOCKED)[self.rank] = Arc::new(bytes);
         self.board.barrier.wait();
         let entries = self.board.entries.lock().expect(LOCKED).clone();
         // Nobody writes again before everybody has read.
@@ -49,21 +62,25 @@ impl Collective for Threads {
     }
 
     fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        self.all(bytes)
+        self.all(bytes.to_vec()).iter().map(|bytes| bytes.to_vec()).collect()
     }
 
     fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8> {
-        self.all(&bytes).swap_remove(0)
+        self.all(bytes)[0].to_vec()
     }
 
     fn exchange(&self, values: &[f32]) -> Vec<f32> {
         let block = values.len() / self.size;
-        let own = |from: &[u8]| floats(from)[self.rank * block..(self.rank + 1) * block].to_vec();
-        self.all(&bytes(values)).iter().flat_map(|from| own(from)).collect()
+        let own = self.rank * block * 4..(self.rank + 1) * block * 4;
+        self.all(bytes(values)).iter().flat_map(|from| floats(&from[own.clone()])).collect()
     }
 
     fn join(&self, values: &[f32]) -> Vec<f32> {
-        self.all(&bytes(values)).iter().flat_map(|from| floats(from)).collect()
+        self.all(bytes(values)).iter().flat_map(|from| floats(from)).collect()
+    }
+
+    fn devices(&self) -> Option<&[Device]> {
+        self.devices.as_deref()
     }
 }
 
@@ -71,6 +88,6 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_ne_bytes()).collect()
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|four| f32::from_ne_bytes([four[0], four[1], four[2], four[3]])).collect()
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|four| f32::from_ne_bytes([four[0], four[1], four[2], four[3]]))
 }
