@@ -96,7 +96,8 @@ fn default_rounds() -> usize {
 pub enum DeviceChoice {
     /// The processor, through Burn's flex backend and the kernels of this project.
     Flex(),
-    /// The processor, through Burn's older ndarray backend: slow, and good for a second opinion.
+    /// The processor, through Burn's older ndarray backend: slow, with all scores and blocks kept for the backward pass, and
+    /// good for a second opinion. The binary of `cargo xtask dist` has it not.
     NdArray(),
     /// An NVIDIA GPU by number; needs a binary with the feature `cuda`.
     Cuda(usize),
