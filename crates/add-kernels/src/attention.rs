@@ -234,14 +234,15 @@ mod tests {
         #[test]
         fn value_and_gradients_equal_those_of_the_pure_operations(
             (b, h) in (1_usize..3, 1_usize..4),
-            // With a single key the weights are ones, whatever the queries.
+            // With a single key, or a single query that sees the first alone, the weights are ones, whatever the queries: a
+            // gradient of nothing but rounding.
             (n, m) in (1_usize..90, 2_usize..90),
             d in 1_usize..50,
             view in 0_usize..4,
             scale in 0.1_f32..4.0,
             causal: bool,
         ) {
-            check([b, h, n, d], m, view, scale, causal)?;
+            check([b, h, n, d], m, view, scale, causal && n > 1)?;
         }
     }
 
