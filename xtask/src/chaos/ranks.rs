@@ -64,6 +64,10 @@ impl Ranks {
         self.subject.start_ranks(self.count, out, "auto", steps)
     }
 
+    fn start_threads(&self, out: &Path, steps: u64) -> Result<Child, String> {
+        self.subject.start_with(out, "auto", steps, &["--ranks", &self.count.to_string()])
+    }
+
     /// Every file of the last checkpoint and the metrics must be those of one process.
     fn same(&self, out: &Path) -> Result<String, String> {
         same(&self.expected, &subject::traces_after(out, STEPS)?)
@@ -77,13 +81,13 @@ impl Ranks {
 
     fn threads(&self) -> Result<String, String> {
         let out = self.at("threads");
-        fine(&subject::ended(self.subject.start_threads(self.count, &out, "auto", STEPS)?)?)?;
+        fine(&subject::ended(self.start_threads(&out, STEPS)?)?)?;
         self.same(&out)
     }
 
     fn interrupted_threads(&self) -> Result<String, String> {
         let out = self.at("threads-INT");
-        let mut child = self.subject.start_threads(self.count, &out, "auto", LONG)?;
+        let mut child = self.start_threads(&out, LONG)?;
         wait_for_steps(&out, &mut child)?;
         self.stopped_and_resumed("INT", child, 130, &out)
     }

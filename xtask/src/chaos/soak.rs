@@ -65,8 +65,8 @@ pub(super) fn run(stage: &mut Stage, steps: u64) -> Result<String, String> {
 
 /// Looks at a run until it ends.
 fn watch(subject: &Subject, out: &Path, steps: u64) -> Result<Vec<Look>, String> {
-    let mut child =
-        subject.start_with(out, "auto", steps, &["run.checkpoint_every=50", "run.sample_every=100"])?;
+    let rarely = ["--set", "run.checkpoint_every=50", "--set", "run.sample_every=100"];
+    let mut child = subject.start_with(out, "auto", steps, &rarely)?;
     let mut looks = Vec::new();
     while child.try_wait().map_err(|e| format!("a run cannot be waited for: {e}"))?.is_none() {
         looks.extend(look(&child, out));

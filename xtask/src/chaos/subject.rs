@@ -82,7 +82,7 @@ impl Subject {
         self.start_with(out, resume, steps, &[])
     }
 
-    /// The same with more `--set`.
+    /// The same with `more` arguments.
     pub(super) fn start_with(
         &self,
         out: &Path,
@@ -90,19 +90,7 @@ impl Subject {
         steps: u64,
         more: &[&str],
     ) -> Result<Child, String> {
-        let more: Vec<&str> = more.iter().flat_map(|&set| ["--set", set]).collect();
-        self.spawn(Command::new(&self.binary), out, resume, steps, &more)
-    }
-
-    /// Starts it on so many threads of one process.
-    pub(super) fn start_threads(
-        &self,
-        ranks: usize,
-        out: &Path,
-        resume: &str,
-        steps: u64,
-    ) -> Result<Child, String> {
-        self.spawn(Command::new(&self.binary), out, resume, steps, &["--ranks", &ranks.to_string()])
+        self.spawn(Command::new(&self.binary), out, resume, steps, more)
     }
 
     /// Starts it in so many processes; mpirun is the child.
