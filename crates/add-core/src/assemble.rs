@@ -35,7 +35,7 @@ use crate::{
         Adapter, AddObjective, DiffusionObjective, DistillationSpace, ImageEncoder, Model, Recipe,
         TeacherModel, Weights,
     },
-    sampled::Sampled,
+    sampled::SampledModel,
     weights::{check_prediction, released},
 };
 
@@ -89,14 +89,14 @@ fn stored<'a>(
 ///
 /// # Errors
 /// When the file is missing, damaged, or holds another model than the recipe's.
-pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<Sampled, CoreError> {
+pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreError> {
     let recipe = &loaded.recipe;
     let device = device(recipe.device)?;
     let mut denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
     let mut text = recipe.text.init(recipe.seed, &device)?;
     let networks = &mut stored(recipe, &mut *denoiser, &mut *text);
     let card = model_file::read(path, recipe, &recipe.model, networks)?;
-    Ok(Sampled {
+    Ok(SampledModel {
         denoiser,
         text,
         diffusion: diffusion(&recipe.model),
@@ -113,9 +113,9 @@ pub fn untrained(
     loaded: &LoadedRecipe,
     of: &Model,
     student_timesteps: Vec<usize>,
-) -> Result<Sampled, CoreError> {
+) -> Result<SampledModel, CoreError> {
     let (denoiser, text) = model(loaded, of, &device(loaded.recipe.device)?)?;
-    Ok(Sampled { denoiser, text, diffusion: diffusion(of), student_timesteps })
+    Ok(SampledModel { denoiser, text, diffusion: diffusion(of), student_timesteps })
 }
 
 /// The recipe's codec on `device`.

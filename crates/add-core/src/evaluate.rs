@@ -12,7 +12,7 @@ use crate::{
     error::CoreError,
     read::LoadedRecipe,
     recipe::{Dtypes, EvaluatedModel, EvaluationRow, Objective, TeacherModel},
-    sampled::{Sampled, Wanted},
+    sampled::{SampleRequest, SampledModel},
 };
 
 /// Pictures per pass through the metrics' networks.
@@ -185,7 +185,7 @@ fn model(
     loaded: &LoadedRecipe,
     which: EvaluatedModel,
     student: &Path,
-) -> Result<(&'static str, Sampled), CoreError> {
+) -> Result<(&'static str, SampledModel), CoreError> {
     let recipe = &loaded.recipe;
     let (name, model, dtypes) = match (which, &recipe.objective) {
         (EvaluatedModel::Student, _) => ("student", assemble::sampled(loaded, student)?, recipe.dtype),
@@ -215,7 +215,7 @@ fn model(
 fn measure(
     loaded: &LoadedRecipe,
     name: &str,
-    model: &Sampled,
+    model: &SampledModel,
     row: &EvaluationRow,
     captions: &Captions,
     device: &Device,
@@ -229,7 +229,7 @@ fn measure(
     for (i, part) in captions.texts.chunks(PASS).enumerate() {
         let began = Instant::now();
         let first = i * PASS;
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: part,
             negative: "",
             sampler: &*row.sampler,
@@ -270,7 +270,7 @@ fn measure(
 fn diversity(
     loaded: &LoadedRecipe,
     name: &str,
-    model: &Sampled,
+    model: &SampledModel,
     row: &EvaluationRow,
     captions: &Captions,
 ) -> Result<Row, CoreError> {
@@ -281,7 +281,7 @@ fn diversity(
     let mut sum = 0.0;
     for prompt in 0..prompts {
         let caption = vec![captions.texts[prompt * spread].clone(); pictures];
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: &caption,
             negative: "",
             sampler: &*row.sampler,

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, recipe::Recipe,
-    sampled::Sampled, weights::student_timesteps,
+    sampled::SampledModel, weights::student_timesteps,
 };
 
 /// Whose layout.
@@ -113,7 +113,7 @@ impl Names {
 struct Exported<'a> {
     recipe: &'a Recipe,
     names: Names,
-    model: Sampled,
+    model: SampledModel,
     codec: Box<dyn Autoencoder>,
     card: ModelCard,
 }

@@ -13,7 +13,7 @@ use crate::{
     error::CoreError,
     read::LoadedRecipe,
     recipe::Objective,
-    sampled::{Sampled, Wanted},
+    sampled::{SampleRequest, SampledModel},
 };
 
 /// Pictures of noise, drawn when they are asked for.
@@ -80,9 +80,9 @@ pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
     let codec = &*dtype::frozen_codec(recipe.codec.outline(&device)?, recipe.dtype.codec);
     let diffusion = diffusion(&recipe.model);
     let student_timesteps = vec![diffusion.schedule.steps() - 1];
-    let model = Sampled { denoiser, text, diffusion, student_timesteps }.in_types(recipe.dtype);
+    let model = SampledModel { denoiser, text, diffusion, student_timesteps }.in_types(recipe.dtype);
     let picture = |seed: u64| {
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: &["a picture of noise".to_owned()],
             negative: "",
             sampler: &*recipe.sampling.sampler,

@@ -24,7 +24,7 @@ use crate::{
     outline::{Outlined, outline},
     read::{LoadedRecipe, one_line, show},
     recipe::{Objective, Recipe},
-    sampled::Sampled,
+    sampled::SampledModel,
 };
 
 /// The file of a run folder that holds its averaged model.
@@ -69,7 +69,7 @@ pub fn train_among(
         let course = Course { cadence: recipe.run, recipe: &hash, start, stop, ranks: &**ranks };
         Ok(run::run(objective, folder.as_mut(), course, observer)?)
     };
-    let finish = |model: &Sampled, ending: Ending| -> Result<Ending, CoreError> {
+    let finish = |model: &SampledModel, ending: Ending| -> Result<Ending, CoreError> {
         if is_first(&**ranks) {
             export(recipe, out, model, ending)?;
         }
@@ -111,7 +111,7 @@ pub fn check_objective(recipe: &Recipe) -> Result<(), CoreError> {
 }
 
 /// Writes the averaged model into the run folder.
-fn export(recipe: &Recipe, out: &Path, model: &Sampled, ending: Ending) -> Result<(), CoreError> {
+fn export(recipe: &Recipe, out: &Path, model: &SampledModel, ending: Ending) -> Result<(), CoreError> {
     let step = match ending {
         Ending::Finished => recipe.run.steps,
         Ending::Stopped(step) => step,

@@ -6,7 +6,7 @@ use add_data::{Grid, RgbImage, pictures, write_png};
 use add_plugin::{Pixels, Sampler, Start};
 use add_train::TrainError;
 
-use crate::{data_error, recipe::Recipe, sampled::Wanted};
+use crate::{data_error, recipe::Recipe, sampled::SampleRequest};
 
 /// One row of a grid.
 pub(crate) struct PreviewRow {
@@ -20,8 +20,8 @@ pub(crate) fn request<'a>(
     sampler: &'a dyn Sampler,
     steps: usize,
     guidance: f64,
-) -> Wanted<'a> {
-    Wanted {
+) -> SampleRequest<'a> {
+    SampleRequest {
         captions: &recipe.preview.prompts,
         negative: "",
         sampler,

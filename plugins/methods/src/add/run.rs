@@ -10,9 +10,9 @@ use add_train::{
     add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
     add_step::AddTrainer,
     health::HeadsHealth,
+    noise::normal,
     report::StepReport,
     run::Objective,
-    sampling::normal,
     simulation::Simulation,
     state::State,
 };
@@ -27,7 +27,7 @@ use crate::{
     encodings::Encodings,
     preview::{self, PreviewRow},
     recipe::{Adapter, AddObjective, Guidance, Recipe},
-    sampled::Sampled,
+    sampled::SampledModel,
 };
 
 /// A term whose gradient is so many times the other's drowns it.
@@ -68,7 +68,7 @@ pub(crate) struct AddRun<'a> {
 
 impl<'a> AddRun<'a> {
     /// The averaged student.
-    pub(crate) fn averaged(&self) -> Sampled {
+    pub(crate) fn averaged(&self) -> SampledModel {
         let mut denoiser = self.trainer.networks.student.frozen();
         self.trainer.ema.install("", &mut *denoiser);
         if let Adapter::Lora(lora) = &self.recipe.model.adapter {
@@ -77,7 +77,12 @@ impl<'a> AddRun<'a> {
             denoiser = dtype::denoiser(merged, self.recipe.dtype.model);
         }
         let diffusion = self.trainer.method.student_diffusion.clone();
-        Sampled { denoiser, text: self.text.frozen(), diffusion, student_timesteps: self.timesteps.clone() }
+        SampledModel {
+            denoiser,
+            text: self.text.frozen(),
+            diffusion,
+            student_timesteps: self.timesteps.clone(),
+        }
     }
 
     /// The averaged adapters by the names of peft; none where the student has none.

@@ -7,9 +7,9 @@ use add_plugin::{Autoencoder, Draw, Latents, Purpose, Timesteps};
 use add_train::{
     TrainError,
     diffusion_step::{Captions, DiffusionInputs, DiffusionTrainer},
+    noise::normal,
     report::StepReport,
     run::Objective,
-    sampling::normal,
     state::State,
 };
 use burn::tensor::Device;
@@ -19,7 +19,7 @@ use crate::{
     encodings::Encodings,
     preview::{self, PreviewRow},
     recipe::{DiffusionObjective, Recipe},
-    sampled::Sampled,
+    sampled::SampledModel,
 };
 
 /// Pretraining of a recipe's model and text encoder.
@@ -36,12 +36,17 @@ pub(crate) struct DiffusionRun<'a> {
 
 impl DiffusionRun<'_> {
     /// The averaged model.
-    pub(crate) fn averaged(&self) -> Sampled {
+    pub(crate) fn averaged(&self) -> SampledModel {
         let mut denoiser = self.trainer.denoiser.frozen();
         let mut text = self.trainer.text.frozen();
         self.trainer.ema.install("denoiser", &mut *denoiser);
         self.trainer.ema.install("text", &mut *text);
-        Sampled { denoiser, text, diffusion: self.trainer.diffusion.clone(), student_timesteps: Vec::new() }
+        SampledModel {
+            denoiser,
+            text,
+            diffusion: self.trainer.diffusion.clone(),
+            student_timesteps: Vec::new(),
+        }
     }
 
     /// The parts of the batch of `step`.
