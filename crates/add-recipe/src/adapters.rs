@@ -6,10 +6,10 @@ use add_plugin::{DOWN, Denoiser, Lora, Network, PluginError, UP, is_adapter, wit
 use add_weights::NamedTensor;
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::recipe::Recipe;
+use crate::Recipe;
 
 /// The recipe's backbone on `device` with adapters that begin as nothing, beside the values of `base`, which are shared.
-pub(crate) fn adapted(
+pub fn adapted(
     recipe: &Recipe,
     lora: &Lora,
     base: &dyn Denoiser,
@@ -31,7 +31,7 @@ pub(crate) fn adapted(
 }
 
 /// The plain network whose weights are `W + (alpha / rank) B A` of the `adapted` one.
-pub(crate) fn merged(
+pub fn merged(
     recipe: &Recipe,
     lora: &Lora,
     adapted: &dyn Denoiser,
@@ -51,7 +51,7 @@ pub(crate) fn merged(
 }
 
 /// The adapters by the names of peft, behind `place`, with the scale in `B`: what diffusers loads with its own.
-pub(crate) fn alone(
+pub fn alone(
     network: &dyn Network,
     lora: &Lora,
     prefix: &str,

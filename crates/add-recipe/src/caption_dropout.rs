@@ -3,7 +3,7 @@
 use add_plugin::{Draw, Purpose};
 
 /// `captions`, of which a `part` is replaced by the empty one; the first belongs to sample `first` of the run.
-pub(crate) fn caption_dropout(
+pub fn caption_dropout(
     captions: &[String],
     part: f64,
     seed: u64,

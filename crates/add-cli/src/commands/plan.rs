@@ -114,7 +114,7 @@ fn networks(needs: &Needs, measures: &Measures) {
         let or_dash = |bytes: f64| if bytes > 0.0 { size(bytes) } else { "-".to_owned() };
         print(&format!(
             "{:<16} {:>13} {:>5} {:>10} {:>10} {:>10} {:>10}",
-            network.role.name(),
+            network.role,
             network.parameters,
             network.dtype.name(),
             size(network.values),
