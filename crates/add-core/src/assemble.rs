@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder,
-    TextNetwork,
+    Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder, TextNetwork,
 };
 use add_recipe::{
     Condition, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
@@ -153,7 +152,8 @@ impl Assembly<'_> {
         let network = adapters::adapted(&self.loaded.recipe, lora, &*base, device)?;
         if is_copied {
             // In one type, the copy and the base share their values.
-            let shared = self.slots.iter().any(|other| copied(other) == Some(slot.role) && other.dtype == slot.dtype);
+            let shared =
+                self.slots.iter().any(|other| copied(other) == Some(slot.role) && other.dtype == slot.dtype);
             self.beginnings.insert(slot.role, if shared { base } else { beginning });
         }
         Ok(in_bf16::denoiser(network, slot.dtype))

@@ -169,16 +169,19 @@ impl Outliner<'_> {
                 self.done.push(Outlined::new(slot, &*network, Input::Text(encoder.info().tokens)));
             }
             Source::Codec(codec) => {
-                let outlined = Outlined::new(slot, &*codec.outline(device)?, Input::Pixels(recipe.data.size()));
+                let outlined =
+                    Outlined::new(slot, &*codec.outline(device)?, Input::Pixels(recipe.data.size()));
                 self.done.push(outlined.checkpointed(codec.is_checkpointed()));
             }
             Source::Features(plugin) => {
                 let network = plugin.outline(device)?;
                 let side = network.input_size();
-                let is_looked_through = |other: &Slot<'_>| matches!(other.source, Source::Heads { on, .. } if on == slot.role);
-                let input = match self.slots.iter().any(is_looked_through) {
-                    true => Input::Hooked { side, hooks: network.hooks() },
-                    false => Input::Pixels(side),
+                let is_looked_through =
+                    |other: &Slot<'_>| matches!(other.source, Source::Heads { on, .. } if on == slot.role);
+                let input = if self.slots.iter().any(is_looked_through) {
+                    Input::Hooked { side, hooks: network.hooks() }
+                } else {
+                    Input::Pixels(side)
                 };
                 let outlined = Outlined::new(slot, &*network, input).checkpointed(plugin.is_checkpointed());
                 self.done.push(outlined);

@@ -3,17 +3,56 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use add_data::Loader;
-use add_plugin::{Dataset, Draw, PluginError, Purpose, Sample, Start};
-use add_recipe::{SampleRequest, data_error, in_bf16};
-use add_train::{TrainError, ranks::Alone};
+use add_plugin::{Dataset, Draw, PluginError, Purpose, Sample, Start, is_adapter};
+use add_recipe::{SampleRequest, data_error, in_bf16, slot::ADAPTERS};
+use add_train::{TrainError, networks::Role, ranks::Alone};
 
 use crate::{
     assemble::{self, Values, run_with},
     device::device,
     error::CoreError,
+    outline::outline,
     read::LoadedRecipe,
     train::check_trains,
 };
+
+/// Every network of a recipe as it is assembled, with drawn values: its role and the number of its values. Adapters are
+/// counted apart, as a plan does.
+///
+/// # Errors
+/// When the recipe's device cannot be had, or its networks do not fit together.
+pub fn networks(loaded: &LoadedRecipe) -> Result<Vec<(Role, usize)>, CoreError> {
+    let recipe = &loaded.recipe;
+    let slots = recipe.objective.networks(recipe);
+    let set = assemble::networks(loaded, &slots, Values::Drawn, &device(recipe.device)?)?;
+    let mut all = Vec::new();
+    for role in set.roles() {
+        let (mut own, mut adapters) = (0, 0);
+        let network = set.get(role).expect("a role of the set").network();
+        network.for_each_shape(&mut |path, shape| {
+            let count = if is_adapter(path) { &mut adapters } else { &mut own };
+            *count += shape.iter().product::<usize>();
+        });
+        all.extend([(role, own), (ADAPTERS, adapters)].into_iter().filter(|(_, values)| *values > 0));
+    }
+    Ok(all)
+}
+
+/// Refuses a plan that counts other networks than are assembled.
+///
+/// # Errors
+/// Names both lists where they differ.
+pub fn check_networks(loaded: &LoadedRecipe) -> Result<(), CoreError> {
+    let planned: Vec<(Role, usize)> =
+        outline(loaded)?.iter().map(|network| (network.role, network.parameters())).collect();
+    let assembled = networks(loaded)?;
+    if planned == assembled {
+        return Ok(());
+    }
+    Err(CoreError::Request(format!(
+        "plan: the planned networks are not those that are assembled; expected {assembled:?}, planned {planned:?}"
+    )))
+}
 
 /// Pictures of noise, drawn when they are asked for.
 struct Noise {

@@ -128,11 +128,8 @@ pub fn hash(recipe: &Recipe) -> String {
     let Recipe { run: _, preview: _, sampling: _, evaluation: _, .. } = recipe;
     let mut text = one_line(&(seed, data, codec, text, model, batch, objective));
     // A run in f32 and in one part has the hash that it had before these two were part of it.
-    if !dtype.are_f32() {
-        text += &one_line(dtype);
-    }
-    if recipe.parts() != 1 {
-        text += &format!(" in {} parts", recipe.parts());
+    if !dtype.are_f32() || recipe.parts() != 1 {
+        text.push_str(&one_line(&(dtype, recipe.parts())));
     }
     hex(&Sha256::digest(text.as_bytes()))
 }

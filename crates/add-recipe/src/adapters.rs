@@ -9,6 +9,9 @@ use burn::tensor::{DType, Device, Tensor};
 use crate::Recipe;
 
 /// The recipe's backbone on `device` with adapters that begin as nothing, beside the values of `base`, which are shared.
+///
+/// # Errors
+/// When the backbone does not support adapters, or no layer has one of the names.
 pub fn adapted(
     recipe: &Recipe,
     lora: &Lora,
@@ -31,6 +34,9 @@ pub fn adapted(
 }
 
 /// The plain network whose weights are `W + (alpha / rank) B A` of the `adapted` one.
+///
+/// # Errors
+/// When the backbone cannot be made.
 pub fn merged(
     recipe: &Recipe,
     lora: &Lora,
@@ -51,12 +57,7 @@ pub fn merged(
 }
 
 /// The adapters by the names of peft, behind `place`, with the scale in `B`: what diffusers loads with its own.
-pub fn alone(
-    network: &dyn Network,
-    lora: &Lora,
-    prefix: &str,
-    place: &str,
-) -> BTreeMap<String, NamedTensor> {
+pub fn alone(network: &dyn Network, lora: &Lora, prefix: &str, place: &str) -> BTreeMap<String, NamedTensor> {
     let named = |(path, tensor): (String, NamedTensor)| {
         let path = path.strip_prefix(prefix).unwrap_or(&path);
         let NamedTensor { shape, values } = tensor;

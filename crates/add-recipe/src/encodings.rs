@@ -26,12 +26,7 @@ pub struct Encodings {
 
 impl Encodings {
     /// For a run of `recipe` with these encoders, of which the values are read only if there is something to keep.
-    pub fn new(
-        recipe: &Recipe,
-        codec: &dyn Autoencoder,
-        text: &dyn TextNetwork,
-        device: &Device,
-    ) -> Self {
+    pub fn new(recipe: &Recipe, codec: &dyn Autoencoder, text: &dyn TextNetwork, device: &Device) -> Self {
         let cache = recipe.cache.cache();
         let place = format!("{:?}", recipe.device);
         let key = |kind: &str, line: String, network: &dyn Network| {

@@ -1,10 +1,12 @@
 //! Family `Method`: what a run learns, and how.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use add_data::Feed;
 use add_eval::report::Presentation;
-use add_plugin::{Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, erased_serde, inventory};
+use add_plugin::{
+    Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, erased_serde, inventory,
+};
 use add_train::{health::Alarm, networks::NetworkSet, run::Objective, shards::Shards};
 use add_weights::NamedTensor;
 use burn::tensor::Device;
@@ -116,7 +118,10 @@ pub struct MethodEntry(Entry<dyn Method>);
 
 impl MethodEntry {
     /// The entry of method `M`: its struct's name, and where it comes from.
-    pub const fn of<M: Method + DeserializeOwned + 'static>(name: &'static str, source: &'static str) -> Self {
+    pub const fn of<M: Method + DeserializeOwned + 'static>(
+        name: &'static str,
+        source: &'static str,
+    ) -> Self {
         Self(Entry::new(name, source, |d| Ok(Box::new(erased_serde::deserialize::<M>(d)?))))
     }
 }
@@ -134,9 +139,3 @@ impl Registered for dyn Method {
 
 /// A method by the name that the recipe gives it.
 pub type AnyMethod = Plugin<dyn Method>;
-
-impl fmt::Debug for RunContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunContext").field("shards", &self.shards).field("device", &self.device).finish()
-    }
-}

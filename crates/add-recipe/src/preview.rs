@@ -10,7 +10,9 @@ use crate::{Recipe, SampleRequest, data_error};
 
 /// One row of a grid.
 pub struct PreviewRow {
+    /// What made it, such as `4 steps`.
     pub label: String,
+    /// One picture a prompt.
     pub pixels: Pixels,
 }
 
@@ -34,6 +36,9 @@ pub fn request<'a>(
 }
 
 /// Writes the rows as a PNG.
+///
+/// # Errors
+/// When a row has another number of pictures than there are prompts, or the disk refuses.
 pub fn write(path: &Path, prompts: &[String], rows: Vec<PreviewRow>) -> Result<(), TrainError> {
     let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
     let all: Vec<RgbImage> = rows.iter().flat_map(|row| pictures(&row.pixels)).collect();

@@ -17,7 +17,9 @@ pub enum Space {
 
 /// The distance of Eq. (4) with what it needs.
 pub struct Distance<'a> {
+    /// What it is taken between.
     pub space: Space,
+    /// Reduction over a sample's values.
     pub reduction: PixelReduction,
     /// Decodes both sides.
     pub codec: &'a dyn Autoencoder,

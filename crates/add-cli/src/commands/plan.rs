@@ -199,6 +199,7 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
 
 /// Does what was planned. The second step is the first with moments and average in their places.
 fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
+    rehearsal::check_networks(loaded)?;
     say("rehearsing two steps with drawn weights");
     let (first, second) = rehearsal::train(loaded, 1)?;
     print(&format!("\nrehearsed: steps of {first:.2} s and {second:.2} s, every figure finite"));

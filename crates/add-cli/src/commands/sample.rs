@@ -7,8 +7,8 @@ use add_core::{
     device::device,
     error::CoreError,
     read::{LoadedRecipe, show},
-    recipe::Recipe,
-    sampled::{MAX_PICTURES, SampleRequest, SampledModel, check_request, picture_start},
+    recipe::{Recipe, SampleRequest, SampledModel},
+    request::{MAX_PICTURES, check_request, picture_start},
     weights::{self, Use},
 };
 use add_data::{Grid, pictures, write_png};

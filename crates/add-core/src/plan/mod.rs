@@ -81,10 +81,18 @@ pub(crate) struct Costed {
     pub(crate) adapters: f64,
     /// Values of the hooked features of one picture, of a network that heads look through.
     pub(crate) hooked: f64,
-    /// Whether it is discriminator heads, which compute in f32.
-    pub(crate) is_heads: bool,
-    /// Whether it is a denoiser, which may have adapters.
-    pub(crate) is_denoiser: bool,
+    pub(crate) kind: Kind,
+}
+
+/// What a measure can do about a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A denoiser: it may be trained by adapters.
+    Denoiser,
+    /// Discriminator heads: they have no blocks and compute in f32.
+    Heads,
+    /// Any other.
+    Other,
 }
 
 /// How a recipe's step is computed, beside what its method does with its networks.
@@ -173,7 +181,9 @@ impl Costed {
         let is_codec = matches!(ground, Ground::Kl { .. } | Ground::Tiny { .. });
         let positions = hook_positions(network, ground);
         let hooked = match &network.input {
-            Input::Hooked { hooks, .. } => hooks.iter().zip(positions).map(|((_, c), n)| (c * n) as f64).sum(),
+            Input::Hooked { hooks, .. } => {
+                hooks.iter().zip(positions).map(|((_, c), n)| (c * n) as f64).sum()
+            }
             _ => 0.0,
         };
         Self {
@@ -193,8 +203,11 @@ impl Costed {
             },
             adapters: measures::adapters(&network.shapes),
             hooked,
-            is_heads: matches!(ground, Ground::Heads(_)),
-            is_denoiser: matches!(network.input, Input::Latents { .. }),
+            kind: match network.input {
+                Input::Latents { .. } => Kind::Denoiser,
+                Input::FeaturesOf(_) => Kind::Heads,
+                Input::Text(_) | Input::Pixels(_) | Input::Hooked { .. } => Kind::Other,
+            },
         }
     }
 }

@@ -269,10 +269,14 @@ mod tests {
     fn a_network_is_known_wherever_it_lies() {
         let shape = |path: &str, shape: &[usize]| (path.to_owned(), shape.to_vec());
         let unet = [shape("denoiser.unet.down_blocks.2.resnets.0.norm1.weight", &[8])];
-        assert_eq!(Ground::of(&unet, 16, 20), Ground::Unet { side: 16, levels: 3, text: 20 });
+        assert_eq!(Ground::of(&unet, 16, 20), Some(Ground::Unet { side: 16, levels: 3, text: 20 }));
+        let unknown = [("trunk.0.mixer.weight".to_owned(), vec![4, 4])];
+        assert_eq!(Ground::of(&unknown, 16, 20), None, "an unknown network is not counted as something else");
         let vit =
             [shape("vit.patch_embedding.weight", &[8, 3, 14, 14]), shape("vit.layers.0.norm.weight", &[8])];
-        let found = Ground::of(&vit, 224, 0).up_to(&["dino-5".to_owned(), "dino-embedded".to_owned()]);
+        let found = Ground::of(&vit, 224, 0)
+            .expect("a ViT")
+            .up_to(&["dino-5".to_owned(), "dino-embedded".to_owned()]);
         assert_eq!(found, Ground::Vit { patches: 256, tokens: 257, deepest: 5 });
     }
 

@@ -12,8 +12,8 @@ use add_recipe::{
 use add_train::{ema::Home, networks::Role};
 
 use super::{
-    Computation, Costed,
-    cost::{Cost, Kernels},
+    Computation, Costed, Kind,
+    cost::Kernels,
     measures::{Average, Decoder, Measures, Tape, Trained, Types},
 };
 use crate::outline::Keeps;
@@ -71,8 +71,7 @@ impl Plan {
             let base = dtype(network, measures.frozen);
             let dtype = if network.trained { Dtype::F32 } else { base };
             let trained = if network.trained { trained(network, measures) } else { 0.0 };
-            let on_device =
-                network.average == Some(Home::Device) && measures.average == Average::AsStated;
+            let on_device = network.average == Some(Home::Device) && measures.average == Average::AsStated;
             Held {
                 role: network.role,
                 parameters: network.parameters,
@@ -110,12 +109,14 @@ impl Plan {
         let held = self.held(measures);
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
         let (b, parts) = (batch as f64, self.computation.parts);
-        let gradients = |role: &Role| held.iter().filter(|h| h.role == *role).map(|h| h.gradients).sum::<f64>();
+        let gradients =
+            |role: &Role| held.iter().filter(|h| h.role == *role).map(|h| h.gradients).sum::<f64>();
         let moments = self.computation.passes.moments.iter().map(|moment| {
             let tapes: f64 = moment.tapes.iter().map(|tape| self.recorded(tape, measures)).sum();
             let wide: f64 = moment.wide.iter().map(|(role, n)| n * self.widest(*role, measures)).sum();
             // Heads read features in f32.
-            let hooked: f64 = moment.hooked.iter().map(|role| F32 * self.find(*role).map_or(0.0, |n| n.hooked)).sum();
+            let hooked: f64 =
+                moment.hooked.iter().map(|role| F32 * self.find(*role).map_or(0.0, |n| n.hooked)).sum();
             b * (tapes + wide + hooked) + parts * moment.gradients.iter().map(gradients).sum::<f64>()
         });
         let fullest = moments.fold(self.backward(measures, b), f64::max);
@@ -141,28 +142,13 @@ impl Plan {
     pub fn work(&self, measures: &Measures) -> Vec<Work> {
         let mut all = Vec::new();
         for pass in &self.computation.passes.work {
-            all.extend(self.find(pass.role).map(|network| self.passes(pass, network, measures)));
+            all.extend(self.find(pass.role).map(|network| passes(pass, network, measures)));
             // What is trained beside values that stay is computed with them.
             if let (Count::ThereAndBack, Some(adapters)) = (pass.count, self.adapters_of(pass.role)) {
-                all.push(Work { name: ADAPTERS.0, ..self.passes(pass, adapters, measures) });
+                all.push(Work { name: ADAPTERS.0, ..passes(pass, adapters, measures) });
             }
         }
         all.into_iter().filter(|work| work.flops > 0.0).collect()
-    }
-
-    fn passes(&self, pass: &Pass, network: &Costed, measures: &Measures) -> Work {
-        let once = match pass.count {
-            Count::Times(times) => times,
-            // The gradient by values that stay as they are is not computed.
-            Count::ThereAndBack => if network.trained { 3.0 } else { 2.0 },
-        };
-        let again = if pass.taped && by_blocks(network, measures) { 1.0 } else { 0.0 };
-        let passes = share(pass.share, measures) * (once + again);
-        let cost = match pass.part {
-            NetworkPart::Whole => network.cost,
-            NetworkPart::Encoder => network.encoder,
-        };
-        Work { name: pass.name, passes, flops: passes * cost.flops }
     }
 
     /// Floating-point operations of one forward pass of the trained denoiser on one sample.
@@ -207,7 +193,7 @@ impl Plan {
     /// The fullest moment of the backward passes of the trained networks but heads: the tape goes while the gradients come.
     fn backward(&self, measures: &Measures, batch: f64) -> f64 {
         let mut fullest: f64 = 0.0;
-        for network in self.networks.iter().filter(|network| network.trained && !network.is_heads) {
+        for network in self.networks.iter().filter(|network| network.trained && network.kind != Kind::Heads) {
             let tape = batch * tape(network, measures);
             let gradients = F32 * self.computation.parts * trained(network, measures);
             let (all_kept, all): (f64, f64) =
@@ -236,6 +222,28 @@ impl Plan {
     }
 }
 
+/// The arithmetic of a network's passes.
+fn passes(pass: &Pass, network: &Costed, measures: &Measures) -> Work {
+    let once = match pass.count {
+        Count::Times(times) => times,
+        // The gradient by values that stay as they are is not computed.
+        Count::ThereAndBack => {
+            if network.trained {
+                3.0
+            } else {
+                2.0
+            }
+        }
+    };
+    let again = if pass.taped && by_blocks(network, measures) { 1.0 } else { 0.0 };
+    let passes = share(pass.share, measures) * (once + again);
+    let cost = match pass.part {
+        NetworkPart::Whole => network.cost,
+        NetworkPart::Encoder => network.encoder,
+    };
+    Work { name: pass.name, passes, flops: passes * cost.flops }
+}
+
 /// Which share of a picture is computed.
 fn share(share: Share, measures: &Measures) -> f64 {
     match (share, measures.decoder) {
@@ -248,7 +256,7 @@ fn share(share: Share, measures: &Measures) -> f64 {
 /// Values that are trained of a network.
 fn trained(network: &Costed, measures: &Measures) -> f64 {
     match measures.trained {
-        Trained::Adapters(rank) if network.is_denoiser => rank as f64 * network.adapters,
+        Trained::Adapters(rank) if network.kind == Kind::Denoiser => rank as f64 * network.adapters,
         _ => network.parameters,
     }
 }
@@ -257,7 +265,7 @@ fn trained(network: &Costed, measures: &Measures) -> f64 {
 fn by_blocks(network: &Costed, measures: &Measures) -> bool {
     match measures.tape {
         // Heads have no blocks.
-        Tape::Blocks if !network.is_heads => true,
+        Tape::Blocks if network.kind != Kind::Heads => true,
         Tape::Blocks | Tape::AsStated => network.keeps == Keeps::Blocks,
     }
 }
@@ -271,7 +279,7 @@ fn tape(network: &Costed, measures: &Measures) -> f64 {
 /// What a network computes in.
 fn dtype(network: &Costed, types: Types) -> Dtype {
     match types {
-        Types::Bf16 if !network.is_heads => Dtype::BF16,
+        Types::Bf16 if network.kind != Kind::Heads => Dtype::BF16,
         Types::Bf16 | Types::AsStated => network.dtype,
     }
 }
@@ -285,6 +293,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::plan::Cost;
 
     fn network(role: Role, parameters: f64, trained: bool, cost: Cost) -> Costed {
         Costed {
@@ -301,8 +310,7 @@ mod tests {
             profile: vec![(cost.kept, 0.0), (0.0, parameters)],
             adapters: 10.0,
             hooked: 0.0,
-            is_heads: false,
-            is_denoiser: true,
+            kind: Kind::Denoiser,
         }
     }
 

@@ -210,7 +210,9 @@ mod tests {
         let html = render(folder.path(), &SHOWN).unwrap();
         assert!(html.contains("5 of 56 lines of <code>metrics.jsonl</code>"), "{html}");
         assert!(html.contains("1 value was not finite"));
-        assert!(!render(run_folder(50).path(), &SHOWN).unwrap().contains("lines of <code>metrics.jsonl</code>"));
+        assert!(
+            !render(run_folder(50).path(), &SHOWN).unwrap().contains("lines of <code>metrics.jsonl</code>")
+        );
     }
 
     #[test]

@@ -3,10 +3,7 @@
 use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
 use add_plugin::{Codec, FeatureNetwork, Head, Plugin, Weighting};
 use add_recipe::Model;
-use add_train::{
-    ema::Home,
-    optimizer::AdamWConfig,
-};
+use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
 
 use super::step::{ImageCondition, Terminal};

@@ -68,7 +68,13 @@ impl Add {
 
     /// How the heads are trained.
     fn heads_training(&self) -> Training {
-        Training { optimizer: OPTIMIZER_D, config: self.discriminator, file: "heads", prefix: "", average: None }
+        Training {
+            optimizer: OPTIMIZER_D,
+            config: self.discriminator,
+            file: "heads",
+            prefix: "",
+            average: None,
+        }
     }
 
     /// What the heads are conditioned on.
@@ -90,13 +96,10 @@ impl Method for Add {
         let student = Slot::trained(STUDENT, model_of(recipe), self.student_training(), dtype.model);
         let teacher = match &self.teacher.model {
             TeacherModel::Initial() => Source::BeginningOf(STUDENT),
-            TeacherModel::Other(model) => {
-                Source::Model { model, text: &recipe.text, codec: &recipe.codec }
-            }
+            TeacherModel::Other(model) => Source::Model { model, text: &recipe.text, codec: &recipe.codec },
         };
         let [text, codec] = frozen_text_and_codec(recipe);
-        let heads =
-            Source::Heads { heads: &adversarial.heads, on: FEATURES, condition: self.condition() };
+        let heads = Source::Heads { heads: &adversarial.heads, on: FEATURES, condition: self.condition() };
         let mut slots = vec![
             Slot { adapter: recipe.model.adapter.lora(), ..student },
             text,

@@ -55,8 +55,7 @@ impl<'a> AddRun<'a> {
         let RunContext { feed, shards, device } = context;
         let timesteps = method.timesteps(recipe);
         let encodings = Encodings::new(recipe, networks.codec(CODEC), networks.text(TEXT), &device);
-        let encoded =
-            |caption: &str| encodings.captions(networks.text(TEXT), &[caption.to_owned()]);
+        let encoded = |caption: &str| encodings.captions(networks.text(TEXT), &[caption.to_owned()]);
         let (null, negative) = (encoded(""), encoded(&method.teacher.negative));
         let trainer = AddTrainer {
             networks,

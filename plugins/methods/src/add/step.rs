@@ -4,9 +4,7 @@
 //! every part gives its share of the student's gradient. What a part computes is in [`Part`].
 
 use add_loss::{PixelReduction, R1Route, Reduction};
-use add_plugin::{
-    Autoencoder, Denoiser, Discriminator, FeatureExtractor, StudentSample, Weighting, fork,
-};
+use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, StudentSample, Weighting, fork};
 use add_recipe::slot::{CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
 use add_train::{
     distance::Space,

@@ -49,13 +49,7 @@ impl Diffusion {
     /// How the network in the checkpoint's `file` is trained; its parameters have that prefix in optimiser and average.
     fn training(&self, file: &'static str) -> Training {
         let average = Averaging { file: "ema", half_life: self.ema_half_life, home: self.ema_home };
-        Training {
-            optimizer: OPTIMIZER,
-            config: self.optimizer,
-            file,
-            prefix: file,
-            average: Some(average),
-        }
+        Training { optimizer: OPTIMIZER, config: self.optimizer, file, prefix: file, average: Some(average) }
     }
 }
 

@@ -10,12 +10,7 @@ use add_recipe::{
     slot::{CODEC, DENOISER, TEXT},
 };
 use add_train::{
-    TrainError,
-    networks::NetworkSet,
-    noise::normal,
-    report::StepReport,
-    run::Objective,
-    state::State,
+    TrainError, networks::NetworkSet, noise::normal, report::StepReport, run::Objective, state::State,
 };
 use burn::tensor::Device;
 

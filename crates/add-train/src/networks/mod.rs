@@ -3,20 +3,24 @@
 //! A [`NetworkSet`] owns every network of a run, its optimisers and its running averages. So checkpoint, resume, the
 //! agreement of ranks and what is exported are the same for every method: they follow from the set.
 
+mod any;
+mod change;
+
 use std::{collections::BTreeMap, fmt};
 
-use add_plugin::{
-    Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, TextNetwork, fork,
-};
+use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, TextNetwork};
 
 use crate::{
     TrainError,
-    ema::{Ema, Home},
+    ema::Ema,
     gradients::{GradientMap, clip_factor, global_norm},
-    optimizer::{AdamW, AdamWConfig},
+    optimizer::AdamW,
     report::StepReport,
     state::State,
 };
+
+pub use any::AnyNetwork;
+pub use change::{Averaging, Change, Training};
 
 /// What a network is in its run: `student`, `teacher`, `heads`. The name is also the one in tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,103 +29,6 @@ pub struct Role(pub &'static str);
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.0)
-    }
-}
-
-/// A network of any family.
-#[derive(Debug)]
-pub enum AnyNetwork {
-    /// A denoiser.
-    Denoiser(Box<dyn Denoiser>),
-    /// A text encoder.
-    Text(Box<dyn TextNetwork>),
-    /// A codec.
-    Codec(Box<dyn Autoencoder>),
-    /// A feature network.
-    Features(Box<dyn FeatureExtractor>),
-    /// Discriminator heads.
-    Heads(Box<dyn Discriminator>),
-}
-
-impl AnyNetwork {
-    /// The network by the names of its parameters.
-    pub fn network(&self) -> &dyn Network {
-        match self {
-            Self::Denoiser(network) => &**network,
-            Self::Text(network) => &**network,
-            Self::Codec(network) => &**network,
-            Self::Features(network) => &**network,
-            Self::Heads(network) => &**network,
-        }
-    }
-
-    /// The same, to be changed.
-    pub fn network_mut(&mut self) -> &mut dyn Network {
-        match self {
-            Self::Denoiser(network) => &mut **network,
-            Self::Text(network) => &mut **network,
-            Self::Codec(network) => &mut **network,
-            Self::Features(network) => &mut **network,
-            Self::Heads(network) => &mut **network,
-        }
-    }
-}
-
-/// How a network is trained.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Training {
-    /// The optimiser that moves it, by the name of its file in a checkpoint; several networks may share one.
-    pub optimizer: &'static str,
-    /// The optimiser's hyper-parameters.
-    pub config: AdamWConfig,
-    /// The file of a checkpoint that holds the network.
-    pub file: &'static str,
-    /// What its parameters' names begin with among those of its optimiser; empty where the optimiser has no other network.
-    pub prefix: &'static str,
-    /// Its running average, if there is one. Networks of one optimiser share it.
-    pub average: Option<Averaging>,
-}
-
-/// A running average of trained values.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Averaging {
-    /// Its file in a checkpoint.
-    pub file: &'static str,
-    /// After so many images an old value counts half.
-    pub half_life: f64,
-    /// Where it lies.
-    pub home: Home,
-}
-
-/// Whether and how a run changes a network.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Change {
-    /// It stays as it is.
-    Frozen,
-    /// An optimiser moves it.
-    Trained(Training),
-    /// It is frozen within a step; now and then the run gives it other values, which a checkpoint keeps in this file.
-    Replaced(&'static str),
-    /// It is frozen within a step; after every update it is the running average of the network of this role.
-    Follows(Role),
-}
-
-impl Change {
-    /// How an optimiser moves it.
-    pub fn training(self) -> Option<Training> {
-        match self {
-            Self::Trained(training) => Some(training),
-            Self::Frozen | Self::Replaced(_) | Self::Follows(_) => None,
-        }
-    }
-
-    /// The file of a checkpoint that holds its values.
-    fn file(self) -> Option<&'static str> {
-        match self {
-            Self::Trained(training) => Some(training.file),
-            Self::Replaced(file) => Some(file),
-            Self::Frozen | Self::Follows(_) => None,
-        }
     }
 }
 
@@ -177,8 +84,10 @@ impl NetworkSet {
             let own: Vec<_> = self.trained().filter(|(_, training)| training.optimizer == name).collect();
             let first = own[0].1;
             let average = first.average.map(|average| {
-                let networks: Vec<(&str, &dyn Network)> =
-                    own.iter().map(|(member, training)| (training.prefix, member.network.network())).collect();
+                let networks: Vec<(&str, &dyn Network)> = own
+                    .iter()
+                    .map(|(member, training)| (training.prefix, member.network.network()))
+                    .collect();
                 (average, Ema::new(average.half_life, &networks).at(average.home))
             });
             self.movers.insert(name, Mover { optimizer: AdamW::new(first.config), average });
@@ -207,7 +116,7 @@ impl NetworkSet {
     ///
     /// # Panics
     /// Panics when the run has none: a method asks for what its own list of networks states.
-    pub fn denoiser(&self, role: Role) -> &dyn Denoiser {
+    pub fn denoiser(&self, role: Role) -> &(dyn Denoiser + 'static) {
         match self.get(role) {
             Some(AnyNetwork::Denoiser(network)) => &**network,
             other => panic!("{role}: expected a denoiser, found {other:?}"),
@@ -218,7 +127,7 @@ impl NetworkSet {
     ///
     /// # Panics
     /// As [`denoiser`](Self::denoiser).
-    pub fn text(&self, role: Role) -> &dyn TextNetwork {
+    pub fn text(&self, role: Role) -> &(dyn TextNetwork + 'static) {
         match self.get(role) {
             Some(AnyNetwork::Text(network)) => &**network,
             other => panic!("{role}: expected a text encoder, found {other:?}"),
@@ -229,7 +138,7 @@ impl NetworkSet {
     ///
     /// # Panics
     /// As [`denoiser`](Self::denoiser).
-    pub fn codec(&self, role: Role) -> &dyn Autoencoder {
+    pub fn codec(&self, role: Role) -> &(dyn Autoencoder + 'static) {
         match self.get(role) {
             Some(AnyNetwork::Codec(network)) => &**network,
             other => panic!("{role}: expected a codec, found {other:?}"),
@@ -240,7 +149,7 @@ impl NetworkSet {
     ///
     /// # Panics
     /// As [`denoiser`](Self::denoiser).
-    pub fn features(&self, role: Role) -> &dyn FeatureExtractor {
+    pub fn features(&self, role: Role) -> &(dyn FeatureExtractor + 'static) {
         match self.get(role) {
             Some(AnyNetwork::Features(network)) => &**network,
             other => panic!("{role}: expected a feature network, found {other:?}"),
@@ -251,7 +160,7 @@ impl NetworkSet {
     ///
     /// # Panics
     /// As [`denoiser`](Self::denoiser).
-    pub fn heads(&self, role: Role) -> &dyn Discriminator {
+    pub fn heads(&self, role: Role) -> &(dyn Discriminator + 'static) {
         match self.get(role) {
             Some(AnyNetwork::Heads(network)) => &**network,
             other => panic!("{role}: expected heads, found {other:?}"),
@@ -268,11 +177,6 @@ impl NetworkSet {
             Some(AnyNetwork::Heads(network)) => &mut **network,
             other => panic!("{role}: expected heads, found {other:?}"),
         }
-    }
-
-    /// A copy of the denoiser of `role` that shares its numbers and has a tape of its own.
-    pub fn fork_denoiser(&self, role: Role) -> Box<dyn Denoiser> {
-        fork(self.denoiser(role))
     }
 
     /// Clips and applies `gradients` to the networks of `optimizer` with learning rate `lr`, and moves their average after a
@@ -317,7 +221,8 @@ impl NetworkSet {
         for i in 0..self.members.len() {
             if let Change::Follows(role) = self.members[i].change {
                 let average = self.find(role).and_then(|member| member.change.training());
-                let mover = average.and_then(|training| Some((training, self.movers.get(training.optimizer)?)));
+                let mover =
+                    average.and_then(|training| Some((training, self.movers.get(training.optimizer)?)));
                 if let Some((training, Mover { average: Some((_, average)), .. })) = mover {
                     average.install(training.prefix, self.members[i].network.network_mut());
                 }
