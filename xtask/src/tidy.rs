@@ -65,7 +65,11 @@ fn named(method: &str, path: &Path, root: &Path, text: &str) -> Vec<String> {
     let code = text[..tests].lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
     let (quoted, variant, module) =
         (format!("\"{method}\""), format!("Objective::{method}"), format!("methods::{method}"));
-    let names = |line: &str| line.contains(&quoted) || line.contains(&variant) || line.contains(&module);
+    // Plugins of other families may have the same name.
+    let registers = |line: &str| line.contains("Entry::");
+    let names = |line: &str| {
+        !registers(line) && (line.contains(&quoted) || line.contains(&variant) || line.contains(&module))
+    };
     let name = path.strip_prefix(root).unwrap_or(path).display();
     code.filter(|(_, line)| names(line))
         .map(|(at, _)| {

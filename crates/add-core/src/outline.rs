@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{FeatureExtractor, Network, is_adapter, parameter_count};
-use add_recipe::{
-    Dtype, Recipe, Slot, Source,
-    slot::{ADAPTERS, CODEC},
-};
+use add_recipe::{Dtype, Recipe, Slot, Source, slot::ADAPTERS};
 use add_train::{
     ema::Home,
     networks::{Change, Role},
@@ -110,8 +107,8 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Vec<Outlined>, CoreError>
     for slot in &slots {
         outliner.add(slot)?;
     }
-    // A codec without values is no network.
-    outliner.done.retain(|network| network.role != CODEC || network.parameters() > 0);
+    // What has no values, such as the codec of pixels, takes nothing.
+    outliner.done.retain(|network| network.parameters() > 0);
     Ok(outliner.done)
 }
 
