@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("add-kernels", &[]),
-    ("add-plugin", &[]),
+    ("add-parameters", &[]),
+    ("add-plugin", &["add-parameters"]),
     ("add-store", &[]),
     ("add-eval", &[]),
-    ("add-nn", &["add-kernels"]),
-    ("add-weights", &["add-kernels", "add-nn"]),
+    ("add-nn", &["add-kernels", "add-parameters"]),
+    ("add-weights", &["add-kernels", "add-nn", "add-parameters"]),
     ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
-    ("add-train", &["add-kernels", "add-loss", "add-plugin", "add-weights"]),
+    ("add-train", &["add-kernels", "add-loss", "add-parameters", "add-plugin", "add-weights"]),
     (
         "add-parity",
         &[
@@ -33,7 +34,10 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "weightings",
         ],
     ),
-    ("add-core", &["add-data", "add-eval", "add-loss", "add-plugin", "add-train", "add-weights"]),
+    (
+        "add-core",
+        &["add-data", "add-eval", "add-loss", "add-parameters", "add-plugin", "add-train", "add-weights"],
+    ),
     (
         "add-cli",
         &[

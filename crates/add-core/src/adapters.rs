@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use add_plugin::{DOWN, Denoiser, Lora, Network, PluginError, UP, is_adapter, without_variants};
-use add_weights::NamedTensor;
+use add_plugin::{DOWN, Denoiser, LoraConfig, Network, PluginError, UP, is_adapter};
+use add_weights::{NamedTensor, named_tensors};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::recipe::Recipe;
@@ -11,12 +11,12 @@ use crate::recipe::Recipe;
 /// The recipe's backbone on `device` with adapters that begin as nothing, beside the values of `base`, which are shared.
 pub(crate) fn adapted(
     recipe: &Recipe,
-    lora: &Lora,
+    lora: &LoraConfig,
     base: &dyn Denoiser,
     device: &Device,
 ) -> Result<Box<dyn Denoiser>, PluginError> {
     let mut network = recipe.model.backbone.adapted(recipe.text.info(), lora, recipe.seed, device)?;
-    let base = values(base);
+    let base = named_tensors(base);
     let mut count = 0;
     network.set_parameters(&mut |path, _, _| {
         count += usize::from(is_adapter(path));
@@ -33,12 +33,12 @@ pub(crate) fn adapted(
 /// The plain network whose weights are `W + (alpha / rank) B A` of the `adapted` one.
 pub(crate) fn merged(
     recipe: &Recipe,
-    lora: &Lora,
+    lora: &LoraConfig,
     adapted: &dyn Denoiser,
     device: &Device,
 ) -> Result<Box<dyn Denoiser>, PluginError> {
     let mut network = recipe.model.backbone.init(recipe.text.info(), recipe.seed, device)?;
-    let values = values(adapted);
+    let values = named_tensors(adapted);
     network.set_parameters(&mut |path, _, _| {
         // The base may be held in bf16.
         let weight = values.get(path)?.values.clone().cast(DType::F32);
@@ -53,7 +53,7 @@ pub(crate) fn merged(
 /// The adapters by the names of peft, behind `place`, with the scale in `B`: what diffusers loads with its own.
 pub(crate) fn alone(
     network: &dyn Network,
-    lora: &Lora,
+    lora: &LoraConfig,
     prefix: &str,
     place: &str,
 ) -> BTreeMap<String, NamedTensor> {
@@ -65,18 +65,9 @@ pub(crate) fn alone(
         } else {
             (path.strip_suffix(DOWN)?, "lora_A", values)
         };
-        let layer = without_variants(layer);
         Some((format!("{place}{layer}.{end}.weight"), NamedTensor { shape, values }))
     };
-    values(network).into_iter().filter_map(named).collect()
-}
-
-fn values(network: &dyn Network) -> BTreeMap<String, NamedTensor> {
-    let mut all = BTreeMap::new();
-    network.for_each_parameter(&mut |path, shape, values| {
-        all.insert(path.to_owned(), NamedTensor { shape: shape.to_vec(), values });
-    });
-    all
+    named_tensors(network).into_iter().filter_map(named).collect()
 }
 
 /// Rows of the first dimension.

@@ -13,7 +13,6 @@ use std::{
 use add_files::hex;
 use add_plugin::{
     Autoencoder, Component, Content, Fields, Network, Pipeline, Prediction, SingleFile, TextNetwork, fields,
-    without_variants,
 };
 pub use add_weights::Precision;
 use add_weights::{
@@ -320,7 +319,7 @@ fn under(network: &dyn Network, prefix: &str) -> BTreeMap<String, NamedTensor> {
     let mut all = BTreeMap::new();
     network.for_each_parameter(&mut |path, shape, values| {
         if let Some(name) = path.strip_prefix(prefix) {
-            all.insert(without_variants(name), NamedTensor { shape: shape.to_vec(), values });
+            all.insert(name.to_owned(), NamedTensor { shape: shape.to_vec(), values });
         }
     });
     all

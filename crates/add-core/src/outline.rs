@@ -84,7 +84,7 @@ impl Outlined {
     fn new(role: Role, network: &(impl Network + ?Sized), trained: bool, averaged: bool) -> Self {
         let mut shapes = Vec::with_capacity(parameter_count(network).min(4096));
         network.for_each_shape(&mut |path, shape| {
-            shapes.push((add_plugin::without_variants(path), shape.to_vec()));
+            shapes.push((path.to_owned(), shape.to_vec()));
         });
         Self { role, shapes, trained, averaged, shared: false, keeps: Keeps::Layers, dtype: Dtype::F32 }
     }

@@ -137,7 +137,11 @@ pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainErro
         for (name, info) in weights.tensors() {
             let dtype = if info.dtype == safetensors::Dtype::F64 { DType::F64 } else { DType::F32 };
             let values = weights.tensor(name, dtype, device).map_err(|e| damaged(&path, e))?;
-            state.insert(group, name, add_weights::NamedTensor { shape: info.shape.clone(), values });
+            state.insert(
+                group,
+                &add_parameters::path::current(name),
+                add_weights::NamedTensor { shape: info.shape.clone(), values },
+            );
         }
     }
     for (what, digest) in &manifest.frozen {

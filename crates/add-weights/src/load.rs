@@ -1,11 +1,11 @@
 //! Weights from a file into a network, with every difference reported at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use add_nn::state::{for_each_shape, set_parameters};
+use add_parameters::Network;
 use burn::{
     module::Module,
-    tensor::{DType, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 
 use crate::{
@@ -98,21 +98,20 @@ impl Loading<'_> {
     ///
     /// # Errors
     /// When a tensor is missing, unexpected or mis-shaped, all of which are listed; when a value is not finite.
-    pub fn load<M: Module>(&self, module: M, file: &WeightsFile) -> Result<M, WeightsError> {
+    pub fn load<M: Module>(&self, mut module: M, file: &WeightsFile) -> Result<M, WeightsError> {
         let mismatch = self.compare(&module, file);
         if !mismatch.is_empty() {
             return Err(WeightsError::Mismatch { path: file.path().to_path_buf(), mismatch });
         }
-        let (mut devices, mut used) = (BTreeMap::new(), BTreeSet::new());
-        for_each_shape(&module, &mut |name, _, device| {
-            devices.insert(name.to_owned(), device.clone());
+        let mut used = BTreeSet::new();
+        module.for_each_shape(&mut |name, _| {
             used.insert((self.source)(name).name().to_owned());
         });
         file.check_finite(used.iter().map(String::as_str))?;
         let mut failure = None;
-        let module = set_parameters(module, &mut |name, _| {
+        module.set_parameters(&mut |name, _, device| {
             let source = (self.source)(name);
-            match self.read(file, &source, &devices[name]) {
+            match self.read(file, &source, device) {
                 Ok(values) => Some(values),
                 Err(error) => {
                     failure.get_or_insert(error);
@@ -127,7 +126,7 @@ impl Loading<'_> {
     pub fn compare<M: Module>(&self, module: &M, file: &WeightsFile) -> Mismatch {
         let mut mismatch = Mismatch::default();
         let mut used = BTreeSet::new();
-        for_each_shape(module, &mut |name, shape, _| {
+        module.for_each_shape(&mut |name, shape| {
             let source = (self.source)(name);
             match file.tensors().get(source.name()) {
                 None => mismatch.missing.push(source.name().to_owned()),
@@ -143,12 +142,7 @@ impl Loading<'_> {
         mismatch
     }
 
-    fn read(
-        &self,
-        file: &WeightsFile,
-        source: &Source,
-        device: &burn::tensor::Device,
-    ) -> Result<Tensor<1>, WeightsError> {
+    fn read(&self, file: &WeightsFile, source: &Source, device: &Device) -> Result<Tensor<1>, WeightsError> {
         match source {
             Source::Whole(name) => file.tensor(name, self.dtype, device),
             Source::Rows { name, part, of } => file.run(name, *part, *of, self.dtype, device),

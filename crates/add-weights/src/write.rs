@@ -10,11 +10,8 @@ use std::{
     path::Path,
 };
 
-use add_nn::state::for_each_parameter;
-use burn::{
-    module::Module,
-    tensor::{DType, Tensor},
-};
+use add_parameters::Network;
+use burn::tensor::{DType, Tensor};
 use half::{bf16, f16};
 use serde_json::json;
 
@@ -54,9 +51,9 @@ impl Precision {
 }
 
 /// The parameters of a network by name, for [`save`].
-pub fn named_tensors<M: Module>(module: &M) -> BTreeMap<String, NamedTensor> {
+pub fn named_tensors(network: &dyn Network) -> BTreeMap<String, NamedTensor> {
     let mut all = BTreeMap::new();
-    for_each_parameter(module, &mut |name, shape, values| {
+    network.for_each_parameter(&mut |name, shape, values| {
         all.insert(name.to_owned(), NamedTensor { shape: shape.to_vec(), values });
     });
     all

@@ -8,7 +8,7 @@ pub use add_objective::{
     AddObjective, Adversarial, Distillation, DistillationSpace, Guidance, ImageEncoder, StudentTimesteps,
     TeacherModel, TeacherPart,
 };
-use add_plugin::{Backbone, Codec, DataSource, Lora, Metric, Plugin, Sampler, Schedule, TextEncoder};
+use add_plugin::{Backbone, Codec, DataSource, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder};
 use add_train::{ema::Home, optimizer::AdamWConfig, run::Cadence};
 pub use dtype::{Dtype, Dtypes};
 use serde::{Deserialize, Serialize};
@@ -145,7 +145,7 @@ pub enum Adapter {
     /// The values themselves.
     Off(),
     /// Low-rank factors beside them: less memory for gradients, moments, averages and checkpoints.
-    Lora(Lora),
+    Lora(LoraConfig),
 }
 
 impl Default for Adapter {

@@ -214,8 +214,8 @@ mod tests {
         autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig},
         clip_text::{ClipText, ClipTextConfig},
         layers::Init,
-        state::for_each_parameter,
     };
+    use add_parameters::Network;
     use burn::tensor::Device;
 
     use super::*;
@@ -241,7 +241,7 @@ mod tests {
 
     fn values<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
         let mut all = BTreeMap::new();
-        for_each_parameter(module, &mut |name, _, v| {
+        module.for_each_parameter(&mut |name, _, v| {
             all.insert(name.to_owned(), v.into_data().try_to_vec().expect("f32"));
         });
         all
@@ -250,7 +250,7 @@ mod tests {
     /// A file with `module`'s values where `source` says, joined and transposed as there.
     fn file<M: Module>(module: &M, more: &[&str], source: impl Fn(&str) -> Source) -> WeightsFile {
         let mut rows: BTreeMap<String, Vec<(usize, NamedTensor)>> = BTreeMap::new();
-        for_each_parameter(module, &mut |name, shape, values| {
+        module.for_each_parameter(&mut |name, shape, values| {
             let shape = shape.to_vec();
             let (name, part, tensor) = match source(name) {
                 Source::Whole(name) => (name, 0, NamedTensor { shape, values }),
