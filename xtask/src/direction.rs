@@ -12,7 +12,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("add-store", &[]),
     ("add-eval", &[]),
     ("add-nn", &["add-kernels", "add-parameters"]),
-    ("add-weights", &["add-kernels", "add-nn", "add-parameters"]),
+    ("add-weights", &["add-nn", "add-parameters"]),
     ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
     ("add-train", &["add-kernels", "add-loss", "add-parameters", "add-plugin", "add-weights"]),

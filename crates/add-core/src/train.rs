@@ -7,7 +7,6 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use add_files::hex;
 use add_plugin::Network;
 use add_train::{
     folder::RunFolder,
@@ -134,7 +133,7 @@ pub fn model_path(out: &Path) -> PathBuf {
 pub fn hash(recipe: &Recipe) -> String {
     let Recipe { seed, data, codec, text, model, batch, objective, .. } = recipe;
     let text = one_line(&(seed, data, codec, text, model, batch, objective));
-    hex(&Sha256::digest(text.as_bytes()))
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// One network of a recipe.

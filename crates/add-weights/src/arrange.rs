@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 
-use crate::{load::Source, write::NamedTensor};
+use crate::{source::Source, write::NamedTensor};
 
 /// The tensors of a file in which each of `tensors` is where `source` says.
 ///

@@ -10,11 +10,7 @@ use super::{
     autoencoder_kl_of_2022, is_unused, ldm, open_clip, open_clip_text, vit_from_hub,
     vit_from_transformers_clip, vit_from_transformers_dinov2,
 };
-use crate::{
-    Mismatch, WeightsFile,
-    error::WeightsError,
-    load::{Loading, Source},
-};
+use crate::{Mismatch, WeightsFile, error::WeightsError, load::Loading, source::Source};
 
 /// Map from a network's names to a file's.
 type Map = Box<dyn Fn(&str) -> Source>;

@@ -11,7 +11,7 @@ use add_nn::{
 use serde_json::Value;
 
 use super::{replaced, whole};
-use crate::load::Source;
+use crate::source::Source;
 
 /// Residual blocks of a level on the way down, in every released model.
 const LAYERS: usize = 2;
