@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("add-kernels", &[]),
-    ("add-plugin", &[]),
+    ("add-parameters", &[]),
+    ("add-plugin", &["add-parameters"]),
     ("add-store", &[]),
     ("add-eval", &[]),
-    ("add-nn", &["add-kernels"]),
-    ("add-weights", &["add-kernels", "add-nn"]),
+    ("add-nn", &["add-kernels", "add-parameters"]),
+    ("add-weights", &["add-nn", "add-parameters"]),
     ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
-    ("add-train", &["add-kernels", "add-loss", "add-plugin", "add-weights"]),
+    ("add-train", &["add-kernels", "add-loss", "add-parameters", "add-plugin", "add-weights"]),
     (
         "add-parity",
         &[
@@ -36,7 +37,10 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         ],
     ),
     ("add-recipe", &["add-data", "add-eval", "add-plugin", "add-train", "add-weights"]),
-    ("add-core", &["add-data", "add-eval", "add-plugin", "add-recipe", "add-train", "add-weights"]),
+    (
+        "add-core",
+        &["add-data", "add-eval", "add-parameters", "add-plugin", "add-recipe", "add-train", "add-weights"],
+    ),
     (
         "add-cli",
         &[

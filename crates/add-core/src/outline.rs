@@ -60,7 +60,7 @@ impl Outlined {
     fn new(slot: &Slot<'_>, network: &(impl Network + ?Sized), input: Input) -> Self {
         let mut shapes = Vec::with_capacity(parameter_count(network).min(4096));
         network.for_each_shape(&mut |path, shape| {
-            shapes.push((add_plugin::without_variants(path), shape.to_vec()));
+            shapes.push((path.to_owned(), shape.to_vec()));
         });
         let training = slot.change.training();
         Self {

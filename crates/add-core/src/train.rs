@@ -7,7 +7,6 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use add_files::hex;
 use add_plugin::Network;
 use add_recipe::{Product, Recipe, one_line, show};
 use add_train::{
@@ -131,14 +130,14 @@ pub fn hash(recipe: &Recipe) -> String {
     if !dtype.are_f32() || recipe.parts() != 1 {
         text.push_str(&one_line(&(dtype, recipe.parts())));
     }
-    hex(&Sha256::digest(text.as_bytes()))
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// SHA-256 of what the ranks of a run must agree on: all of [`hash`], how the batch is cut, and when they meet.
 fn agreement(recipe: &Recipe) -> String {
     let Recipe { shards, rounds, run, .. } = recipe;
     let text = format!("{} {}", hash(recipe), one_line(&(shards, rounds, run)));
-    hex(&Sha256::digest(text.as_bytes()))
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// One network of a recipe.

@@ -18,14 +18,12 @@
 //! Every family has two halves. The *plugin* (`Backbone`, `Head`, …) is what the recipe says: plain numbers.
 //! What it builds (`Denoiser`, `Discriminator`, …) holds tensors on a device.
 
-mod adapter;
 mod data;
 mod draw;
 mod error;
 mod features;
 mod heads;
 mod metric;
-mod network;
 mod pipeline;
 mod registry;
 mod sampler;
@@ -37,7 +35,10 @@ mod weighting;
 mod backbone;
 mod codec;
 
-pub use adapter::{DOWN, Lora, UP, is_adapter};
+pub use add_parameters::{
+    DOWN, Fill, LoraConfig, Network, UP, for_each_own, fork, frozen, has_adapters, is_adapter,
+    parameter_count,
+};
 pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
 pub use data::{DataSource, Dataset, Sample, Split};
@@ -48,9 +49,6 @@ pub use features::{FeatureExtractor, FeatureNetwork};
 pub use heads::{Discriminator, Head, Tangent};
 pub use inventory;
 pub use metric::{Labels, Measurement, Metric, MetricValue};
-pub use network::{
-    Fill, Network, for_each_own, fork, frozen, has_adapters, parameter_count, without_variants,
-};
 pub use pipeline::{Component, Content, Fields, Pipeline, Scheduler, SingleFile, fields};
 pub use registry::{
     Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use add_plugin::{DOWN, Denoiser, Lora, Network, PluginError, UP, is_adapter, without_variants};
-use add_weights::NamedTensor;
+use add_plugin::{DOWN, Denoiser, LoraConfig, Network, PluginError, UP, is_adapter};
+use add_weights::{NamedTensor, named_tensors};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::Recipe;
@@ -14,12 +14,12 @@ use crate::Recipe;
 /// When the backbone does not support adapters, or no layer has one of the names.
 pub fn adapted(
     recipe: &Recipe,
-    lora: &Lora,
+    lora: &LoraConfig,
     base: &dyn Denoiser,
     device: &Device,
 ) -> Result<Box<dyn Denoiser>, PluginError> {
     let mut network = recipe.model.backbone.adapted(recipe.text.info(), lora, recipe.seed, device)?;
-    let base = values(base);
+    let base = named_tensors(base);
     let mut count = 0;
     network.set_parameters(&mut |path, _, _| {
         count += usize::from(is_adapter(path));
@@ -39,12 +39,12 @@ pub fn adapted(
 /// When the backbone cannot be made.
 pub fn merged(
     recipe: &Recipe,
-    lora: &Lora,
+    lora: &LoraConfig,
     adapted: &dyn Denoiser,
     device: &Device,
 ) -> Result<Box<dyn Denoiser>, PluginError> {
     let mut network = recipe.model.backbone.init(recipe.text.info(), recipe.seed, device)?;
-    let values = values(adapted);
+    let values = named_tensors(adapted);
     network.set_parameters(&mut |path, _, _| {
         // The base may be held in bf16.
         let weight = values.get(path)?.values.clone().cast(DType::F32);
@@ -57,7 +57,12 @@ pub fn merged(
 }
 
 /// The adapters by the names of peft, behind `place`, with the scale in `B`: what diffusers loads with its own.
-pub fn alone(network: &dyn Network, lora: &Lora, prefix: &str, place: &str) -> BTreeMap<String, NamedTensor> {
+pub fn alone(
+    network: &dyn Network,
+    lora: &LoraConfig,
+    prefix: &str,
+    place: &str,
+) -> BTreeMap<String, NamedTensor> {
     let named = |(path, tensor): (String, NamedTensor)| {
         let path = path.strip_prefix(prefix).unwrap_or(&path);
         let NamedTensor { shape, values } = tensor;
@@ -66,18 +71,9 @@ pub fn alone(network: &dyn Network, lora: &Lora, prefix: &str, place: &str) -> B
         } else {
             (path.strip_suffix(DOWN)?, "lora_A", values)
         };
-        let layer = without_variants(layer);
         Some((format!("{place}{layer}.{end}.weight"), NamedTensor { shape, values }))
     };
-    values(network).into_iter().filter_map(named).collect()
-}
-
-fn values(network: &dyn Network) -> BTreeMap<String, NamedTensor> {
-    let mut all = BTreeMap::new();
-    network.for_each_parameter(&mut |path, shape, values| {
-        all.insert(path.to_owned(), NamedTensor { shape: shape.to_vec(), values });
-    });
-    all
+    named_tensors(network).into_iter().filter_map(named).collect()
 }
 
 /// Rows of the first dimension.

@@ -1,7 +1,7 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
 use add_data::Keep;
-use add_plugin::{Backbone, Codec, DataSource, Lora, Metric, Plugin, Sampler, Schedule, TextEncoder};
+use add_plugin::{Backbone, Codec, DataSource, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder};
 use add_train::{model::Diffusion, run::Cadence};
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +156,7 @@ pub enum Adapter {
     /// The values themselves.
     Off(),
     /// Low-rank factors beside them: less memory for gradients, moments, averages and checkpoints.
-    Lora(Lora),
+    Lora(LoraConfig),
 }
 
 impl Default for Adapter {
@@ -172,7 +172,7 @@ impl Adapter {
     }
 
     /// The factors, where there are some.
-    pub fn lora(&self) -> Option<&Lora> {
+    pub fn lora(&self) -> Option<&LoraConfig> {
         match self {
             Self::Off() => None,
             Self::Lora(lora) => Some(lora),

@@ -2,7 +2,7 @@
 //!
 //! From one list of [`Slot`]s follow what is fetched, assembled, counted (`--dry-run`), planned, rehearsed, saved and resumed.
 
-use add_plugin::{Codec, FeatureNetwork, Head, Lora, Plugin, TextEncoder};
+use add_plugin::{Codec, FeatureNetwork, Head, LoraConfig, Plugin, TextEncoder};
 use add_train::networks::{Change, Role, Training};
 
 use crate::{Dtype, Model, Recipe};
@@ -38,7 +38,7 @@ pub struct Slot<'a> {
     /// Whether and how the run changes its values.
     pub change: Change,
     /// Low-rank factors that are trained in place of its values.
-    pub adapter: Option<&'a Lora>,
+    pub adapter: Option<&'a LoraConfig>,
     /// What it computes in, and is held in where it is frozen.
     pub dtype: Dtype,
 }

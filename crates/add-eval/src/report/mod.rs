@@ -13,8 +13,7 @@ mod page;
 mod samples;
 mod smooth;
 
-use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -60,10 +59,9 @@ pub enum ReportError {
 /// When the folder does not exist, one of its files cannot be read, or the page cannot be written.
 pub fn write_report(run: &Path, presentation: &Presentation) -> Result<PathBuf, ReportError> {
     let html = render(run, presentation)?;
-    let (path, partial) = (run.join("report.html"), run.join("report.html.tmp"));
+    let path = run.join("report.html");
     // A reader never sees half a page.
-    fs::write(&partial, html).map_err(at(&partial))?;
-    fs::rename(&partial, &path).map_err(at(&path))?;
+    add_files::replace(&path, |file| file.write_all(html.as_bytes())).map_err(at(&path))?;
     Ok(path)
 }
 
@@ -109,6 +107,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ReportError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const SHOWN: Presentation = Presentation {
@@ -123,7 +123,7 @@ mod tests {
         ],
     };
     use crate::{Row, to_json};
-    use std::fmt::Write;
+    use std::fmt::Write as _;
 
     fn row(model: &str, metric: &str, value: f64) -> Row {
         Row {

@@ -78,10 +78,9 @@ struct Unet {
     unet: UNet2dCondition,
 }
 
-/// diffusers' name of a parameter of the student: no wrapper, no variants of an enum.
+/// diffusers' name of a parameter of the student: without the wrapper.
 pub(super) fn student_name(path: &str) -> String {
-    let parts = path.split('.').skip(1).filter(|part| !part.starts_with(char::is_uppercase));
-    parts.collect::<Vec<_>>().join(".")
+    path.trim_start_matches("unet.").to_owned()
 }
 
 /// `0.main...` for `heads.0.main...`.

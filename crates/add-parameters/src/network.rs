@@ -1,7 +1,4 @@
-//! Every network by the names of its parameters.
-//!
-//! Optimiser, EMA, checkpoints and exporters work on `(dotted path, flat tensor)` pairs, so that none of them
-//! knows a network. Any Burn module is a [`Network`] by itself.
+//! A network's parameters as `(path, shape, flat values)`.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,7 +8,7 @@ use burn::{
 };
 use dyn_clone::DynClone;
 
-use crate::adapter::is_adapter;
+use crate::{adapter::is_adapter, path::Path};
 
 /// The new value of the parameter at a path, of this shape, on this device; `None` keeps the old one.
 pub type Fill<'a> = dyn FnMut(&str, &[usize], &Device) -> Option<Tensor<1>> + 'a;
@@ -30,7 +27,7 @@ pub trait Network: fmt::Debug + Send + DynClone {
     fn map_parameters(&mut self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>);
 
     /// Gives new values to the parameters for which `f(path, shape, device)` returns some, without making the old ones:
-    /// a lazy parameter is filled, not replaced.
+    /// a lazy parameter is filled, not replaced. Values that lie on another device are moved.
     fn set_parameters(&mut self, f: &mut Fill<'_>);
 
     /// Takes this network's gradients out of `gradients`, by path; a parameter without one is left out.
@@ -47,13 +44,6 @@ pub fn fork<N: Network + ?Sized>(network: &N) -> Box<N> {
     let mut copy = dyn_clone::clone_box(network);
     copy.map_parameters(&mut |_, _, value| value);
     copy
-}
-
-/// A path without the variants of enums, which the released files do not have in their names:
-/// `proj_in.Linear.weight` is `proj_in.weight` there.
-pub fn without_variants(path: &str) -> String {
-    let variant = |name: &&str| name.starts_with(|c: char| c.is_ascii_uppercase());
-    path.split('.').filter(|name| !variant(name)).collect::<Vec<_>>().join(".")
 }
 
 /// Number of values in all parameters and buffers; none is made or read for it.
@@ -105,28 +95,18 @@ impl<M: Module> Network for M {
     }
 }
 
-/// The names of the modules that are being visited.
-#[derive(Default)]
-struct Path(Vec<String>);
-
-impl Path {
-    fn dotted(&self) -> String {
-        self.0.join(".")
-    }
-}
-
 struct Each<'a> {
     path: Path,
     f: &'a mut dyn FnMut(&str, &[usize], Tensor<1>),
 }
 
 impl ModuleVisitor for Each<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -142,12 +122,12 @@ struct Shapes<'a> {
 }
 
 impl ModuleVisitor for Shapes<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -161,12 +141,12 @@ struct Map<'a> {
 }
 
 impl ModuleMapper for Map<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -175,7 +155,8 @@ impl ModuleMapper for Map<'_> {
             let (device, trainable) = (tensor.device(), tensor.is_require_grad());
             let value = plain(tensor);
             let shape = value.dims();
-            let value = (self.f)(&path, &shape, value.flatten(0, D - 1)).reshape(shape);
+            // Detached from whatever made it: the next forward pass starts a new graph at this leaf.
+            let value = plain((self.f)(&path, &shape, value.flatten(0, D - 1))).reshape(shape);
             if device.is_autodiff() { value.autodiff().set_require_grad(trainable) } else { value }
         })
     }
@@ -187,19 +168,20 @@ struct Set<'a> {
 }
 
 impl ModuleMapper for Set<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (shape, device) = (param.lazy_shape().dims::<D>(), param.lazy_device());
         let plain = device.clone().without_autodiff();
         let Some(flat) = (self.f)(&self.path.dotted(), &shape, &plain) else { return param };
-        let value = flat.reshape(shape);
+        // The values may come from the processor, whatever the network's device is.
+        let value = flat.without_autodiff().to_device(&plain).reshape(shape);
         let value = if device.is_autodiff() { value.autodiff() } else { value };
         let id = param.id;
         param.transform_for_load(value, id)
@@ -213,12 +195,12 @@ struct Take<'a> {
 }
 
 impl ModuleVisitor for Take<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -231,4 +213,111 @@ impl ModuleVisitor for Take<'_> {
 /// The value without its tape.
 fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if tensor.is_autodiff() { tensor.inner() } else { tensor }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::{Linear, LinearConfig};
+
+    use super::*;
+
+    /// A projection that is stored in one of two ways, as in a U-Net's transformer.
+    #[derive(Module, Debug)]
+    enum Projection {
+        Matrix(Linear),
+        Convolution(Linear),
+    }
+
+    #[derive(Module, Debug)]
+    struct Small {
+        proj_in: Projection,
+        blocks: Vec<Linear>,
+    }
+
+    fn layer(device: &Device) -> Linear {
+        LinearConfig::new(3, 2).init(device)
+    }
+
+    fn values(layer: &Linear) -> BTreeMap<String, Vec<f32>> {
+        let mut all = BTreeMap::new();
+        layer.for_each_parameter(&mut |name, _, value| {
+            all.insert(name.to_owned(), value.into_data().try_to_vec().expect("f32"));
+        });
+        all
+    }
+
+    fn gradient_names(layer: &Linear) -> Vec<String> {
+        let x = Tensor::<3>::ones([1, 2, 3], &Device::flex().autodiff());
+        let mut gradients = layer.forward(x).sum().backward();
+        layer.take_gradients(&mut gradients).into_keys().collect()
+    }
+
+    #[test]
+    fn names_are_fields_and_positions_without_the_variants_of_enums() {
+        let mut device = Device::flex();
+        let small = Small { proj_in: Projection::Matrix(layer(&device)), blocks: vec![layer(&device)] };
+        let mut names = Vec::new();
+        small.for_each_shape(&mut |name, _| names.push(name.to_owned()));
+        assert_eq!(names, ["proj_in.weight", "proj_in.bias", "blocks.0.weight", "blocks.0.bias"]);
+        let mut read = Vec::new();
+        small.for_each_parameter(&mut |name, _, _| read.push(name.to_owned()));
+        assert_eq!(read, names);
+        let mut mapped = Vec::new();
+        let mut copy = small.clone();
+        copy.map_parameters(&mut |name, _, value| {
+            mapped.push(name.to_owned());
+            value
+        });
+        assert_eq!(mapped, names);
+        let mut set = Vec::new();
+        copy.set_parameters(&mut |name, _, at| {
+            set.push(name.to_owned());
+            device = at.clone();
+            None
+        });
+        assert_eq!(set, names);
+    }
+
+    #[test]
+    fn a_mapped_parameter_still_trains() {
+        let mut layer = layer(&Device::flex().autodiff());
+        let before = values(&layer);
+        layer.map_parameters(&mut |_, _, value| value * 2.0);
+        let doubled = before["weight"].iter().map(|v| v * 2.0).collect::<Vec<_>>();
+        assert_eq!(values(&layer)["weight"], doubled);
+        assert_eq!(gradient_names(&layer), ["bias", "weight"]);
+        assert_eq!(gradient_names(&layer), ["bias", "weight"], "a second step");
+    }
+
+    #[test]
+    fn a_set_parameter_still_trains_and_others_keep_their_values() {
+        let mut layer = layer(&Device::flex().autodiff());
+        let before = values(&layer);
+        layer.set_parameters(&mut |name, shape, device| {
+            (name == "weight").then(|| Tensor::zeros([shape.iter().product::<usize>()], device))
+        });
+        assert_eq!(values(&layer)["weight"], vec![0.0; 6]);
+        assert_eq!(values(&layer)["bias"], before["bias"]);
+        assert_eq!(gradient_names(&layer), ["bias", "weight"]);
+    }
+
+    #[test]
+    fn a_frozen_parameter_has_no_gradient_but_lets_one_pass() {
+        let mut layer = layer(&Device::flex());
+        layer.set_parameters(&mut |_, shape, device| {
+            Some(Tensor::ones([shape.iter().product::<usize>()], device))
+        });
+        let x = Tensor::<3>::ones([1, 1, 3], &Device::flex().autodiff()).require_grad();
+        let mut gradients = layer.forward(x.clone()).sum().backward();
+        assert!(layer.take_gradients(&mut gradients).is_empty());
+        let gradient: Vec<f32> = x.grad(&gradients).expect("a leaf").into_data().try_to_vec().expect("f32");
+        assert_eq!(gradient, [2.0; 3]);
+    }
+
+    #[test]
+    fn shapes_are_read_without_making_values() {
+        let layer = layer(&Device::flex());
+        assert_eq!(parameter_count(&layer), 8);
+        assert!(!layer.weight.is_initialized());
+    }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Low-rank adapters on linear and convolution layers: `W x + (alpha / rank) B A x`. Hu et al. 2021.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Lora {
+pub struct LoraConfig {
     /// Rows of `A`.
     pub rank: usize,
     /// The adapter counts `alpha / rank`.
@@ -14,13 +14,21 @@ pub struct Lora {
     pub targets: Vec<String>,
 }
 
-impl Default for Lora {
+impl Default for LoraConfig {
     fn default() -> Self {
         Self { rank: 64, alpha: 64.0, targets: Vec::new() }
     }
 }
 
-impl Lora {
+impl LoraConfig {
+    /// Whether the layer at `path` has an adapter.
+    pub fn wants(&self, path: &str) -> bool {
+        let ends = |target: &String| {
+            path.strip_suffix(target.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        };
+        self.targets.is_empty() || self.targets.iter().any(ends)
+    }
+
     /// `alpha / rank`.
     pub fn scale(&self) -> f64 {
         self.alpha / self.rank as f64
@@ -35,4 +43,22 @@ pub const UP: &str = ".lora.up";
 /// Whether a parameter belongs to an adapter.
 pub fn is_adapter(path: &str) -> bool {
     path.ends_with(DOWN) || path.ends_with(UP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_ends_of_names() {
+        let config = |targets: &[&str]| LoraConfig {
+            targets: targets.iter().map(|&target| target.to_owned()).collect(),
+            ..LoraConfig::default()
+        };
+        assert!(config(&["to_q", "to_k"]).wants("down.0.attn1.to_k"));
+        assert!(config(&["ff.net.2"]).wants("block.ff.net.2"));
+        assert!(!config(&["to_q"]).wants("down.0.attn1.not_to_q"));
+        assert!(!config(&["to_q"]).wants("down.0.to_q.inner"));
+        assert!(config(&[]).wants("anything"));
+    }
 }

@@ -15,6 +15,7 @@ impl MappedFile {
     ///
     /// # Errors
     /// When the system refuses.
+    #[expect(unsafe_code, reason = "a file that others may write to is unsafe to map")]
     pub fn new(file: &File) -> io::Result<Self> {
         // SAFETY: the map is only handed out as bytes, for which every pattern is valid, and nobody keeps a belief about
         // a byte between two looks: headers are parsed into values of their own, numbers are copied out.
