@@ -20,7 +20,6 @@ const OTHER: &str = "objective.teacher.model=Other(backbone: Mini(prediction: V,
 
 #[test]
 fn a_plan_counts_the_networks_that_are_assembled() {
-    let random = "model.weights=Random()";
     for sets in [
         &[][..],
         &["model.adapter=Lora(rank: 2)"],
@@ -30,12 +29,13 @@ fn a_plan_counts_the_networks_that_are_assembled() {
         &["objective.adversarial.image_condition=Off", "objective.adversarial.text_condition=false"],
         &["objective.distillation.space=PixelBy(Identity())"],
         &["objective.distillation.space=Latent", "dtype=(features: BF16)"],
+        &["objective.adversarial.text_encoder=Encoder(Mini(layers: 1, width: 16, heads: 1, tokens: 8))"],
     ] {
-        let loaded = recipe("emoji.ron", &[sets, &[random]].concat());
+        let loaded = recipe("emoji.ron", sets);
         check_networks(&loaded).unwrap_or_else(|error| panic!("{sets:?}: {error}"));
     }
     check_networks(&recipe("pretrain/emoji-teacher.ron", &[])).expect("pretraining");
-    let sampling = recipe("emoji.ron", &[random, "objective=Off()"]);
+    let sampling = recipe("emoji.ron", &["objective=Off()"]);
     check_networks(&sampling).expect("sampling alone");
 }
 

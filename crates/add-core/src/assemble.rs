@@ -238,9 +238,11 @@ fn text(
     device: &Device,
 ) -> Result<Box<dyn TextNetwork>, CoreError> {
     let mut text = encoder.init(loaded.recipe.seed, device)?;
-    if let Weights::File(name) = &model.weights
-        && encoder.weights().is_empty()
-    {
+    let file = match (&model.text_weights, &model.weights) {
+        (Some(name), _) | (None, Weights::File(name)) => Some(name),
+        (None, Weights::Random() | Weights::Diffusers(_) | Weights::Ldm(_)) => None,
+    };
+    if let Some(name) = file.filter(|_| encoder.weights().is_empty()) {
         let networks: &mut [(&str, &mut dyn Network)] = &mut [("text", &mut *text)];
         model_file::read(&loaded.resolve(name), &loaded.recipe, model, networks)?;
     }

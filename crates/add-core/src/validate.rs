@@ -53,6 +53,11 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
             recipe.objective.name()
         )
     });
+    p.require(
+        recipe.model.text_weights.is_none() || recipe.text_is_the_models(),
+        "model.text_weights",
+        || format!("expected none: {} has weights of its own", recipe.text.name()),
+    );
     dtypes(p, recipe);
     recipe.objective.check(recipe, p);
     problems.into_list()

@@ -47,6 +47,10 @@ pub enum Purpose {
     SimulationNoise = 17,
     /// Which crop of a sample's latents the distillation loss looks at.
     Crop = 18,
+    /// Timestep of a fake that the discriminator's update alone sees.
+    DiscriminatorTimestep = 19,
+    /// Noise of such a fake.
+    DiscriminatorNoise = 20,
 }
 
 /// The source of the random numbers of one sample at one step.

@@ -138,6 +138,10 @@ pub struct Model {
     pub schedule: Plugin<dyn Schedule>,
     /// Its values at the start.
     pub weights: Weights,
+    /// A file of this project with the `text.*` of a text encoder that has no weights of its own, where they are to come
+    /// from elsewhere than `weights`; relative to the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_weights: Option<String>,
     /// What is trained in place of its values. It is not written where it is off, as in recipes of before.
     #[serde(default, skip_serializing_if = "Adapter::is_off")]
     pub adapter: Adapter,

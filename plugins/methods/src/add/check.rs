@@ -1,9 +1,9 @@
 //! What an `Add(…)` must fulfil in its recipe.
 
 use add_plugin::Prediction;
-use add_recipe::{Problems, Recipe, problems::MAX_SAMPLING_STEPS};
+use add_recipe::{Problems, Recipe, Weights, problems::MAX_SAMPLING_STEPS};
 
-use super::{Add, DistillationSpace, Guidance, StudentTimesteps, TeacherModel, step::Terminal};
+use super::{Add, DistillationSpace, Guidance, Lambda, StudentTimesteps, TeacherModel, step::Terminal};
 
 /// Adds what does not hold of an `Add(…)` in its recipe.
 pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
@@ -53,15 +53,29 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
     p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
     p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
-    p.range("objective.distillation.lambda", distillation.lambda, 0.0, 1e9);
+    lambda(p, distillation.lambda, adversarial.weight > 0.0);
     space(p, recipe, &distillation.space);
-    p.require(adversarial.weight > 0.0 || distillation.lambda > 0.0, "objective", || {
+    p.require(adversarial.weight > 0.0 || !distillation.lambda.is_off(), "objective", || {
         "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"
             .to_owned()
     });
     p.above("objective.ema_half_life", objective.ema_half_life);
     p.optimizer("objective.generator", &objective.generator);
     p.optimizer("objective.discriminator", &objective.discriminator);
+}
+
+fn lambda(p: &mut Problems, lambda: Lambda, adversarial: bool) {
+    let path = "objective.distillation.lambda";
+    match lambda {
+        Lambda::Fixed(lambda) => p.range(path, lambda, 0.0, 1e9),
+        Lambda::Balanced { ratio, steps } => {
+            p.above(path, ratio);
+            p.positive(path, steps as usize);
+            p.require(adversarial, path, || {
+                "expected a number: with `adversarial.weight: 0` there is nothing to balance".to_owned()
+            });
+        }
+    }
 }
 
 fn space(p: &mut Problems, recipe: &Recipe, space: &DistillationSpace) {
@@ -108,6 +122,14 @@ fn teacher(p: &mut Problems, recipe: &Recipe, objective: &Add, steps: usize) {
             });
         }
     }
+    let random =
+        matches!(teacher.model, TeacherModel::Initial()) && recipe.model.weights == Weights::Random();
+    p.require(!random, "objective.teacher.model", || {
+        "Initial() is the model that the student begins as, and with `model.weights: Random()` that has learnt nothing; for a \
+         random student under a trained teacher (ADD, Table 1c) expected Other(backbone: …, schedule: …, weights: …), and \
+         `model.text_weights` where the text encoder has no weights of its own"
+            .to_owned()
+    });
     if let TeacherModel::Other(model) = &teacher.model {
         p.require(model.adapter.is_off(), "objective.teacher.model.adapter", || {
             "expected Off(): a teacher is not trained".to_owned()

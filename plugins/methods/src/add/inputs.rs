@@ -47,6 +47,8 @@ pub struct AddInputs<'a> {
     pub x_0: Latents,
     /// Their captions, and what guidance compares them with.
     pub prompts: Prompts,
+    /// `c_text` `[B, K]`, where it is not the pooled embedding of the captions.
+    pub c_text: Option<Tensor<2>>,
     /// What the student is given in its own update.
     pub generator: StudentInput,
     /// Samples whose input in the student's update begins at its own picture; `None` begins all at `x_0`, as in the paper.

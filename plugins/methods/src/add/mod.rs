@@ -5,6 +5,7 @@ mod charts;
 mod check;
 mod fields;
 mod inputs;
+mod lambda;
 mod part;
 mod run;
 mod simulation;
@@ -23,18 +24,22 @@ use add_recipe::{
 };
 use add_train::{
     health::Alarm,
-    networks::{Averaging, NetworkSet, Training},
+    networks::{Averaging, NetworkSet, Role, Training},
 };
 pub use fields::{
-    Add, Adversarial, Distillation, DistillationSpace, Guidance, ImageEncoder, StudentTimesteps,
-    TeacherModel, TeacherPart,
+    Add, Adversarial, Distillation, DistillationSpace, Fakes, Guidance, HeadsText, ImageEncoder,
+    StudentTimesteps, TeacherModel, TeacherPart,
 };
 pub use inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View};
+pub use lambda::Lambda;
 pub use simulation::Simulation;
 pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};
 
 /// The optimiser of the student.
 pub const OPTIMIZER_G: &str = "optimizer_g";
+/// The encoder of `c_text`, where it is not the denoiser's.
+const HEADS_TEXT: Role = Role("text for the heads");
+
 /// The optimiser of the heads.
 pub const OPTIMIZER_D: &str = "optimizer_d";
 
@@ -80,7 +85,11 @@ impl Add {
     /// What the heads are conditioned on.
     fn condition(&self) -> Vec<Condition> {
         let adversarial = &self.adversarial;
-        let text = adversarial.text_condition.then_some(Condition::Pooled(TEXT));
+        let encoder = match adversarial.text_encoder {
+            HeadsText::Denoiser => TEXT,
+            HeadsText::Encoder(_) => HEADS_TEXT,
+        };
+        let text = adversarial.text_condition.then_some(Condition::Pooled(encoder));
         let image = match (adversarial.image_condition, &adversarial.image_encoder) {
             (ImageCondition::Off, _) => None,
             (_, ImageEncoder::Features) => Some(Condition::Embedding(FEATURES)),
@@ -106,6 +115,10 @@ impl Method for Add {
             Slot::frozen(TEACHER, teacher, dtype.teacher),
             Slot::frozen(FEATURES, Source::Features(&adversarial.features), dtype.features),
         ];
+        if let HeadsText::Encoder(encoder) = &adversarial.text_encoder {
+            let source = Source::Text { encoder, model: &recipe.model };
+            slots.push(Slot::frozen(HEADS_TEXT, source, dtype.text));
+        }
         if let ImageEncoder::Network(network) = &adversarial.image_encoder {
             slots.push(Slot::frozen(IMAGE_ENCODER, Source::Features(network), dtype.features));
         }
@@ -146,7 +159,7 @@ impl Method for Add {
         if self.adversarial.weight > 0.0 {
             self.adversarial_passes(&mut passes);
         }
-        if self.distillation.lambda > 0.0 {
+        if !self.distillation.lambda.is_off() {
             self.distillation_passes(recipe, &mut passes);
         }
         passes
@@ -192,6 +205,16 @@ impl Add {
             // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
             Pass::plain("heads", HEADS, 13.0),
         ]);
+        if !self.adversarial.fakes.are_shared() {
+            passes.work.extend([
+                Pass::plain("independent fakes", STUDENT, 1.0),
+                Pass::plain("their decoder", CODEC, 1.0),
+                Pass::plain("their features", FEATURES, 1.0),
+            ]);
+        }
+        if let HeadsText::Encoder(_) = &self.adversarial.text_encoder {
+            passes.work.push(Pass::plain(HEADS_TEXT.0, HEADS_TEXT, 1.0));
+        }
         match &self.adversarial.image_encoder {
             _ if !embeds => {}
             ImageEncoder::Features => passes.work.push(Pass::plain("c_img", FEATURES, 1.0)),

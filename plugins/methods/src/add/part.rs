@@ -15,6 +15,7 @@ use burn::tensor::Tensor;
 
 use super::{
     inputs::{AddInputs, StudentInput},
+    simulation::Simulation,
     step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
 };
 
@@ -119,7 +120,10 @@ impl<'a> Part<'a> {
                 (self.fake_features(x_hat), &own.s)
             }
         };
-        let condition = self.condition(seen.c_img.as_ref(), s);
+        // Samples of their own begin at `x_0`, whatever the student's do.
+        let simulation = self.inputs.simulation.as_ref().filter(|_| self.inputs.discriminator.is_none());
+        let condition = self.condition(seen.c_img.as_ref(), s, simulation);
+        let lengths = self.condition_lengths(seen.c_img.as_ref());
         self.seen = Some(seen);
         let AddInputs { real_view, pixels, draws, .. } = &self.inputs;
         let reals = self.networks.features.features(Pixels(real_view(pixels.0.clone())));
@@ -132,13 +136,17 @@ impl<'a> Part<'a> {
         let R1 { value, per_head, surrogate, logits: logits_real } =
             r1(&**heads, &reals, condition.as_ref(), route, draws, reduction);
         let (loss_real, loss_fake) = hinge_discriminator(&logits_real, &logits_fake, reduction);
-        let losses = scalars([loss_real.clone().inner(), loss_fake.clone().inner(), value]);
-        let [d_real, d_fake, penalty] = [0, 1, 2].map(|i| losses[i] * self.share);
+        let read = [loss_real.clone().inner(), loss_fake.clone().inner(), value];
+        let read = scalars(read.into_iter().chain(lengths.iter().map(|(_, length)| length.clone())));
+        let [d_real, d_fake, penalty] = [0, 1, 2].map(|i| read[i] * self.share);
         let mut report = StepReport::default();
         report.number("loss_d", d_real + d_fake + gamma * penalty);
         report.number("loss_d_real", d_real);
         report.number("loss_d_fake", d_fake);
         report.number("r1", penalty);
+        for ((name, _), length) in lengths.iter().zip(&read[3..]) {
+            report.number(name, length * self.share);
+        }
         report.heads("r1_heads", self.share, per_head);
         for (logits, mean, right, side) in [
             (&logits_real, "logits_real", "sign_real", 1.0),
@@ -175,7 +183,8 @@ impl<'a> Part<'a> {
     /// The gradient of Eq. (2) at `x_hat_theta`.
     fn adversarial(&self, seen: Seen, heads: &dyn Discriminator, report: &mut StepReport) -> Tensor<4> {
         let Seen { leaf, features, c_img } = seen;
-        let condition = self.condition(c_img.as_ref(), &self.inputs.generator.s);
+        let simulation = self.inputs.simulation.as_ref();
+        let condition = self.condition(c_img.as_ref(), &self.inputs.generator.s, simulation);
         let AddOptions { heads: reduction, adversarial_weight, .. } = self.method.options;
         let loss = hinge_generator(&heads.logits(&features, condition), reduction) * self.share;
         let gradient = gradient_at(&leaf, loss.clone() * adversarial_weight);
@@ -222,18 +231,36 @@ impl<'a> Part<'a> {
         Some(encoder.embedding(Pixels((self.inputs.embedding_view)(self.inputs.pixels.0.clone()))))
     }
 
-    /// `c = [c_text; c_img]`, `[B, K]`; `None` when both are off.
-    fn condition(&self, c_img: Option<&Tensor<2>>, s: &Timesteps) -> Option<Tensor<2>> {
-        let AddOptions { text_condition, image_condition, .. } = self.method.options;
-        let mut parts = Vec::new();
-        if text_condition {
-            parts.push(self.inputs.prompts.captions.pooled.clone());
-        }
-        if let Some(c_img) = c_img.cloned() {
+    /// `c_text` `[B, K]`, where the heads see one.
+    fn text_embedding(&self) -> Option<Tensor<2>> {
+        let AddInputs { c_text, prompts, .. } = &self.inputs;
+        let pooled = || prompts.captions.pooled.clone();
+        self.method.options.text_condition.then(|| c_text.clone().unwrap_or_else(pooled))
+    }
+
+    /// Mean lengths `[1]` of `c_text` and `c_img` before they are scaled, by the names of their figures.
+    fn condition_lengths(&self, c_img: Option<&Tensor<2>>) -> Vec<(&'static str, Tensor<1>)> {
+        let length = |c: Tensor<2>| c.square().sum_dim(1).sqrt().mean();
+        let text = self.text_embedding().map(|c| ("norm_c_text", length(c)));
+        text.into_iter().chain(c_img.cloned().map(|c| ("norm_c_img", length(c)))).collect()
+    }
+
+    /// `c = [c_text; c_img]`, `[B, K]`, for student inputs at `s`; `None` when both are off.
+    fn condition(
+        &self,
+        c_img: Option<&Tensor<2>>,
+        s: &Timesteps,
+        simulation: Option<&Simulation>,
+    ) -> Option<Tensor<2>> {
+        let AddOptions { normalize_condition, image_condition, .. } = self.method.options;
+        let scaled = |c: Tensor<2>| if normalize_condition { unit_length(c) } else { c };
+        let mut parts: Vec<Tensor<2>> = self.text_embedding().map(scaled).into_iter().collect();
+        if let Some(c_img) = c_img.cloned().map(scaled) {
             let [b, k] = c_img.dims();
             parts.push(match image_condition {
                 ImageCondition::WhereInformed => {
-                    let kept: Vec<f64> = s.0.iter().enumerate().map(|(i, &s)| self.informed(i, s)).collect();
+                    let informed = |(i, &s)| self.informed(i, s, simulation);
+                    let kept: Vec<f64> = s.0.iter().enumerate().map(informed).collect();
                     c_img * per_sample(&kept, &self.inputs.pixels.0).reshape([b, 1]).expand([b, k])
                 }
                 ImageCondition::Off | ImageCondition::Always => c_img,
@@ -243,10 +270,17 @@ impl<'a> Part<'a> {
     }
 
     /// 1 where sample `i`'s student input at `s` holds some of its `x_0`, else 0.
-    fn informed(&self, i: usize, s: usize) -> f64 {
-        let simulated = self.inputs.simulation.as_ref().is_some_and(|simulation| simulation.rows[i]);
+    fn informed(&self, i: usize, s: usize, simulation: Option<&Simulation>) -> f64 {
+        let simulated = simulation.is_some_and(|simulation| simulation.rows[i]);
         f64::from(u8::from(!simulated && s != self.method.options.last_timestep))
     }
+}
+
+/// Rows of length 1. As PyTorch's `normalize`, a row of zeros stays.
+fn unit_length(c: Tensor<2>) -> Tensor<2> {
+    let [b, k] = c.dims();
+    let length = c.clone().square().sum_dim(1).sqrt().clamp_min(1e-12).expand([b, k]);
+    c / length
 }
 
 /// `x_hat_theta(x_s, s)` with `x_s = alpha_s x_0 + sigma_s eps`.

@@ -24,8 +24,9 @@ use add_weights::NamedTensor;
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    Add, DistillationSpace, Guidance,
+    Add, DistillationSpace, Guidance, HEADS_TEXT, HeadsText,
     inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
+    lambda::Balance,
     simulation::Simulation,
     step::{AddMethod, AddOptions, AddTrainer},
 };
@@ -40,7 +41,11 @@ pub(super) struct AddRun<'a> {
     /// The negative prompt, encoded.
     negative: Conditioning,
     feed: Feed,
-    encodings: Encodings,
+    latents: Encodings,
+    captions: Encodings,
+    /// `c_text`, where it has an encoder of its own.
+    heads_text: Option<Encodings>,
+    balance: Balance,
     timesteps: Vec<usize>,
     device: Device,
 }
@@ -54,8 +59,15 @@ impl<'a> AddRun<'a> {
     ) -> Self {
         let RunContext { feed, shards, device } = context;
         let timesteps = method.timesteps(recipe);
-        let encodings = Encodings::new(recipe, networks.codec(CODEC), networks.text(TEXT), &device);
-        let encoded = |caption: &str| encodings.captions(networks.text(TEXT), &[caption.to_owned()]);
+        let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
+        let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
+        let heads_text = match &method.adversarial.text_encoder {
+            HeadsText::Encoder(encoder) if method.adversarial.text_condition => {
+                Some(Encodings::of_text(recipe, encoder, networks.text(HEADS_TEXT), &device))
+            }
+            _ => None,
+        };
+        let encoded = |caption: &str| captions.captions(networks.text(TEXT), &[caption.to_owned()]);
         let (null, negative) = (encoded(""), encoded(&method.teacher.negative));
         let trainer = AddTrainer {
             networks,
@@ -67,7 +79,21 @@ impl<'a> AddRun<'a> {
             },
             shards,
         };
-        Self { recipe, method, trainer, null, negative, feed, encodings, timesteps, device }
+        let balance = Balance::new(method.distillation.lambda);
+        Self {
+            recipe,
+            method,
+            trainer,
+            null,
+            negative,
+            feed,
+            latents,
+            captions,
+            heads_text,
+            balance,
+            timesteps,
+            device,
+        }
     }
 
     /// The averaged student.
@@ -99,12 +125,12 @@ impl<'a> AddRun<'a> {
     }
 
     /// A student timestep, drawn by the recipe's weights.
-    fn student_timestep(&self, draw: &Draw) -> usize {
+    fn timestep(&self, draw: &Draw, purpose: Purpose) -> usize {
         let weights = &self.method.timestep_weights;
         if weights.is_empty() {
-            return self.timesteps[draw.below(Purpose::StudentTimestep, self.timesteps.len())];
+            return self.timesteps[draw.below(purpose, self.timesteps.len())];
         }
-        let mut left = draw.uniform(Purpose::StudentTimestep) * weights.iter().sum::<f64>();
+        let mut left = draw.uniform(purpose) * weights.iter().sum::<f64>();
         for (&t, &weight) in self.timesteps.iter().zip(weights) {
             if left < weight {
                 return t;
@@ -147,7 +173,11 @@ impl<'a> AddRun<'a> {
     }
 
     /// A part of the batch, of which `first` is the first sample's number in the whole run.
-    fn part(&self, step: u64, first: u64, real: (Pixels, Latents), captions: Conditioning) -> AddInputs<'a> {
+    fn part(&self, step: u64, first: u64, real: (Pixels, Latents), captions: &[String]) -> AddInputs<'a> {
+        let networks = &self.trainer.networks;
+        let c_text = self.heads_text.as_ref();
+        let c_text = c_text.map(|text| text.captions(networks.text(HEADS_TEXT), captions).pooled);
+        let captions = self.captions.captions(networks.text(TEXT), captions);
         let (seed, (pixels, x_0)) = (self.recipe.seed, real);
         let [count, _, h, w] = pixels.0.dims();
         let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
@@ -164,7 +194,7 @@ impl<'a> AddRun<'a> {
             Box::new(move |x| augmented_view(x, &each, [size; 2]))
         };
         let generator = StudentInput {
-            s: Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect()),
+            s: Timesteps(draws.iter().map(|d| self.timestep(d, Purpose::StudentTimestep)).collect()),
             eps: noise(Purpose::StudentNoise),
         };
         AddInputs {
@@ -172,7 +202,13 @@ impl<'a> AddRun<'a> {
             pixels,
             x_0,
             prompts: self.prompts(captions),
-            discriminator: None,
+            c_text,
+            discriminator: (!self.method.adversarial.fakes.are_shared()).then(|| StudentInput {
+                s: Timesteps(
+                    draws.iter().map(|d| self.timestep(d, Purpose::DiscriminatorTimestep)).collect(),
+                ),
+                eps: noise(Purpose::DiscriminatorNoise),
+            }),
             teacher: TeacherInput {
                 t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
                 eps: correlated(
@@ -197,7 +233,7 @@ impl Add {
         let (adversarial, distillation) = (&self.adversarial, &self.distillation);
         AddOptions {
             adversarial_weight: adversarial.weight,
-            lambda: distillation.lambda,
+            lambda: Balance::new(distillation.lambda).lambda(),
             distance: distillation.distance,
             space: match distillation.space {
                 DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => Space::Pixel,
@@ -208,6 +244,7 @@ impl Add {
             r1: adversarial.r1,
             gamma: adversarial.gamma,
             text_condition: adversarial.text_condition,
+            normalize_condition: adversarial.normalize_condition,
             image_condition: adversarial.image_condition,
             teacher_steps: self.teacher.steps,
             last_timestep: timesteps.last().copied().unwrap_or_default(),
@@ -230,7 +267,7 @@ impl Objective for AddRun<'_> {
         let batch = self.feed.batch(step).map_err(data_error)?;
         let Recipe { seed, batch: whole, .. } = *self.recipe;
         let pixels = batch.pixels(&self.device);
-        let x_0 = self.encodings.latents(self.trainer.networks.codec(CODEC), &pixels);
+        let x_0 = self.latents.latents(self.trainer.networks.codec(CODEC), &pixels);
         let each = whole / self.trainer.shards.count();
         let ranges = self.trainer.shards.ranges(whole).into_iter();
         let parts = ranges
@@ -244,14 +281,15 @@ impl Objective for AddRun<'_> {
                 let first = step * whole as u64 + range.start as u64;
                 let dropout = self.method.caption_dropout;
                 let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
-                let text = self.trainer.networks.text(TEXT);
-                self.part(step, first, real, self.encodings.captions(text, &captions))
+                self.part(step, first, real, &captions)
             })
             .collect();
         let steps = self.recipe.run.steps;
         let lr_g = self.method.generator.lr_at(step, steps);
         let lr_d = self.method.discriminator.lr_at(step, steps);
+        self.trainer.method.options.lambda = self.balance.lambda();
         let mut report = self.trainer.step(parts, lr_g, lr_d);
+        self.balance.measure(&mut report);
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
         Ok(report)
@@ -259,10 +297,12 @@ impl Objective for AddRun<'_> {
 
     fn save(&self, state: &mut State) {
         self.trainer.networks.save(state);
+        self.balance.save(state);
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)
+        self.trainer.networks.load(state)?;
+        self.balance.load(state)
     }
 
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {

@@ -59,6 +59,8 @@ pub struct AddOptions {
     pub gamma: f64,
     /// Whether the heads see the text.
     pub text_condition: bool,
+    /// Whether `c_text` and `c_img` are scaled to unit length.
+    pub normalize_condition: bool,
     /// Whether the heads see the image embedding of `x_0`.
     pub image_condition: ImageCondition,
     /// Consecutive teacher steps.
