@@ -1,6 +1,9 @@
 //! Problems of a recipe that types cannot rule out: ranges, and parts that must fit together. All of them are collected.
 
+use add_plugin::{Codec, Plugin, TextEncoder};
 use add_train::optimizer::AdamWConfig;
+
+use crate::Model;
 
 /// Largest number of denoiser calls for one picture.
 pub const MAX_SAMPLING_STEPS: usize = 1000;
@@ -55,6 +58,33 @@ impl Problems {
         if let Err(message) = check_prompt(prompt) {
             self.require(false, path, || message);
         }
+    }
+
+    /// Requires that a model's network, text encoder and codec fit each other, and pictures of `size`.
+    pub fn fits(
+        &mut self,
+        path: &str,
+        model: &Model,
+        text: &Plugin<dyn TextEncoder>,
+        codec: &Plugin<dyn Codec>,
+        size: usize,
+    ) {
+        let (latents, backbone) = (codec.info(), model.backbone.info());
+        let at = format!("{path}.backbone");
+        self.require(latents.channels == backbone.channels, &at, || {
+            format!(
+                "expected {} channels, as {} gives, got {}",
+                latents.channels,
+                codec.name(),
+                backbone.channels
+            )
+        });
+        let fits = model.backbone.check_text(text.info());
+        self.require(fits.is_ok(), &at, || fits.unwrap_err().to_string());
+        let multiple = latents.reduction * backbone.multiple_of;
+        self.require(multiple > 0 && size.is_multiple_of(multiple), "data.size", || {
+            format!("expected a multiple of {multiple}, required by {}, got {size}", model.backbone.name())
+        });
     }
 
     /// Requires usable hyper-parameters of an optimiser.

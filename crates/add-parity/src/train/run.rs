@@ -71,6 +71,7 @@ impl<'a> Run<'a> {
                 eps: recording.input("in.eps_t", step)?,
                 t: recording.timesteps("in.t_g", step)?,
             },
+            teacher_prompts: None,
             draws: Vec::new(),
             real_view: size(config.feat.img_size),
             fake_view: size(config.feat.img_size),

@@ -3,7 +3,9 @@
 use add_plugin::Prediction;
 use add_recipe::{Problems, Recipe, Weights, problems::MAX_SAMPLING_STEPS};
 
-use super::{Add, DistillationSpace, Guidance, Lambda, StudentTimesteps, TeacherModel, step::Terminal};
+use super::{
+    Add, DistillationSpace, Guidance, Lambda, StudentTimesteps, TeacherModel, TeacherPipeline, step::Terminal,
+};
 
 /// Adds what does not hold of an `Add(…)` in its recipe.
 pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
@@ -130,13 +132,36 @@ fn teacher(p: &mut Problems, recipe: &Recipe, objective: &Add, steps: usize) {
          `model.text_weights` where the text encoder has no weights of its own"
             .to_owned()
     });
+    if let TeacherModel::Pipeline(own) = &teacher.model {
+        pipeline(p, recipe, objective, own);
+    }
     if let TeacherModel::Other(model) = &teacher.model {
         p.require(model.adapter.is_off(), "objective.teacher.model.adapter", || {
             "expected Off(): a teacher is not trained".to_owned()
         });
-        let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
-        p.require(own == other, "objective.teacher.model", || {
-            format!("student and teacher share their latents: expected {own} channels, got {other}")
-        });
+        p.fits("objective.teacher.model", model, &recipe.text, &recipe.codec, recipe.data.size());
     }
+}
+
+/// A teacher with latents of its own is compared in pictures.
+fn pipeline(p: &mut Problems, recipe: &Recipe, objective: &Add, own: &TeacherPipeline) {
+    p.require(own.model.adapter.is_off(), "objective.teacher.model.model.adapter", || {
+        "expected Off(): a teacher is not trained".to_owned()
+    });
+    let in_pictures = match objective.distillation.space {
+        DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => true,
+        DistillationSpace::Crop { .. } | DistillationSpace::Latent => false,
+    };
+    p.require(in_pictures, "objective.distillation.space", || {
+        format!(
+            "student and teacher have different latents, {} and {}, so only pictures can be compared: expected Pixel or \
+             PixelBy(…)",
+            recipe.codec.name(),
+            own.codec.name()
+        )
+    });
+    p.require(objective.teacher.noise_correlation <= 0.0, "objective.teacher.noise_correlation", || {
+        "expected 0: the student's noise lies in other latents than the teacher's".to_owned()
+    });
+    p.fits("objective.teacher.model", &own.model, &own.text, &own.codec, recipe.data.size());
 }

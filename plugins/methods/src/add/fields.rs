@@ -129,6 +129,31 @@ pub enum TeacherModel {
     Initial(),
     /// Another one that shares the codec and the text encoder.
     Other(Model),
+    /// Another one with a codec and a text encoder of its own (ADD, Table 1e): the student's sample is decoded, encoded by the
+    /// teacher's codec, diffused, denoised and decoded again, and the distance is taken between pictures.
+    Pipeline(Box<TeacherPipeline>),
+}
+
+/// A teacher that shares nothing with the student.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherPipeline {
+    /// Its network, process and values.
+    pub model: Model,
+    /// Its text encoder.
+    pub text: Plugin<dyn TextEncoder>,
+    /// Its codec.
+    pub codec: Plugin<dyn Codec>,
+}
+
+impl TeacherModel {
+    /// The teacher that has a codec and a text encoder of its own.
+    pub fn pipeline(&self) -> Option<&TeacherPipeline> {
+        match self {
+            Self::Pipeline(pipeline) => Some(pipeline),
+            Self::Initial() | Self::Other(_) => None,
+        }
+    }
 }
 
 /// Scale of classifier-free guidance.

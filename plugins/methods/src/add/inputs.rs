@@ -57,6 +57,8 @@ pub struct AddInputs<'a> {
     pub discriminator: Option<StudentInput>,
     /// What the teacher is given.
     pub teacher: TeacherInput,
+    /// The text of a teacher with an encoder of its own; `None` where it shares the student's.
+    pub teacher_prompts: Option<Prompts>,
     /// Source of each sample's random numbers, for the routes of R1 that want some.
     pub draws: Vec<Draw>,
     /// View of real pictures.

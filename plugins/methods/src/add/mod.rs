@@ -1,6 +1,7 @@
 //! Adversarial Diffusion Distillation (Sauer et al. 2023), ADD Eq. (1).
 
 mod alarms;
+mod batch;
 mod charts;
 mod check;
 mod fields;
@@ -28,7 +29,7 @@ use add_train::{
 };
 pub use fields::{
     Add, Adversarial, Distillation, DistillationSpace, Fakes, Guidance, HeadsText, ImageEncoder,
-    StudentTimesteps, TeacherModel, TeacherPart,
+    StudentTimesteps, TeacherModel, TeacherPart, TeacherPipeline,
 };
 pub use inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View};
 pub use lambda::Lambda;
@@ -39,6 +40,11 @@ pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, T
 pub const OPTIMIZER_G: &str = "optimizer_g";
 /// The encoder of `c_text`, where it is not the denoiser's.
 const HEADS_TEXT: Role = Role("text for the heads");
+
+/// The text encoder of a teacher that has one of its own.
+const TEACHER_TEXT: Role = Role("teacher's text");
+/// The codec of a teacher that has one of its own.
+const TEACHER_CODEC: Role = Role("teacher's codec");
 
 /// The optimiser of the heads.
 pub const OPTIMIZER_D: &str = "optimizer_d";
@@ -51,6 +57,7 @@ impl Add {
         match &self.teacher.model {
             TeacherModel::Initial() => &recipe.model,
             TeacherModel::Other(model) => model,
+            TeacherModel::Pipeline(pipeline) => &pipeline.model,
         }
     }
 
@@ -106,6 +113,9 @@ impl Method for Add {
         let teacher = match &self.teacher.model {
             TeacherModel::Initial() => Source::BeginningOf(STUDENT),
             TeacherModel::Other(model) => Source::Model { model, text: &recipe.text, codec: &recipe.codec },
+            TeacherModel::Pipeline(own) => {
+                Source::Model { model: &own.model, text: &own.text, codec: &own.codec }
+            }
         };
         let [text, codec] = frozen_text_and_codec(recipe);
         let heads = Source::Heads { heads: &adversarial.heads, on: FEATURES, condition: self.condition() };
@@ -113,8 +123,14 @@ impl Method for Add {
             Slot { adapter: recipe.model.adapter.lora(), ..student },
             text,
             Slot::frozen(TEACHER, teacher, dtype.teacher),
-            Slot::frozen(FEATURES, Source::Features(&adversarial.features), dtype.features),
         ];
+        if let Some(TeacherPipeline { model, text: encoder, codec }) = self.teacher.model.pipeline() {
+            slots.extend([
+                Slot::frozen(TEACHER_TEXT, Source::Text { encoder, model }, dtype.text),
+                Slot::frozen(TEACHER_CODEC, Source::Codec(codec), dtype.codec),
+            ]);
+        }
+        slots.extend([Slot::frozen(FEATURES, Source::Features(&adversarial.features), dtype.features)]);
         if let HeadsText::Encoder(encoder) = &adversarial.text_encoder {
             let source = Source::Text { encoder, model: &recipe.model };
             slots.push(Slot::frozen(HEADS_TEXT, source, dtype.text));
@@ -169,12 +185,17 @@ impl Method for Add {
         let undistilled = NamedModel {
             name: EvaluatedModel::Undistilled,
             model: &recipe.model,
+            text: &recipe.text,
+            codec: &recipe.codec,
             student_timesteps: self.timesteps(recipe),
             dtype: recipe.dtype.model,
         };
+        let pipeline = self.teacher.model.pipeline();
         let teacher = NamedModel {
             name: EvaluatedModel::Teacher,
             model: self.teacher_model(recipe),
+            text: pipeline.map_or(&recipe.text, |own| &own.text),
+            codec: pipeline.map_or(&recipe.codec, |own| &own.codec),
             student_timesteps: Vec::new(),
             dtype: recipe.dtype.teacher,
         };
@@ -248,6 +269,19 @@ impl Add {
             wide: vec![(TEACHER, copies)],
             ..Moment::default()
         });
+        if teacher.model.pipeline().is_some() {
+            passes.work.extend([
+                Pass::plain("decoder for the teacher", CODEC, 1.0),
+                Pass::encoder("teacher's encoder", TEACHER_CODEC),
+                Pass::plain("teacher's decoder", TEACHER_CODEC, 1.0),
+                Pass::plain("teacher's text", TEACHER_TEXT, 1.0),
+            ]);
+            passes.moments.push(Moment {
+                tapes: vec![Tape::of(STUDENT.0, STUDENT)],
+                wide: vec![(TEACHER_CODEC, 1.0)],
+                ..Moment::default()
+            });
+        }
         let side = (recipe.data.size() / recipe.codec.info().reduction) as f64;
         let (decoder, share) = match &self.distillation.space {
             DistillationSpace::Latent => return,

@@ -197,18 +197,26 @@ impl<'a> Part<'a> {
     /// The gradient of `lambda` times Eq. (4) at `x_hat_theta`.
     fn distill(&self, report: &mut StepReport) -> Tensor<4> {
         let AddMethod { teacher_diffusion, weighting, options, .. } = self.method;
-        let AddInputs { teacher: input, prompts, .. } = &self.inputs;
+        let AddInputs { teacher: input, prompts, teacher_prompts, .. } = &self.inputs;
         let c: Vec<f64> =
             input.t.0.iter().map(|&t| weighting.weight(&teacher_diffusion.schedule, t)).collect();
         let leaf = self.leaf();
-        let target = self.method.target(&*self.networks.teacher, prompts, input, leaf.clone().inner());
-        let AddNetworks { codec, distillation_codec, .. } = &self.networks;
+        let AddNetworks { teacher, teacher_codec, codec, distillation_codec, .. } = &self.networks;
+        let mut x_hat = leaf.clone().inner();
+        if let Some(own) = teacher_codec {
+            x_hat = own.encode(codec.decode(Latents(x_hat))).0;
+        }
+        let prompts = teacher_prompts.as_ref().unwrap_or(prompts);
+        let target = self.method.target(&**teacher, prompts, input, x_hat);
         let distance = Distance {
             space: options.space,
             reduction: options.distance,
             codec: &**distillation_codec.as_ref().unwrap_or(codec),
         };
-        let loss = distance.loss(leaf.clone(), target, &c, &self.inputs.draws) * self.share;
+        let loss = match teacher_codec {
+            None => distance.loss(leaf.clone(), target, &c, &self.inputs.draws),
+            Some(own) => distance.to_pixels(leaf.clone(), own.decode(Latents(target)), &c),
+        } * self.share;
         let gradient = gradient_at(&leaf, loss.clone() * options.lambda);
         let [value, norm] = value_and_norm(loss, &gradient);
         report.number("loss_distill", value);

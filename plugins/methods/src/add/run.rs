@@ -24,7 +24,7 @@ use add_weights::NamedTensor;
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    Add, DistillationSpace, Guidance, HEADS_TEXT, HeadsText,
+    Add, DistillationSpace, Guidance, HEADS_TEXT, HeadsText, TEACHER_CODEC, TEACHER_TEXT,
     inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
     lambda::Balance,
     simulation::Simulation,
@@ -33,21 +33,30 @@ use super::{
 
 /// A distillation run.
 pub(super) struct AddRun<'a> {
-    recipe: &'a Recipe,
-    method: &'a Add,
-    trainer: AddTrainer<'a>,
+    pub(super) recipe: &'a Recipe,
+    pub(super) method: &'a Add,
+    pub(super) trainer: AddTrainer<'a>,
     /// The empty caption, encoded.
-    null: Conditioning,
+    pub(super) null: Conditioning,
     /// The negative prompt, encoded.
-    negative: Conditioning,
-    feed: Feed,
-    latents: Encodings,
-    captions: Encodings,
+    pub(super) negative: Conditioning,
+    pub(super) feed: Feed,
+    pub(super) latents: Encodings,
+    pub(super) captions: Encodings,
     /// `c_text`, where it has an encoder of its own.
-    heads_text: Option<Encodings>,
-    balance: Balance,
-    timesteps: Vec<usize>,
-    device: Device,
+    pub(super) heads_text: Option<Encodings>,
+    /// The text of a teacher with an encoder of its own.
+    pub(super) teacher_text: Option<TeacherText>,
+    pub(super) balance: Balance,
+    pub(super) timesteps: Vec<usize>,
+    pub(super) device: Device,
+}
+
+/// What the text encoder of a teacher makes of captions, of the empty one and of the negative prompt.
+pub(super) struct TeacherText {
+    pub(super) text: Encodings,
+    pub(super) null: Conditioning,
+    pub(super) negative: Conditioning,
 }
 
 impl<'a> AddRun<'a> {
@@ -61,6 +70,13 @@ impl<'a> AddRun<'a> {
         let timesteps = method.timesteps(recipe);
         let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
         let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
+        let teacher_text = method.teacher.model.pipeline().map(|own| {
+            let network = networks.text(TEACHER_TEXT);
+            let text = Encodings::of_text(recipe, &own.text, network, &device);
+            let encoded = |caption: &str| text.captions(network, &[caption.to_owned()]);
+            let (null, negative) = (encoded(""), encoded(&method.teacher.negative));
+            TeacherText { text, null, negative }
+        });
         let heads_text = match &method.adversarial.text_encoder {
             HeadsText::Encoder(encoder) if method.adversarial.text_condition => {
                 Some(Encodings::of_text(recipe, encoder, networks.text(HEADS_TEXT), &device))
@@ -90,6 +106,7 @@ impl<'a> AddRun<'a> {
             latents,
             captions,
             heads_text,
+            teacher_text,
             balance,
             timesteps,
             device,
@@ -123,108 +140,6 @@ impl<'a> AddRun<'a> {
         };
         adapters::alone(&*denoiser, lora, prefix, "unet.")
     }
-
-    /// A student timestep, drawn by the recipe's weights.
-    fn timestep(&self, draw: &Draw, purpose: Purpose) -> usize {
-        let weights = &self.method.timestep_weights;
-        if weights.is_empty() {
-            return self.timesteps[draw.below(purpose, self.timesteps.len())];
-        }
-        let mut left = draw.uniform(purpose) * weights.iter().sum::<f64>();
-        for (&t, &weight) in self.timesteps.iter().zip(weights) {
-            if left < weight {
-                return t;
-            }
-            left -= weight;
-        }
-        *self.timesteps.last().expect("the recipe was checked")
-    }
-
-    /// A teacher timestep, uniform in the recipe's range.
-    fn teacher_timestep(&self, draw: &Draw) -> usize {
-        let (low, high) = self.method.teacher.timesteps;
-        low + draw.below(Purpose::TeacherTimestep, high - low + 1)
-    }
-
-    fn guidance(&self, draw: &Draw) -> f64 {
-        match self.method.teacher.guidance {
-            Guidance::Fixed(scale) => scale,
-            Guidance::Uniform(low, high) => low + draw.uniform(Purpose::Guidance) * (high - low),
-        }
-    }
-
-    fn prompts(&self, captions: Conditioning) -> Prompts {
-        Prompts { captions, null: self.null.clone(), negative: self.negative.clone() }
-    }
-
-    /// Which of the samples at `s` are simulated; `None` if none is. `shape` is that of the latents.
-    fn simulation(&self, draws: &[Draw], s: &Timesteps, shape: [usize; 4]) -> Option<Simulation> {
-        let last = *self.timesteps.last().expect("the recipe was checked");
-        let part = self.method.backward_simulation;
-        let simulated = |(draw, &s): (&Draw, &usize)| s != last && draw.uniform(Purpose::Simulation) < part;
-        let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
-        let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
-        let [b, c, h, w] = shape;
-        let levels = self.timesteps.len();
-        let Draw { seed, step, index } = *first;
-        let noise = normal(seed, step, index, Purpose::SimulationNoise, [b, levels * c, h, w], &self.device);
-        let path = self.timesteps.iter().rev().copied().zip(noise.split(c, 1)).collect();
-        Some(Simulation { rows, path })
-    }
-
-    /// A part of the batch, of which `first` is the first sample's number in the whole run.
-    fn part(&self, step: u64, first: u64, real: (Pixels, Latents), captions: &[String]) -> AddInputs<'a> {
-        let networks = &self.trainer.networks;
-        let c_text = self.heads_text.as_ref();
-        let c_text = c_text.map(|text| text.captions(networks.text(HEADS_TEXT), captions).pooled);
-        let captions = self.captions.captions(networks.text(TEXT), captions);
-        let (seed, (pixels, x_0)) = (self.recipe.seed, real);
-        let [count, _, h, w] = pixels.0.dims();
-        let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
-        let shape = x_0.0.dims();
-        let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
-        let size = self.trainer.networks.features(FEATURES).input_size();
-        let embedding_size = match self.trainer.networks.get(IMAGE_ENCODER) {
-            Some(AnyNetwork::Features(encoder)) => encoder.input_size(),
-            _ => size,
-        };
-        let augment = &self.method.adversarial.augment;
-        let augmented = |purpose| -> View<'a> {
-            let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
-            Box::new(move |x| augmented_view(x, &each, [size; 2]))
-        };
-        let generator = StudentInput {
-            s: Timesteps(draws.iter().map(|d| self.timestep(d, Purpose::StudentTimestep)).collect()),
-            eps: noise(Purpose::StudentNoise),
-        };
-        AddInputs {
-            simulation: self.simulation(&draws, &generator.s, shape),
-            pixels,
-            x_0,
-            prompts: self.prompts(captions),
-            c_text,
-            discriminator: (!self.method.adversarial.fakes.are_shared()).then(|| StudentInput {
-                s: Timesteps(
-                    draws.iter().map(|d| self.timestep(d, Purpose::DiscriminatorTimestep)).collect(),
-                ),
-                eps: noise(Purpose::DiscriminatorNoise),
-            }),
-            teacher: TeacherInput {
-                t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
-                eps: correlated(
-                    generator.eps.clone(),
-                    noise(Purpose::TeacherNoise),
-                    self.method.teacher.noise_correlation,
-                ),
-                guidance: draws.iter().map(|d| self.guidance(d)).collect(),
-            },
-            generator,
-            real_view: augmented(Purpose::AugmentReal),
-            fake_view: augmented(Purpose::AugmentFake),
-            embedding_view: Box::new(move |x| resize(x, [embedding_size; 2])),
-            draws,
-        }
-    }
 }
 
 impl Add {
@@ -251,15 +166,6 @@ impl Add {
             terminal: self.terminal,
         }
     }
-}
-
-/// Noise of unit variance whose correlation with `noise` is `rho`, the rest being `fresh`.
-fn correlated(noise: Tensor<4>, fresh: Tensor<4>, rho: f64) -> Tensor<4> {
-    // Exact at both ends: what is not mixed is not rounded.
-    if rho == 0.0 {
-        return fresh;
-    }
-    noise.mul_scalar(rho) + fresh.mul_scalar((1.0 - rho * rho).sqrt())
 }
 
 impl Objective for AddRun<'_> {
@@ -342,7 +248,11 @@ impl MethodRun for AddRun<'_> {
 impl AddRun<'_> {
     /// What the teacher would make of the student's pictures: `x_hat_psi` at the middle teacher timestep.
     fn targets(&self, pictures: &Pixels) -> Pixels {
-        let codec = self.trainer.networks.codec(CODEC);
+        let networks = &self.trainer.networks;
+        let (codec, text) = match self.method.teacher.model.pipeline() {
+            None => (networks.codec(CODEC), networks.text(TEXT)),
+            Some(_) => (networks.codec(TEACHER_CODEC), networks.text(TEACHER_TEXT)),
+        };
         let x_hat = codec.encode(pictures.clone()).0;
         let [batch, c, h, w] = x_hat.dims();
         let (low, high) = self.method.teacher.timesteps;
@@ -352,27 +262,10 @@ impl AddRun<'_> {
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
             guidance: vec![self.guidance(&draw); batch],
         };
-        let prompts = self.prompts(self.trainer.networks.text(TEXT).encode(&self.recipe.preview.prompts));
-        let AddTrainer { method, networks, .. } = &self.trainer;
-        let target = method.target(networks.denoiser(TEACHER), &prompts, &input, x_hat);
+        let captions = &self.recipe.preview.prompts;
+        let shared = || self.prompts(text.encode(captions));
+        let prompts = self.teacher_prompts(captions).unwrap_or_else(shared);
+        let target = self.trainer.method.target(networks.denoiser(TEACHER), &prompts, &input, x_hat);
         Pixels(codec.decode(Latents(target)).0.clamp(-1.0, 1.0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn correlated_noise_has_unit_variance_and_the_stated_correlation() {
-        let shape = [4, 3, 32, 32];
-        let draw = |purpose| normal(1, 0, 0, purpose, shape, &Device::flex());
-        let (noise, fresh) = (draw(Purpose::StudentNoise), draw(Purpose::TeacherNoise));
-        let mean = |x: Tensor<4>| f64::from(x.mean().into_scalar::<f32>());
-        for rho in [0.0, 0.4, 1.0] {
-            let mixed = correlated(noise.clone(), fresh.clone(), rho);
-            assert!((mean(mixed.clone().square()) - 1.0).abs() < 0.05, "{rho}");
-            assert!((mean(mixed * noise.clone()) - rho).abs() < 0.05, "{rho}");
-        }
     }
 }

@@ -17,7 +17,7 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::{
-    OPTIMIZER_D, OPTIMIZER_G,
+    OPTIMIZER_D, OPTIMIZER_G, TEACHER_CODEC,
     inputs::{AddInputs, Prompts, TeacherInput},
     part::{Part, Waiting},
 };
@@ -38,6 +38,8 @@ pub struct AddNetworks {
     pub codec: Box<dyn Autoencoder>,
     /// Decodes for the distillation loss in its place; on the plain device.
     pub distillation_codec: Option<Box<dyn Autoencoder>>,
+    /// The codec of a teacher with latents of its own; on the plain device.
+    pub teacher_codec: Option<Box<dyn Autoencoder>>,
 }
 
 /// The numbers of the objective.
@@ -112,6 +114,7 @@ impl AddNetworks {
             image_encoder: features(IMAGE_ENCODER),
             codec: fork(networks.codec(CODEC)),
             distillation_codec: codec(DISTILLATION_CODEC),
+            teacher_codec: codec(TEACHER_CODEC),
         }
     }
 }
@@ -129,7 +132,7 @@ pub struct AddMethod<'w> {
 }
 
 impl AddMethod<'_> {
-    /// `x_hat_psi` for `x_hat_theta` on the plain device; what the sample grids show beside the student.
+    /// `x_hat_psi` for `x_hat_theta`, both in the teacher's latents on the plain device.
     pub fn target(
         &self,
         teacher: &dyn Denoiser,
