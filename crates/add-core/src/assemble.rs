@@ -13,7 +13,7 @@ use add_train::{
     distance::Space,
     ema::Ema,
     health::HeadsHealth,
-    model::Diffusion,
+    model::{Diffusion, LatentSizes},
     optimizer::AdamW,
     ranks::Collective,
     shards::Shards,
@@ -39,9 +39,14 @@ use crate::{
     weights::{check_prediction, released},
 };
 
-/// Schedule and prediction type of a recipe's model.
-pub(crate) fn diffusion(model: &Model) -> Diffusion {
-    Diffusion { schedule: model.schedule.tables(), prediction: model.backbone.info().prediction }
+/// Schedule, prediction type and sizes of one of a recipe's models.
+pub(crate) fn diffusion(recipe: &Recipe, model: &Model) -> Diffusion {
+    let reduction = recipe.codec.info().reduction;
+    Diffusion {
+        schedule: model.schedule.tables(),
+        prediction: model.backbone.info().prediction,
+        sizes: model.backbone.sizes().map(|conditioning| LatentSizes { reduction, conditioning }),
+    }
 }
 
 /// A denoiser with its text encoder.
@@ -99,7 +104,7 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<Sampled, CoreError>
     Ok(Sampled {
         denoiser,
         text,
-        diffusion: diffusion(&recipe.model),
+        diffusion: diffusion(recipe, &recipe.model),
         student_timesteps: card.student_timesteps(),
     })
 }
@@ -115,7 +120,7 @@ pub fn untrained(
     student_timesteps: Vec<usize>,
 ) -> Result<Sampled, CoreError> {
     let (denoiser, text) = model(loaded, of, &device(loaded.recipe.device)?)?;
-    Ok(Sampled { denoiser, text, diffusion: diffusion(of), student_timesteps })
+    Ok(Sampled { denoiser, text, diffusion: diffusion(recipe, of), student_timesteps })
 }
 
 /// The recipe's codec on `device`.
@@ -156,7 +161,7 @@ pub(crate) fn diffusion_run<'a>(
         ema,
         denoiser,
         text,
-        diffusion: diffusion(&recipe.model),
+        diffusion: diffusion(recipe, &recipe.model),
         optimizer: AdamW::new(objective.optimizer),
         shards,
     };
@@ -234,10 +239,10 @@ pub(crate) fn add_run_with<'a>(
         }
     };
     let (teacher, teacher_diffusion) = match &objective.teacher.model {
-        TeacherModel::Initial() => (initial, diffusion(&recipe.model)),
+        TeacherModel::Initial() => (initial, diffusion(recipe, &recipe.model)),
         TeacherModel::Other(other) => {
             drop(initial);
-            (model(other, &plain)?.0, diffusion(other))
+            (model(other, &plain)?.0, diffusion(recipe, other))
         }
     };
     let student = dtype::denoiser(student, dtype.model);
@@ -266,7 +271,7 @@ pub(crate) fn add_run_with<'a>(
             distillation_codec: objective.distillation.space.codec().map(codec).transpose()?,
         },
         method: AddMethod {
-            student_diffusion: diffusion(&recipe.model),
+            student_diffusion: diffusion(recipe, &recipe.model),
             teacher_diffusion,
             weighting: &*objective.distillation.weighting,
             options: options(objective, &timesteps),

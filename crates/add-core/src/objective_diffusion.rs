@@ -71,7 +71,7 @@ impl DiffusionRun<'_> {
                 } else {
                     Captions::Text(captions)
                 },
-                t: Timesteps(range.map(t).collect()),
+                t: Timesteps::whole(range.map(t)),
             }
         };
         let ranges = self.trainer.shards.ranges(whole).into_iter();

@@ -78,7 +78,7 @@ pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
     let device = device(recipe.device)?;
     let (denoiser, text) = assemble::drawn_model(recipe, &recipe.model, &device)?;
     let codec = &*dtype::frozen_codec(recipe.codec.outline(&device)?, recipe.dtype.codec);
-    let diffusion = diffusion(&recipe.model);
+    let diffusion = diffusion(recipe, &recipe.model);
     let student_timesteps = vec![diffusion.schedule.steps() - 1];
     let model = Sampled { denoiser, text, diffusion, student_timesteps }.in_types(recipe.dtype);
     let picture = |seed: u64| {

@@ -19,6 +19,7 @@
 //! What it builds (`Denoiser`, `Discriminator`, …) holds tensors on a device.
 
 mod adapter;
+mod conditioning;
 mod data;
 mod draw;
 mod error;
@@ -39,6 +40,7 @@ mod codec;
 
 pub use adapter::{DOWN, Lora, UP, is_adapter};
 pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
+pub use conditioning::{Conditioning, PictureSizes, SizeConditioning};
 pub use codec::{Autoencoder, Codec, LatentInfo};
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};
@@ -53,7 +55,7 @@ pub use network::{
 pub use pipeline::{Component, Content, Fields, Pipeline, Scheduler, SingleFile, fields};
 pub use registry::{Entry, Family, FamilyName, Listing, Plugin, duplicates, listings};
 pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext, Start};
-pub use schedule::{NoiseSchedule, Prediction, Schedule};
+pub use schedule::{Coefficients, NetworkTime, NoiseSchedule, Prediction, Schedule};
 pub use tensors::{Latents, Logits, Pixels, Timesteps, per_sample};
-pub use text::{Conditioning, TextEncoder, TextInfo, TextNetwork};
+pub use text::{TextEncoder, TextInfo, TextNetwork};
 pub use weighting::{Prompt, StudentSample, Teacher, Weighting};

@@ -56,9 +56,10 @@ fn float(dtype: DType) -> FloatDType {
     dtype.into()
 }
 
-/// `linear_2(silu(linear_1(x)))`.
+/// `linear_2(silu(linear_1(x + cond_proj(condition))))`; most have no condition.
 #[derive(Module, Debug)]
 pub struct TimestepEmbedding {
+    cond_proj: Option<Linear>,
     linear_1: Linear,
     linear_2: Linear,
 }
@@ -67,14 +68,38 @@ impl TimestepEmbedding {
     /// From `channels` to `width`.
     pub fn new(channels: usize, width: usize, init: &Init) -> Self {
         Self {
+            cond_proj: None,
             linear_1: Linear::new(channels, width, &init.at("linear_1")),
             linear_2: Linear::new(width, width, &init.at("linear_2")),
         }
     }
 
-    /// `[B, channels]` to `[B, width]`.
+    /// With a condition of `condition` values, which joins the `channels` of the sinusoids. Its projection begins as zero,
+    /// so that a network to which it is added gives what it gave before.
+    #[must_use]
+    pub fn with_condition(self, condition: usize, channels: usize, init: &Init) -> Self {
+        let init = init.at("cond_proj");
+        let weight = init.constant("weight", [channels, condition], 0.0);
+        Self { cond_proj: Some(Linear { weight, ..Linear::without_bias(condition, channels, &init) }), ..self }
+    }
+
+    /// Puts `projection` in the place of the condition's, and gives what was there.
+    pub(super) fn replace_condition(&mut self, projection: Option<Linear>) -> Option<Linear> {
+        std::mem::replace(&mut self.cond_proj, projection)
+    }
+
+    /// `[B, channels]` to `[B, width]`, without a condition.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.linear_2.forward_rows(silu(self.linear_1.forward_rows(x)))
+    }
+
+    /// The same with a `condition`, `[B, condition]`.
+    ///
+    /// # Panics
+    /// When the embedding was made without one.
+    pub fn forward_with(&self, x: Tensor<2>, condition: Tensor<2>) -> Tensor<2> {
+        let cond_proj = self.cond_proj.as_ref().expect("the embedding was made with a condition");
+        self.forward(x + cond_proj.forward_rows(condition))
     }
 }
 
