@@ -62,7 +62,8 @@ impl Backbone for TinyDit {
 
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {
         within("depth", self.depth, 1..=64)?;
-        if self.patch == 0 || !self.size.is_multiple_of(self.patch) || !self.width.is_multiple_of(self.heads) {
+        if self.patch == 0 || !self.size.is_multiple_of(self.patch) || !self.width.is_multiple_of(self.heads)
+        {
             let problem = "expected a patch that divides the size and heads that divide the width".to_owned();
             return Err(PluginError::Mismatch(problem));
         }

@@ -86,9 +86,9 @@ impl Conditioning {
     pub fn join(all: &[&Self]) -> Self {
         let mask = |c: &&Self| {
             let [batch, tokens, _] = c.tokens.dims();
-            c.mask.clone().unwrap_or_else(|| {
-                Tensor::ones([batch, tokens], (&c.tokens.device(), c.tokens.dtype()))
-            })
+            c.mask
+                .clone()
+                .unwrap_or_else(|| Tensor::ones([batch, tokens], (&c.tokens.device(), c.tokens.dtype())))
         };
         let scales = |c: &&Self| c.guidance.clone().unwrap_or_else(|| vec![1.0; c.batch()]);
         let sizes = |c: &&Self| c.sizes.clone().expect("all parts of a batch have sizes, or none has");
@@ -149,7 +149,10 @@ mod tests {
 
     fn text(batch: usize, value: f32) -> Conditioning {
         let device = Device::flex();
-        Conditioning::new(Tensor::full([batch, 2, 3], value, &device), Tensor::full([batch, 4], value, &device))
+        Conditioning::new(
+            Tensor::full([batch, 2, 3], value, &device),
+            Tensor::full([batch, 4], value, &device),
+        )
     }
 
     fn numbers<const D: usize>(x: &Tensor<D>) -> Vec<f32> {
@@ -184,7 +187,10 @@ mod tests {
     #[test]
     fn the_original_is_the_picture_itself_unless_the_recipe_says_otherwise() {
         let said = SizeConditioning { original: Some([768, 1024]), crop: [0, 64] };
-        assert_eq!(said.at([512, 512]), PictureSizes { original: [768, 1024], crop: [0, 64], target: [512; 2] });
+        assert_eq!(
+            said.at([512, 512]),
+            PictureSizes { original: [768, 1024], crop: [0, 64], target: [512; 2] }
+        );
         assert_eq!(SizeConditioning::default().at([512, 256]).original, [512, 256]);
     }
 }

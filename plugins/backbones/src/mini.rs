@@ -11,7 +11,7 @@ use add_nn::{
     unet::{ClassEmbedType, DownBlockType, UnetConfig, UpBlockType},
 };
 use add_plugin::{
-    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, Lora, PluginError, Prediction, TextInfo,
+    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, LoraConfig, PluginError, Prediction, TextInfo,
     Timesteps, inventory, within,
 };
 use burn::{
@@ -116,7 +116,7 @@ impl Backbone for Mini {
     fn adapted(
         &self,
         text: TextInfo,
-        lora: &Lora,
+        lora: &LoraConfig,
         seed: u64,
         device: &Device,
     ) -> Result<Box<dyn Denoiser>, PluginError> {
@@ -247,7 +247,8 @@ mod tests {
         let device = Device::flex();
         let mini = Mini { channels: vec![16, 32], ..Mini::default() };
         let told = Mini { guidance_embedding: Some(32), ..mini.clone() };
-        let (plain, mut network) = (mini.init(TEXT, 1, &device).unwrap(), told.init(TEXT, 1, &device).unwrap());
+        let (plain, mut network) =
+            (mini.init(TEXT, 1, &device).unwrap(), told.init(TEXT, 1, &device).unwrap());
         assert!(network.takes_guidance() && !plain.takes_guidance());
         let x = Tensor::<4>::ones([2, 3, 16, 16], &device);
         let t = Timesteps(vec![10.0, 999.5]);
@@ -256,7 +257,9 @@ mod tests {
         };
         // A network without the embedding does not look at the scale.
         assert!(largest_difference(predict(&*plain, 3.0), predict(&*network, 7.5)) == 0.0);
-        network.map_parameters(&mut |path, _, value| if path.contains("cond_proj") { value + 0.1 } else { value });
+        network.map_parameters(&mut |path, _, value| {
+            if path.contains("cond_proj") { value + 0.1 } else { value }
+        });
         assert!(largest_difference(predict(&*network, 3.0), predict(&*network, 7.5)) > 1e-4);
         let odd = Mini { guidance_embedding: Some(7), ..mini };
         let refused = odd.init(TEXT, 1, &device).unwrap_err().to_string();
@@ -296,7 +299,8 @@ mod tests {
         assert_eq!(sizes, want);
         let gradients = states[2].clone().square().mean().backward();
         assert!(x.grad(&gradients).unwrap().abs().sum().into_scalar::<f32>() > 0.0);
-        let refused = network.features(x, &t, &text(0.3), &["up_blocks.2".to_owned()]).unwrap_err().to_string();
+        let refused =
+            network.features(x, &t, &text(0.3), &["up_blocks.2".to_owned()]).unwrap_err().to_string();
         assert!(refused.contains("`up_blocks.2`"), "{refused}");
     }
 

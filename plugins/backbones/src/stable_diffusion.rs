@@ -7,7 +7,7 @@ use add_nn::{
     unet::UnetConfig,
 };
 use add_plugin::{
-    Backbone, BackboneInfo, Component, Denoiser, Entry, Lora, Naming, PluginError, Prediction,
+    Backbone, BackboneInfo, Component, Denoiser, Entry, LoraConfig, Naming, PluginError, Prediction,
     SizeConditioning, TextInfo, inventory,
 };
 use burn::tensor::Device;
@@ -66,21 +66,13 @@ pub(crate) struct Sdxl {
 
 impl Default for Sd15 {
     fn default() -> Self {
-        Self {
-            prediction: Prediction::Epsilon,
-            checkpointing: Checkpointing::Off,
-            guidance_embedding: None,
-        }
+        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off, guidance_embedding: None }
     }
 }
 
 impl Default for Sd21 {
     fn default() -> Self {
-        Self {
-            prediction: Prediction::Epsilon,
-            checkpointing: Checkpointing::Off,
-            guidance_embedding: None,
-        }
+        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off, guidance_embedding: None }
     }
 }
 
@@ -138,7 +130,7 @@ macro_rules! released {
             fn adapted(
                 &self,
                 text: TextInfo,
-                lora: &Lora,
+                lora: &LoraConfig,
                 seed: u64,
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {

@@ -60,7 +60,9 @@ mod tests {
     #[test]
     fn it_walks_down_the_students_timesteps() {
         let plugin = recipe("AddRefine()");
-        for (steps, want) in [(1, vec![999.0]), (2, vec![999.0, 499.0]), (4, vec![999.0, 749.0, 499.0, 249.0])] {
+        for (steps, want) in
+            [(1, vec![999.0]), (2, vec![999.0, 499.0]), (4, vec![999.0, 749.0, 499.0, 249.0])]
+        {
             let mut run = Run::new(steps);
             run.student_timesteps = vec![249, 499, 749, 999];
             run.sample(&*plugin);

@@ -33,10 +33,7 @@ fn run(sampler: &str, schedule: &NoiseSchedule, steps: usize) -> (Vec<f64>, Vec<
         told.push(time);
         let (alpha, sigma) = schedule.level(t.0[0]);
         let u = network(&x_t, time);
-        Estimate {
-            x0: x_t.clone() - u.clone().mul_scalar(sigma),
-            epsilon: x_t + u.mul_scalar(alpha),
-        }
+        Estimate { x0: x_t.clone() - u.clone().mul_scalar(sigma), epsilon: x_t + u.mul_scalar(alpha) }
     };
     let mut context = SamplerContext {
         steps,
@@ -82,13 +79,7 @@ fn euler_gives_the_numbers_of_diffusers() {
             &[1000.0, 900.0, 750.0, 500.0],
             [0.279_773_22, -0.347_588_61, 0.458_645_17, 1.146_397_72],
         ),
-        (
-            "Euler()",
-            3.0,
-            1,
-            &[1000.0],
-            [0.429_272_59, -0.216_829_13, 0.490_493_09, 1.114_648_35],
-        ),
+        ("Euler()", 3.0, 1, &[1000.0], [0.429_272_59, -0.216_829_13, 0.490_493_09, 1.114_648_35]),
     ];
     for (sampler, shift, steps, times, want) in cases {
         let (x, told) = run(sampler, &rectified(shift), steps);

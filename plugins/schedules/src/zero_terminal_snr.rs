@@ -34,9 +34,7 @@ impl Schedule for ZeroTerminalSnr {
 inventory::submit!(Entry::schedule::<ZeroTerminalSnr>("ZeroTerminalSnr", "Lin et al. 2023, algorithm 1"));
 
 /// A schedule with `alpha^2 + sigma^2 = 1`: what is rescaled is its `alpha_bar`.
-fn variance_preserving<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Plugin<dyn Schedule>, D::Error> {
+fn variance_preserving<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Plugin<dyn Schedule>, D::Error> {
     let inner = Plugin::<dyn Schedule>::deserialize(deserializer)?;
     if inner.tables().is_variance_preserving() {
         return Ok(inner);

@@ -38,7 +38,8 @@ impl Weighting for Nfsd {
         let epsilon = |prompt| teacher.epsilon(&student.x_hat_theta_t, &student.t, prompt);
         let null = epsilon(Prompt::Null);
         let delta_c = epsilon(Prompt::Caption) - null.clone();
-        let noisy: Vec<f64> = student.t.0.iter().map(|&t| f64::from(u8::from(t >= self.threshold as f64))).collect();
+        let noisy: Vec<f64> =
+            student.t.0.iter().map(|&t| f64::from(u8::from(t >= self.threshold as f64))).collect();
         let delta_d = if noisy.contains(&1.0) {
             null.clone() - epsilon(Prompt::Negative) * per_sample(&noisy, &null)
         } else {

@@ -268,9 +268,10 @@ impl UnetConfig {
     }
 
     fn check_conditions(&self) -> Result<(), ConfigError> {
-        let guidance = self.time_cond_proj_dim.unwrap_or(2);
-        let usable = guidance > 2 && guidance.is_multiple_of(2) || self.time_cond_proj_dim.is_none();
-        require(usable, "time_cond_proj_dim", "an even number from 4 on", guidance)?;
+        if let Some(width) = self.time_cond_proj_dim {
+            let usable = width > 2 && width.is_multiple_of(2);
+            require(usable, "time_cond_proj_dim", "an even number from 4 on", width)?;
+        }
         let width = self.projection_class_embeddings_input_dim;
         if self.class_embed_type.is_some() || self.addition_embed_type.is_some() {
             let field = "projection_class_embeddings_input_dim";

@@ -76,16 +76,13 @@ pub struct UNet2dCondition {
     #[module(skip)]
     add_time_proj: Sinusoids,
     #[module(skip)]
-    guidance_proj: Option<Sinusoids>,
+    guidance_channels: Option<usize>,
     #[module(skip)]
     checkpointing: Checkpointing,
 }
 
 /// Sees a part's name and the state after it, and says whether to go on.
 type See<'a> = dyn FnMut(&str, &Tensor<4>) -> ControlFlow<()> + 'a;
-
-/// What the sinusoids of a guidance scale count in: `w = scale - 1` is embedded as the time `1000 w`.
-const GUIDANCE_UNIT: f64 = 1000.0;
 
 impl UNet2dCondition {
     /// A network with fresh values.
@@ -134,12 +131,7 @@ impl UNet2dCondition {
             conv_out: Conv2d::same3(finest, config.out_channels, &init.at("conv_out")),
             time_proj: sinusoids(finest),
             add_time_proj: sinusoids(config.addition_time_embed_dim.unwrap_or(0)),
-            // diffusers' `get_guidance_scale_embedding`, whose order and spacing no configuration changes.
-            guidance_proj: config.time_cond_proj_dim.map(|channels| Sinusoids {
-                channels,
-                flip_sin_to_cos: false,
-                freq_shift: 1.0,
-            }),
+            guidance_channels: config.time_cond_proj_dim,
             checkpointing: Checkpointing::Off,
         })
     }
@@ -272,10 +264,12 @@ impl UNet2dCondition {
     ) -> Tensor<2> {
         let sinusoids = self.time_proj.embed(timesteps).cast(dtype);
         probe.see("time_proj", &sinusoids);
-        let emb = match (self.guidance_proj, guidance) {
-            (None, Some(_)) => panic!("the configuration has no time_cond_proj_dim, so it takes no guidance scale"),
-            (Some(proj), Some(scale)) => {
-                let guidance = proj.embed(scale.sub_scalar(1.0).mul_scalar(GUIDANCE_UNIT)).cast(dtype);
+        let emb = match (self.guidance_channels, guidance) {
+            (None, Some(_)) => {
+                panic!("the configuration has no time_cond_proj_dim, so it takes no guidance scale")
+            }
+            (Some(channels), Some(scale)) => {
+                let guidance = Sinusoids::embed_guidance(channels, scale.sub_scalar(1.0)).cast(dtype);
                 self.time_embedding.forward_with(sinusoids, guidance)
             }
             (_, None) => self.time_embedding.forward(sinusoids),
@@ -307,10 +301,11 @@ fn hidden(mask: Tensor<2>) -> Tensor<4, Bool> {
 
 #[cfg(test)]
 mod tests {
+    use add_parameters::{Network, parameter_count};
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{config::PerLevel, state::parameter_count};
+    use crate::config::PerLevel;
 
     /// The released models' sizes, from their model cards: 859,520,964 for SD1.5, 865,910,724 for SD2.1 and
     /// 2,567,463,684 for SDXL.
@@ -381,7 +376,7 @@ mod tests {
             let added = Some(AddedConditions::Pooled(ramp([2, 5, 1, 1]).reshape([2, 5])));
             let y = net.forward(x.clone(), Tensor::from_floats([3.0, 900.0], &device), text, added);
             let mut gradients = (y * ramp([2, 4, 6, 4])).sum().backward();
-            let mut found = crate::state::gradients(&net, &mut gradients);
+            let mut found = net.take_gradients(&mut gradients);
             found.insert("x".to_owned(), x.grad(&gradients).expect("a gradient").flatten(0, 3));
             found
         };

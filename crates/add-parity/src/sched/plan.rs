@@ -186,6 +186,10 @@ fn prediction(facts: &Value) -> Result<Prediction, ParityError> {
         Some("v_prediction") => Ok(Prediction::V),
         Some("sample") => Ok(Prediction::X0),
         Some("flow_prediction") => Ok(Prediction::Flow),
-        _ => Err(ParityError::content("prediction_type", "epsilon, v_prediction, sample or flow_prediction", value)),
+        _ => Err(ParityError::content(
+            "prediction_type",
+            "epsilon, v_prediction, sample or flow_prediction",
+            value,
+        )),
     }
 }
