@@ -64,16 +64,16 @@ impl<'a> AddRun<'a> {
 
     /// Which of the samples at `s` are simulated; `None` if none is. `shape` is that of the latents.
     fn simulation(&self, draws: &[Draw], s: &Timesteps, shape: [usize; 4]) -> Option<Simulation> {
-        let last = *self.timesteps.last().expect("the recipe was checked");
+        let last = *self.timesteps.last().expect("the recipe was checked") as f64;
         let part = self.method.backward_simulation;
-        let simulated = |(draw, &s): (&Draw, &usize)| s != last && draw.uniform(Purpose::Simulation) < part;
+        let simulated = |(draw, &s): (&Draw, &f64)| s < last && draw.uniform(Purpose::Simulation) < part;
         let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
         let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
         let [b, c, h, w] = shape;
         let levels = self.timesteps.len();
         let Draw { seed, step, index } = *first;
         let noise = normal(seed, step, index, Purpose::SimulationNoise, [b, levels * c, h, w], &self.device);
-        let path = self.timesteps.iter().rev().copied().zip(noise.split(c, 1)).collect();
+        let path = self.timesteps.iter().rev().map(|&t| t as f64).zip(noise.split(c, 1)).collect();
         Some(Simulation { rows, path })
     }
 
@@ -106,7 +106,7 @@ impl<'a> AddRun<'a> {
             Box::new(move |x| augmented_view(x, &each, [size; 2]))
         };
         let generator = StudentInput {
-            s: Timesteps(draws.iter().map(|d| self.timestep(d, Purpose::StudentTimestep)).collect()),
+            s: Timesteps::whole(draws.iter().map(|d| self.timestep(d, Purpose::StudentTimestep))),
             eps: noise(Purpose::StudentNoise),
         };
         AddInputs {
@@ -122,7 +122,7 @@ impl<'a> AddRun<'a> {
                 eps: noise(Purpose::DiscriminatorNoise),
             }),
             teacher: TeacherInput {
-                t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
+                t: Timesteps::whole(draws.iter().map(|d| self.teacher_timestep(d))),
                 eps: correlated(
                     generator.eps.clone(),
                     normal(seed, step, first, Purpose::TeacherNoise, self.teacher_shape(shape), &self.device),

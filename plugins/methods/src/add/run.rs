@@ -88,8 +88,8 @@ impl<'a> AddRun<'a> {
         let trainer = AddTrainer {
             networks,
             method: AddMethod {
-                student_diffusion: recipe.model.diffusion(),
-                teacher_diffusion: method.teacher_model(recipe).diffusion(),
+                student_diffusion: recipe.model.diffusion(recipe.codec.info()),
+                teacher_diffusion: method.teacher_model(recipe).diffusion(recipe.codec.info()),
                 weighting: &*method.distillation.weighting,
                 options: method.options(&timesteps),
             },
@@ -258,7 +258,7 @@ impl AddRun<'_> {
         let (low, high) = self.method.teacher.timesteps;
         let draw = Draw { seed: self.recipe.seed, step: 0, index: 0 };
         let input = TeacherInput {
-            t: Timesteps::same(usize::midpoint(low, high), batch),
+            t: Timesteps::same(usize::midpoint(low, high) as f64, batch),
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
             guidance: vec![self.guidance(&draw); batch],
         };

@@ -37,7 +37,8 @@ impl<'a> DiffusionRun<'a> {
         let RunContext { feed, shards, device } = context;
         let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
         let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
-        let trainer = DiffusionTrainer { networks, diffusion: recipe.model.diffusion(), shards };
+        let diffusion = recipe.model.diffusion(recipe.codec.info());
+        let trainer = DiffusionTrainer { networks, diffusion, shards };
         Self { recipe, method, trainer, feed, latents, captions, device }
     }
 
@@ -79,7 +80,7 @@ impl<'a> DiffusionRun<'a> {
                 } else {
                     Captions::Text(captions)
                 },
-                t: Timesteps(range.map(t).collect()),
+                t: Timesteps::whole(range.map(t)),
             }
         };
         let ranges = self.trainer.shards.ranges(whole).into_iter();
