@@ -56,7 +56,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 ];
 
 /// What every crate may depend on.
-const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
+const FOR_ALL: [&str; 3] = ["add-files", "add-random", "build-features"];
 
 /// What every plugin crate may depend on: never another plugin crate, never add-train or add-core.
 const PLUGIN: &[&str] =
