@@ -5,7 +5,7 @@ use add_train::{add_step::Terminal, optimizer::AdamWConfig};
 
 use crate::recipe::{
     AddObjective, DeviceChoice, DiffusionObjective, DistillationSpace, Dtype, Guidance, Objective, Recipe,
-    StudentTimesteps, TeacherModel,
+    StudentTimesteps, TeacherModel, TeacherPart,
 };
 
 /// Most pictures per step, and parts of a batch.
@@ -130,6 +130,18 @@ fn fits(p: &mut Problems, recipe: &Recipe) {
             backbone.channels
         )
     });
+    // A teacher of its own is told the same captions by the same text encoder.
+    let teacher = match &recipe.objective {
+        Objective::Add(AddObjective {
+            teacher: TeacherPart { model: TeacherModel::Other(model), .. },
+            ..
+        }) => Some(("objective.teacher.model.backbone", &model.backbone)),
+        _ => None,
+    };
+    for (path, backbone) in [("model.backbone", &recipe.model.backbone)].into_iter().chain(teacher) {
+        let fits = backbone.check_text(recipe.text.info());
+        p.require(fits.is_ok(), path, || fits.unwrap_err().to_string());
+    }
     let multiple = latents.reduction * backbone.multiple_of;
     p.size("data.size", size, MAX_SIDE);
     p.require(size % multiple == 0, "data.size", || {
