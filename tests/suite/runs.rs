@@ -137,6 +137,10 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     assert!(refused.to_string().contains("manifest.json"), "{refused}");
 }
 
+/// The heads look at two blocks of the teacher.
+const CRITIC: &str =
+    "objective.adversarial.features=TeacherFeatures(blocks: [\"mid_block\", \"up_blocks.0\"])";
+
 #[test]
 fn each_loss_term_can_be_off_and_each_weighting_chosen() {
     let folder = tempfile::tempdir().unwrap();
@@ -160,11 +164,15 @@ fn each_loss_term_can_be_off_and_each_weighting_chosen() {
             "norm_c_text",
             "none",
         ),
+        ("a critic of latents", CRITIC, "loss_adv", "none"),
         ("calibrated", "objective.distillation.lambda=Balanced(ratio: 1, steps: 10)", "lambda", "none"),
     ];
     for (name, set, there, absent) in variants {
         let weights = from_file(&model_path(&at("teacher")));
-        let loaded = recipe("emoji.ron", 1, &[weights, set.to_owned()]);
+        let no_picture = "objective.adversarial.image_condition=Off".to_owned();
+        let more = (set == CRITIC).then_some(no_picture);
+        let sets: Vec<String> = [weights, set.to_owned()].into_iter().chain(more).collect();
+        let loaded = recipe("emoji.ron", 1, &sets);
         let out = at(name);
         go(&loaded, &out, &Start::Fresh);
         let line = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
@@ -189,7 +197,7 @@ fn a_random_student_has_a_trained_teacher() {
     );
     let text = format!("model.text_weights=\"{}\"", file.display());
     let random = "model.weights=Random()".to_owned();
-    let refused = read::read(&root().join("configs/emoji.ron"), &[random.clone()]).unwrap_err();
+    let refused = read::read(&root().join("configs/emoji.ron"), std::slice::from_ref(&random)).unwrap_err();
     let said = format!("{:?}", miette::Report::new(refused));
     assert!(said.contains("Initial()") && said.contains("model.text_weights"), "{said}");
 

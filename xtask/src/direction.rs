@@ -59,7 +59,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
 ];
 
 /// What every crate may depend on.
-const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
+const FOR_ALL: [&str; 3] = ["add-files", "add-random", "build-features"];
 
 /// What the crate of training methods may depend on besides: it builds runs.
 const METHODS: &[&str] =

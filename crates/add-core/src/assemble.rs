@@ -7,7 +7,7 @@ use add_plugin::{
     Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder, TextNetwork,
 };
 use add_recipe::{
-    Condition, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
+    Condition, Hooks, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
     data_error, in_bf16,
 };
 use add_train::{
@@ -192,7 +192,11 @@ pub(crate) fn heads<'s>(
     let Source::Heads { heads, on, condition } = &slot.source else {
         unreachable!("{}: only heads are made here", slot.role)
     };
-    let channels: Vec<usize> = features(*on).hooks().iter().map(|(_, channels)| *channels).collect();
+    let hooks = match on {
+        Hooks::Network(role) => features(*role).hooks(),
+        Hooks::Blocks(_, blocks) => blocks.clone(),
+    };
+    let channels: Vec<usize> = hooks.iter().map(|(_, channels)| *channels).collect();
     let width = |condition: &Condition| match condition {
         Condition::Pooled(role) => text_of(slots, *role).info().pooled,
         Condition::Embedding(role) => features(*role).embedding_width(),

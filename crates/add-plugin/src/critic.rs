@@ -6,7 +6,8 @@
 use burn::tensor::Tensor;
 
 use crate::{
-    Backbone, Conditioning, Denoiser, NoiseSchedule, Plugin, PluginError, Timesteps, registry::Family,
+    Backbone, Conditioning, Denoiser, Draw, NoiseSchedule, Plugin, PluginError, Purpose, Timesteps,
+    registry::Family,
 };
 
 /// A critic, as the recipe states it.
@@ -18,8 +19,13 @@ pub trait Critic: Family {
     /// When the teacher does not show what it looks at.
     fn hooks(&self, teacher: &Plugin<dyn Backbone>) -> Result<Vec<(String, usize)>, PluginError>;
 
-    /// The timestep at which a sample is looked at, for a number that is uniform in `[0, 1)`.
-    fn timestep(&self, schedule: &NoiseSchedule, uniform: f64) -> f64;
+    /// The timestep at which a sample is looked at, drawn for it under `purpose`.
+    fn timestep(&self, schedule: &NoiseSchedule, draw: &Draw, purpose: Purpose) -> f64;
+
+    /// Adds what does not hold of its own fields, as pairs of a field and a message.
+    fn problems(&self, _schedule: &NoiseSchedule) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 
     /// One `[B, C, N]` per hook, on the tape of `x_t`, if it has one; the teacher is constant.
     ///

@@ -51,6 +51,14 @@ pub enum Purpose {
     DiscriminatorTimestep = 19,
     /// Noise of such a fake.
     DiscriminatorNoise = 20,
+    /// Level at which a critic looks at a fake.
+    CriticFakeLevel = 21,
+    /// Noise of that level.
+    CriticFakeNoise = 22,
+    /// Level at which a critic looks at a real sample.
+    CriticRealLevel = 23,
+    /// Noise of that level.
+    CriticRealNoise = 24,
 }
 
 /// The source of the random numbers of one sample at one step.

@@ -32,7 +32,7 @@ pub use recipe::{
     Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, Model, Preview, Recipe, Sampling,
 };
 pub use sampled::{SampleRequest, SampledModel};
-pub use slot::{Condition, Slot, Source};
+pub use slot::{Condition, Hooks, Slot, Source};
 pub use text::{one_line, options, show};
 pub use weights::Weights;
 

@@ -13,7 +13,7 @@ use add_plugin::{
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UnetDenoiser, adapted, check_guidance, check_width};
+use crate::unet::{UnetDenoiser, adapted, check_guidance, check_text};
 
 /// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -77,7 +77,6 @@ impl Default for Sd21 {
 }
 
 /// Whether nothing is cut off.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_origin(crop: &[usize; 2]) -> bool {
     *crop == [0, 0]
 }
@@ -100,6 +99,10 @@ macro_rules! released {
         impl Backbone for $plugin {
             fn info(&self) -> BackboneInfo {
                 BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
+            }
+
+            fn check_text(&self, text: TextInfo) -> Result<(), PluginError> {
+                check_text(stringify!($plugin), $width, &UnetConfig::$config(), text)
             }
 
             fn is_checkpointed(&self) -> bool {
@@ -156,7 +159,7 @@ macro_rules! released {
             }
 
             fn fresh(&self, text: TextInfo, init: &Init) -> Result<UnetDenoiser, PluginError> {
-                check_width(stringify!($plugin), $width, text)?;
+                self.check_text(text)?;
                 check_guidance(self.guidance_embedding)?;
                 Ok(UnetDenoiser::new(&self.config(), init)?.with_checkpointing(self.checkpointing))
             }
@@ -198,5 +201,12 @@ mod tests {
         let text = TextInfo { tokens: 77, width: 768, pooled: 768 };
         let error = Sd21::default().init(text, 0, &Device::flex()).unwrap_err();
         assert!(error.to_string().contains("1024") && error.to_string().contains("768"), "{error}");
+        // Two of ViT-g's widths: its pooled embedding has 1024, that of SDXL's second text encoder 1280.
+        let text = TextInfo { tokens: 77, width: 2048, pooled: 1024 };
+        let error = Sdxl::default().check_text(text).unwrap_err();
+        assert!(error.to_string().contains("1280") && error.to_string().contains("1024"), "{error}");
+        Sdxl::default().check_text(TextInfo { pooled: 1280, ..text }).unwrap();
+        // These do not read it.
+        Sd21::default().check_text(TextInfo { width: 1024, ..text }).unwrap();
     }
 }

@@ -70,6 +70,7 @@ impl<'a> Run<'a> {
                 t: recording.timesteps("in.t_g", step)?,
             },
             teacher_prompts: None,
+            levels: None,
             draws: Vec::new(),
             real_view: size(config.feat.img_size),
             fake_view: size(config.feat.img_size),
@@ -101,6 +102,7 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
             student_diffusion: diffusion(&Betas::STABLE_DIFFUSION.with_zero_terminal_snr()?),
             teacher_diffusion: leaky()?,
             weighting: &*recording.weighting,
+            critic: None,
             options: AddOptions {
                 adversarial_weight: 1.0,
                 lambda: hyper.lam,

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 
 use super::{
     Guidance, HEADS_TEXT, TEACHER_TEXT,
-    inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
+    inputs::{AddInputs, Level, Levels, Prompts, StudentInput, TeacherInput, View},
     run::{AddRun, TeacherText},
     simulation::Simulation,
 };
@@ -95,7 +95,11 @@ impl<'a> AddRun<'a> {
         let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
         let shape = x_0.0.dims();
         let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
-        let size = self.trainer.networks.features(FEATURES).input_size();
+        // A critic of latents looks at no picture.
+        let size = match self.trainer.networks.get(FEATURES) {
+            Some(AnyNetwork::Features(features)) => features.input_size(),
+            _ => h,
+        };
         let embedding_size = match self.trainer.networks.get(IMAGE_ENCODER) {
             Some(AnyNetwork::Features(encoder)) => encoder.input_size(),
             _ => size,
@@ -116,9 +120,7 @@ impl<'a> AddRun<'a> {
             prompts: self.prompts(captions),
             c_text,
             discriminator: (!self.method.adversarial.fakes.are_shared()).then(|| StudentInput {
-                s: Timesteps(
-                    draws.iter().map(|d| self.timestep(d, Purpose::DiscriminatorTimestep)).collect(),
-                ),
+                s: Timesteps::whole(draws.iter().map(|d| self.timestep(d, Purpose::DiscriminatorTimestep))),
                 eps: noise(Purpose::DiscriminatorNoise),
             }),
             teacher: TeacherInput {
@@ -131,6 +133,17 @@ impl<'a> AddRun<'a> {
                 guidance: draws.iter().map(|d| self.guidance(d)).collect(),
             },
             teacher_prompts,
+            levels: self.method.adversarial.critic().map(|critic| {
+                let schedule = &self.trainer.method.teacher_diffusion.schedule;
+                let level = |level, eps| Level {
+                    t: Timesteps(draws.iter().map(|draw| critic.timestep(schedule, draw, level)).collect()),
+                    eps: noise(eps),
+                };
+                Levels {
+                    fake: level(Purpose::CriticFakeLevel, Purpose::CriticFakeNoise),
+                    real: level(Purpose::CriticRealLevel, Purpose::CriticRealNoise),
+                }
+            }),
             generator,
             real_view: augmented(Purpose::AugmentReal),
             fake_view: augmented(Purpose::AugmentFake),

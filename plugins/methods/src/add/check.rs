@@ -1,10 +1,11 @@
 //! What an `Add(…)` must fulfil in its recipe.
 
-use add_plugin::Prediction;
+use add_plugin::{Critic, Plugin, Prediction};
 use add_recipe::{Problems, Recipe, Weights, problems::MAX_SAMPLING_STEPS};
 
 use super::{
-    Add, DistillationSpace, Guidance, Lambda, StudentTimesteps, TeacherModel, TeacherPipeline, step::Terminal,
+    Add, DistillationSpace, Guidance, ImageCondition, ImageEncoder, Lambda, StudentTimesteps, TeacherModel,
+    TeacherPipeline, step::Terminal,
 };
 
 /// Adds what does not hold of an `Add(…)` in its recipe.
@@ -55,6 +56,9 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
     p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
     p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
+    if let Some(own) = adversarial.critic() {
+        critic(p, recipe, objective, own);
+    }
     lambda(p, distillation.lambda, adversarial.weight > 0.0);
     space(p, recipe, &distillation.space);
     p.require(adversarial.weight > 0.0 || !distillation.lambda.is_off(), "objective", || {
@@ -64,6 +68,26 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
     p.above("objective.ema_half_life", objective.ema_half_life);
     p.optimizer("objective.generator", &objective.generator);
     p.optimizer("objective.discriminator", &objective.discriminator);
+}
+
+/// A critic looks at latents through the teacher, so it must fit that.
+fn critic(p: &mut Problems, recipe: &Recipe, objective: &Add, critic: &Plugin<dyn Critic>) {
+    let path = "objective.adversarial.features";
+    let teacher = objective.teacher_model(recipe);
+    let hooks = critic.hooks(&teacher.backbone);
+    p.require(hooks.is_ok(), path, || hooks.unwrap_err().to_string());
+    for (field, message) in critic.problems(&teacher.schedule.tables()) {
+        p.require(false, &format!("{path}.{field}"), || message);
+    }
+    p.require(objective.teacher.model.pipeline().is_none(), path, || {
+        format!("{} looks at the student's latents, so the teacher must share them: expected Initial() or Other(…)", critic.name())
+    });
+    let adversarial = &objective.adversarial;
+    let no_picture = adversarial.image_condition != ImageCondition::Off
+        && matches!(adversarial.image_encoder, ImageEncoder::Features);
+    p.require(!no_picture, "objective.adversarial.image_encoder", || {
+        format!("{} embeds no pictures: expected Network(…), or `image_condition: Off`", critic.name())
+    });
 }
 
 fn lambda(p: &mut Problems, lambda: Lambda, adversarial: bool) {

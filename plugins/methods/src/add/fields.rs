@@ -1,7 +1,7 @@
 //! The part of a recipe under `objective: Add(…)`.
 
 use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
-use add_plugin::{Codec, FeatureNetwork, Head, Plugin, TextEncoder, Weighting};
+use add_plugin::{Codec, Critic, Either, FeatureNetwork, Head, Plugin, TextEncoder, Weighting};
 use add_recipe::Model;
 use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
@@ -172,8 +172,8 @@ pub struct Adversarial {
     /// Its factor; 0 turns it and the discriminator off.
     #[serde(default = "one")]
     pub weight: f64,
-    /// `F`.
-    pub features: Plugin<dyn FeatureNetwork>,
+    /// `F`: a frozen network of pictures, or the teacher's own features of noisy latents (`TeacherFeatures(…)`).
+    pub features: Either<dyn FeatureNetwork, dyn Critic>,
     /// `D_phi,k`.
     pub heads: Plugin<dyn Head>,
     /// Reduction over the heads: the paper sums.
@@ -216,6 +216,16 @@ fn one() -> f64 {
 
 fn yes() -> bool {
     true
+}
+
+impl Adversarial {
+    /// What looks at latents in the place of a network of pictures.
+    pub fn critic(&self) -> Option<&Plugin<dyn Critic>> {
+        match &self.features {
+            Either::First(_) => None,
+            Either::Second(critic) => Some(critic),
+        }
+    }
 }
 
 fn mean_heads() -> Reduction {

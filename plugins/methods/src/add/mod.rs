@@ -13,10 +13,10 @@ mod simulation;
 mod step;
 
 use add_eval::report::Presentation;
-use add_plugin::PluginError;
+use add_plugin::{Either, PluginError};
 use add_recipe::{
-    Condition, EvaluatedModel, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems, Recipe,
-    RunContext, Slot, Source,
+    Condition, EvaluatedModel, Hooks, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems,
+    Recipe, RunContext, Slot, Source,
     passes::{Count, Moment, Pass, Share, Tape},
     slot::{
         CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER, TEXT,
@@ -31,7 +31,7 @@ pub use fields::{
     Add, Adversarial, Distillation, DistillationSpace, Fakes, Guidance, HeadsText, ImageEncoder,
     StudentTimesteps, TeacherModel, TeacherPart, TeacherPipeline,
 };
-pub use inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View};
+pub use inputs::{AddInputs, Level, Levels, Prompts, StudentInput, TeacherInput, View};
 pub use lambda::Lambda;
 pub use simulation::Simulation;
 pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};
@@ -118,7 +118,14 @@ impl Method for Add {
             }
         };
         let [text, codec] = frozen_text_and_codec(recipe);
-        let heads = Source::Heads { heads: &adversarial.heads, on: FEATURES, condition: self.condition() };
+        // A teacher that does not show what the critic looks at is refused by `check`.
+        let on = match adversarial.critic() {
+            None => Hooks::Network(FEATURES),
+            Some(critic) => {
+                Hooks::Blocks(TEACHER, critic.hooks(&self.teacher_model(recipe).backbone).unwrap_or_default())
+            }
+        };
+        let heads = Source::Heads { heads: &adversarial.heads, on, condition: self.condition() };
         let mut slots = vec![
             Slot { adapter: recipe.model.adapter.lora(), ..student },
             text,
@@ -130,7 +137,9 @@ impl Method for Add {
                 Slot::frozen(TEACHER_CODEC, Source::Codec(codec), dtype.codec),
             ]);
         }
-        slots.extend([Slot::frozen(FEATURES, Source::Features(&adversarial.features), dtype.features)]);
+        if let Either::First(features) = &adversarial.features {
+            slots.push(Slot::frozen(FEATURES, Source::Features(features), dtype.features));
+        }
         if let HeadsText::Encoder(encoder) = &adversarial.text_encoder {
             let source = Source::Text { encoder, model: &recipe.model };
             slots.push(Slot::frozen(HEADS_TEXT, source, dtype.text));
@@ -219,13 +228,38 @@ impl Add {
     /// Eq. (2) and (3).
     fn adversarial_passes(&self, passes: &mut Passes) {
         let embeds = self.adversarial.image_condition != ImageCondition::Off;
-        passes.work.extend([
-            // Fakes and their gradient.
-            Pass::taped("decoder for the heads", CODEC, Count::Times(2.0)),
-            Pass::taped("feature network", FEATURES, Count::Times(3.0)),
-            // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
-            Pass::plain("heads", HEADS, 13.0),
-        ]);
+        // Tapes of fakes, reals, and the reals' tangent with its primal values.
+        let heads = Tape { copies: 4.0, ..Tape::of("heads, one pass", HEADS) };
+        let student = Tape::of(STUDENT.0, STUDENT);
+        // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
+        passes.work.push(Pass::plain("heads", HEADS, 13.0));
+        if self.adversarial.critic().is_some() {
+            let name = "teacher for the heads";
+            passes.work.push(Pass::taped(name, TEACHER, Count::Times(3.0)));
+            passes.moments.push(Moment {
+                tapes: vec![student, Tape::of(name, TEACHER), heads],
+                wide: vec![(TEACHER, 1.0)],
+                hooked: Vec::new(),
+                gradients: vec![HEADS],
+            });
+        } else {
+            passes.work.extend([
+                // Fakes and their gradient.
+                Pass::taped("decoder for the heads", CODEC, Count::Times(2.0)),
+                Pass::taped("feature network", FEATURES, Count::Times(3.0)),
+            ]);
+            passes.moments.push(Moment {
+                tapes: vec![
+                    student,
+                    Tape::of("decoder for the heads", CODEC),
+                    Tape::of("feature network", FEATURES),
+                    heads,
+                ],
+                wide: vec![(CODEC, 1.0)],
+                hooked: vec![FEATURES],
+                gradients: vec![HEADS],
+            });
+        }
         if !self.adversarial.fakes.are_shared() {
             passes.work.extend([
                 Pass::plain("independent fakes", STUDENT, 1.0),
@@ -243,19 +277,6 @@ impl Add {
                 passes.work.push(Pass::plain("image encoder", IMAGE_ENCODER, 1.0));
             }
         }
-        // Tapes of fakes, reals, and the reals' tangent with its primal values.
-        let heads = Tape { copies: 4.0, ..Tape::of("heads, one pass", HEADS) };
-        passes.moments.push(Moment {
-            tapes: vec![
-                Tape::of(STUDENT.0, STUDENT),
-                Tape::of("decoder for the heads", CODEC),
-                Tape::of("feature network", FEATURES),
-                heads,
-            ],
-            wide: vec![(CODEC, 1.0)],
-            hooked: vec![FEATURES],
-            gradients: vec![HEADS],
-        });
     }
 
     /// Eq. (4).

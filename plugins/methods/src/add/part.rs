@@ -14,7 +14,7 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::{
-    inputs::{AddInputs, StudentInput},
+    inputs::{AddInputs, Level, StudentInput},
     simulation::Simulation,
     step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
 };
@@ -126,7 +126,10 @@ impl<'a> Part<'a> {
         let lengths = self.condition_lengths(seen.c_img.as_ref());
         self.seen = Some(seen);
         let AddInputs { real_view, pixels, draws, .. } = &self.inputs;
-        let reals = self.networks.features.features(Pixels(real_view(pixels.0.clone())));
+        let reals = match &self.inputs.levels {
+            None => self.picture_features(real_view(pixels.0.clone())),
+            Some(levels) => self.critic_features(self.x_0.clone(), &levels.real),
+        };
 
         let heads = &mut self.networks.heads;
         heads.power_iterate();
@@ -224,10 +227,29 @@ impl<'a> Part<'a> {
         gradient
     }
 
-    /// Features of decoded fakes.
+    /// Features of fakes.
     fn fake_features(&self, x_hat: Tensor<4>) -> Vec<Tensor<3>> {
+        if let Some(levels) = &self.inputs.levels {
+            return self.critic_features(x_hat, &levels.fake);
+        }
         let pixels = self.networks.codec.decode(Latents(x_hat)).0;
-        self.networks.features.features(Pixels((self.inputs.fake_view)(pixels)))
+        self.picture_features((self.inputs.fake_view)(pixels))
+    }
+
+    /// Features of pictures, augmented and resized.
+    fn picture_features(&self, pixels: Tensor<4>) -> Vec<Tensor<3>> {
+        let features = self.networks.features.as_ref().expect("pictures are looked at by a network");
+        features.features(Pixels(pixels))
+    }
+
+    /// Features of latents at these levels, through the teacher.
+    fn critic_features(&self, x: Tensor<4>, level: &Level) -> Vec<Tensor<3>> {
+        let (critic, process) = (self.method.critic, &self.method.teacher_diffusion);
+        let x_t = process.diffuse(x, level.eps.clone(), &level.t);
+        let text = process.with_sizes(&self.inputs.prompts.captions, &x_t);
+        let critic = critic.expect("levels belong to a critic");
+        let features = critic.features(&*self.networks.teacher, &process.schedule, x_t, &level.t, &text);
+        features.expect("the recipe was checked to name blocks that the teacher shows")
     }
 
     /// `c_img` of `x_0` `[B, K]`, where the heads see one.
@@ -235,7 +257,9 @@ impl<'a> Part<'a> {
         if self.method.options.image_condition == ImageCondition::Off {
             return None;
         }
-        let encoder = self.networks.image_encoder.as_ref().unwrap_or(&self.networks.features);
+        let AddNetworks { image_encoder, features, .. } = &self.networks;
+        let encoder =
+            image_encoder.as_ref().or(features.as_ref()).expect("the recipe was checked to have one");
         Some(encoder.embedding(Pixels((self.inputs.embedding_view)(self.inputs.pixels.0.clone()))))
     }
 

@@ -3,31 +3,24 @@
 use std::{collections::BTreeMap, path::Path};
 
 use add_data::Feed;
-use add_loss::{augmented_view, resize};
 use add_plugin::{Conditioning, Content, Draw, Latents, Pixels, PluginError, Purpose, Timesteps};
 use add_recipe::{
     Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, adapters, caption_dropout, data_error,
     in_bf16,
     preview::{self, PreviewRow},
-    slot::{CODEC, FEATURES, IMAGE_ENCODER, STUDENT, TEACHER, TEXT},
+    slot::{CODEC, STUDENT, TEACHER, TEXT},
 };
 use add_train::{
-    TrainError,
-    distance::Space,
-    networks::{AnyNetwork, NetworkSet},
-    noise::normal,
-    report::StepReport,
-    run::Objective,
+    TrainError, distance::Space, networks::NetworkSet, noise::normal, report::StepReport, run::Objective,
     state::State,
 };
 use add_weights::NamedTensor;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::{
-    Add, DistillationSpace, Guidance, HEADS_TEXT, HeadsText, TEACHER_CODEC, TEACHER_TEXT,
-    inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
+    Add, DistillationSpace, HEADS_TEXT, HeadsText, TEACHER_CODEC, TEACHER_TEXT,
+    inputs::TeacherInput,
     lambda::Balance,
-    simulation::Simulation,
     step::{AddMethod, AddOptions, AddTrainer},
 };
 
@@ -91,6 +84,7 @@ impl<'a> AddRun<'a> {
                 student_diffusion: recipe.model.diffusion(recipe.codec.info()),
                 teacher_diffusion: method.teacher_model(recipe).diffusion(recipe.codec.info()),
                 weighting: &*method.distillation.weighting,
+                critic: method.adversarial.critic().map(|critic| &**critic),
                 options: method.options(&timesteps),
             },
             shards,

@@ -4,7 +4,9 @@
 //! every part gives its share of the student's gradient. What a part computes is in [`Part`].
 
 use add_loss::{PixelReduction, R1Route, Reduction};
-use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, StudentSample, Weighting, fork};
+use add_plugin::{
+    Autoencoder, Critic, Denoiser, Discriminator, FeatureExtractor, StudentSample, Weighting, fork,
+};
 use add_recipe::slot::{CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
 use add_train::{
     distance::Space,
@@ -30,8 +32,8 @@ pub struct AddNetworks {
     pub heads: Box<dyn Discriminator>,
     /// `psi`, on the plain device.
     pub teacher: Box<dyn Denoiser>,
-    /// `F`, on the plain device.
-    pub features: Box<dyn FeatureExtractor>,
+    /// `F` where it is a network of pictures, on the plain device.
+    pub features: Option<Box<dyn FeatureExtractor>>,
     /// The network of `c_img`, where it is not `F` itself; on the plain device.
     pub image_encoder: Option<Box<dyn FeatureExtractor>>,
     /// Latents to pixels, on the plain device.
@@ -117,7 +119,7 @@ impl AddNetworks {
             student: fork(networks.denoiser(STUDENT)),
             heads: fork(networks.heads(HEADS)),
             teacher: fork(networks.denoiser(TEACHER)),
-            features: fork(networks.features(FEATURES)),
+            features: features(FEATURES),
             image_encoder: features(IMAGE_ENCODER),
             codec: fork(networks.codec(CODEC)),
             distillation_codec: codec(DISTILLATION_CODEC),
@@ -134,6 +136,8 @@ pub struct AddMethod<'w> {
     pub teacher_diffusion: Diffusion,
     /// `c(t)` and the target.
     pub weighting: &'w dyn Weighting,
+    /// `F` where it looks at latents through the teacher.
+    pub critic: Option<&'w dyn Critic>,
     /// The numbers.
     pub options: AddOptions,
 }
