@@ -101,6 +101,7 @@ impl Critic for TeacherFeatures {
 #[cfg(test)]
 mod tests {
     use add_plugin::Schedule;
+    use {backbones as _, schedules as _};
 
     use super::*;
 
@@ -143,6 +144,3 @@ mod tests {
         assert_eq!(wrong.problems(&schedule())[0].0, "levels");
     }
 }
-
-#[cfg(test)]
-use {backbones as _, schedules as _};
