@@ -41,7 +41,8 @@ impl Eval {
         let out = run_folder(self.out.as_ref(), &loaded);
         measure(&loaded, &student, &out, Extent::Full)?;
         if out.join("metrics.jsonl").exists() {
-            write_report(&out).map_err(|e| CoreError::Request(e.to_string()))?;
+            write_report(&out, &loaded.recipe.objective.presentation())
+                .map_err(|e| CoreError::Request(e.to_string()))?;
         }
         Ok(0)
     }
