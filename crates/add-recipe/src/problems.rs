@@ -27,6 +27,13 @@ impl Problems {
         }
     }
 
+    /// Adds what is wrong with the field at `path`, if anything is.
+    pub fn check<E: std::fmt::Display>(&mut self, path: &str, outcome: Result<(), E>) {
+        if let Err(problem) = outcome {
+            self.0.push((path.to_owned(), problem.to_string()));
+        }
+    }
+
     /// Requires a positive number.
     pub fn positive(&mut self, path: &str, value: usize) {
         self.require(value > 0, path, || format!("expected a positive number, got {value}"));
@@ -79,8 +86,7 @@ impl Problems {
                 backbone.channels
             )
         });
-        let fits = model.backbone.check_text(text.info());
-        self.require(fits.is_ok(), &at, || fits.unwrap_err().to_string());
+        self.check(&at, model.backbone.check_text(text.info()));
         let multiple = latents.reduction * backbone.multiple_of;
         self.require(multiple > 0 && size.is_multiple_of(multiple), "data.size", || {
             format!("expected a multiple of {multiple}, required by {}, got {size}", model.backbone.name())
