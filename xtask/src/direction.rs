@@ -33,7 +33,10 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "weightings",
         ],
     ),
-    ("add-core", &["add-data", "add-eval", "add-loss", "add-plugin", "add-train", "add-weights"]),
+    (
+        "add-core",
+        &["add-data", "add-eval", "add-kernels", "add-loss", "add-plugin", "add-train", "add-weights"],
+    ),
     (
         "add-cli",
         &[

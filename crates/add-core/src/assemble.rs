@@ -22,9 +22,7 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
-    adapters,
-    device::device,
-    dtype,
+    adapters, device, dtype,
     encodings::Encodings,
     error::CoreError,
     model_file,
@@ -91,7 +89,7 @@ fn stored<'a>(
 /// When the file is missing, damaged, or holds another model than the recipe's.
 pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<Sampled, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let mut denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
     let mut text = recipe.text.init(recipe.seed, &device)?;
     let networks = &mut stored(recipe, &mut *denoiser, &mut *text);
@@ -114,7 +112,7 @@ pub fn untrained(
     of: &Model,
     student_timesteps: Vec<usize>,
 ) -> Result<Sampled, CoreError> {
-    let (denoiser, text) = model(loaded, of, &device(loaded.recipe.device)?)?;
+    let (denoiser, text) = model(loaded, of, &device::of(&loaded.recipe)?)?;
     Ok(Sampled { denoiser, text, diffusion: diffusion(of), student_timesteps })
 }
 
@@ -145,7 +143,7 @@ pub(crate) fn diffusion_run<'a>(
     ranks: Rc<dyn Collective>,
 ) -> Result<DiffusionRun<'a>, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
     let feed = feed(loader(loaded)?, recipe, &shards);
     let (denoiser, text) = model(loaded, &recipe.model, &device.clone().autodiff())?;
@@ -202,7 +200,7 @@ pub(crate) fn add_run_with<'a>(
     ranks: Rc<dyn Collective>,
 ) -> Result<AddRun<'a>, CoreError> {
     let recipe = &loaded.recipe;
-    let plain = device(recipe.device)?;
+    let plain = device::of(recipe)?;
     let trainable = plain.clone().autodiff();
     let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
     let feed = feed(loader, recipe, &shards);

@@ -33,7 +33,10 @@ impl Encodings {
         device: &Device,
     ) -> Self {
         let cache = recipe.cache.cache();
-        let place = format!("{:?}", recipe.device);
+        let place = match recipe.kernels {
+            usual if usual.are_usual() => format!("{:?}", recipe.device),
+            other => format!("{:?} {other:?}", recipe.device),
+        };
         let key = |kind: &str, line: String, network: &dyn Network| {
             let values = if cache.is_off() { String::new() } else { State::digest_of(network) };
             let parts = [kind, env!("CARGO_PKG_VERSION"), &place, &line].map(str::as_bytes);

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, recipe::Recipe,
+    assemble, device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, recipe::Recipe,
     sampled::Sampled, weights::student_timesteps,
 };
 
@@ -128,7 +128,7 @@ impl<'a> Exported<'a> {
             let card = ModelCard::new(recipe, &recipe.model, &model.student_timesteps, 0);
             (model, card)
         };
-        Ok(Self { recipe, names, model, codec: recipe.codec.init(&device(recipe.device)?)?, card })
+        Ok(Self { recipe, names, model, codec: recipe.codec.init(&device::of(recipe)?)?, card })
     }
 
     /// The components with the networks that fill them.

@@ -8,8 +8,7 @@ use add_train::{TrainError, ranks::Alone, run::Objective as _};
 
 use crate::{
     assemble::{self, Values, add_run_with, diffusion},
-    device::device,
-    dtype,
+    device, dtype,
     error::CoreError,
     read::LoadedRecipe,
     recipe::Objective,
@@ -75,7 +74,7 @@ pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError>
 /// When the recipe's device cannot be had, or its networks do not fit together.
 pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let (denoiser, text) = assemble::drawn_model(recipe, &recipe.model, &device)?;
     let codec = &*dtype::frozen_codec(recipe.codec.outline(&device)?, recipe.dtype.codec);
     let diffusion = diffusion(&recipe.model);

@@ -11,8 +11,7 @@ use add_train::{
 use burn::tensor::{Tensor, TensorData};
 
 use crate::{
-    device::device,
-    dtype,
+    device, dtype,
     error::CoreError,
     recipe::{Dtypes, Recipe},
     validate::{MAX_SAMPLING_STEPS, check_prompt},
@@ -146,6 +145,6 @@ pub fn picture_start(
         decode_rgb(&bytes).map_err(|error| CoreError::Request(format!("{}: {error}", path.display())))?;
     let size = recipe.data.size();
     let planes = TensorData::new(to_planes(&square(&picture, size as u32)), [1, 3, size, size]);
-    let pixels = Tensor::from_data(planes, &device(recipe.device)?);
+    let pixels = Tensor::from_data(planes, &device::of(recipe)?);
     Ok(Start::Picture { x_0: codec.encode(Pixels(pixels)).0, strength })
 }

@@ -2,6 +2,7 @@
 
 mod add_objective;
 mod dtype;
+mod kernels;
 
 use add_data::Keep;
 pub use add_objective::{
@@ -11,6 +12,7 @@ pub use add_objective::{
 use add_plugin::{Backbone, Codec, DataSource, Lora, Metric, Plugin, Sampler, Schedule, TextEncoder};
 use add_train::{ema::Home, optimizer::AdamWConfig, run::Cadence};
 pub use dtype::{Dtype, Dtypes};
+pub use kernels::Kernels;
 use serde::{Deserialize, Serialize};
 
 pub use crate::weights::Weights;
@@ -30,6 +32,9 @@ pub struct Recipe {
     /// In which type each network computes. It is not written where all is f32, as in recipes of before.
     #[serde(default, skip_serializing_if = "Dtypes::are_f32")]
     pub dtype: Dtypes,
+    /// How the processor's kernels compute. It is not written where it is as usual, as in recipes of before.
+    #[serde(default, skip_serializing_if = "Kernels::are_usual")]
+    pub kernels: Kernels,
     /// Captioned pictures.
     pub data: Plugin<dyn DataSource>,
     /// Pixels to what the diffusion runs on.
