@@ -39,7 +39,16 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("add-recipe", &["add-data", "add-eval", "add-plugin", "add-train", "add-weights"]),
     (
         "add-core",
-        &["add-data", "add-eval", "add-parameters", "add-plugin", "add-recipe", "add-train", "add-weights"],
+        &[
+            "add-data",
+            "add-eval",
+            "add-kernels",
+            "add-parameters",
+            "add-plugin",
+            "add-recipe",
+            "add-train",
+            "add-weights",
+        ],
     ),
     (
         "add-cli",

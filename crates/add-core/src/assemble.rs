@@ -19,7 +19,7 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
-    device::device,
+    device,
     error::CoreError,
     model_file,
     read::LoadedRecipe,
@@ -54,7 +54,7 @@ pub(crate) fn run_with(
     ranks: Rc<dyn Collective>,
 ) -> Result<Box<dyn MethodRun + '_>, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
     let feed = Feed::new(loader.part(shards.ranges(recipe.batch).into_iter().flatten()), recipe.workers);
     let networks = networks(loaded, &recipe.objective.networks(recipe), values, &device)?;
@@ -259,7 +259,7 @@ fn text(
 /// When the file is missing, damaged, or holds another model than the recipe's.
 pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let mut denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
     let mut text = recipe.text.init(recipe.seed, &device)?;
     let mut networks: Vec<(&str, &mut dyn Network)> = vec![("denoiser", &mut *denoiser)];
@@ -287,7 +287,7 @@ pub fn untrained(
     of: &Model,
     student_timesteps: Vec<usize>,
 ) -> Result<SampledModel, CoreError> {
-    let (recipe, device) = (&loaded.recipe, device(loaded.recipe.device)?);
+    let (recipe, device) = (&loaded.recipe, device::of(&loaded.recipe)?);
     // The denoiser first: it is the largest, and its file the first that may be missing.
     let denoiser = denoiser(loaded, of, &recipe.text, &device)?;
     let text = text(loaded, &recipe.text, of, &device)?;

@@ -49,7 +49,10 @@ impl Encodings {
 
     fn new(recipe: &Recipe, kind: &str, line: &str, network: &dyn Network, device: &Device) -> Self {
         let cache = recipe.cache.cache();
-        let place = format!("{:?}", recipe.device);
+        let place = match recipe.kernels {
+            usual if usual.are_usual() => format!("{:?}", recipe.device),
+            other => format!("{:?} {other:?}", recipe.device),
+        };
         let values = if cache.is_off() { String::new() } else { State::digest_of(network) };
         let parts = [kind, env!("CARGO_PKG_VERSION"), &place, line, &values].map(str::as_bytes);
         Self { cache, encoder: Key::of(parts), device: device.clone() }
