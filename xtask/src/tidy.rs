@@ -1,11 +1,11 @@
 //! Rules that no compiler checks.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
-use crate::{direction, licences};
+use crate::{
+    direction, licences, paper,
+    workspace::{root, sources_with},
+};
 
 /// A file longer than this is split along a concept.
 const LONGEST: usize = 400;
@@ -15,10 +15,10 @@ const UNCHECKED: &str = concat!("un", "safe_code");
 
 /// Checks every rule and lists every breach.
 pub(crate) fn run() -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
+    let root = root();
     let mut breaches = direction::wrong_arrows()?;
     breaches.extend(licences::breaches(root)?);
-    for path in sources(root) {
+    for path in sources_with(root, "rs") {
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let name = path.strip_prefix(root).unwrap_or(&path).display();
         let lines = text.lines().count();
@@ -32,45 +32,10 @@ pub(crate) fn run() -> Result<(), String> {
             breaches.push(format!("{name}: begins without `//!` saying what it is"));
         }
     }
-    breaches.extend(paper(root)?);
+    breaches.extend(paper::missing(root, &sources_with(root, "rs"))?);
     if breaches.is_empty() {
         println!("tidy");
         return Ok(());
     }
     Err(breaches.join("\n"))
-}
-
-/// Every function and test that PAPER.md names must exist.
-fn paper(root: &Path) -> Result<Vec<String>, String> {
-    let path = root.join("crates/add-loss/PAPER.md");
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let sources: String = sources(root).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
-    // Names stand in backticks; those with a `::` or `_` are functions, types or tests.
-    let names =
-        text.split('`').skip(1).step_by(2).filter(|n| n.contains('_') && !n.contains(char::is_whitespace));
-    let plain = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
-    let missing = names.filter(plain).filter(|name| {
-        let last = name.rsplit("::").next().unwrap_or(name);
-        !sources.contains(last)
-    });
-    Ok(missing.map(|name| format!("crates/add-loss/PAPER.md names `{name}`, which no source has")).collect())
-}
-
-/// All Rust files of the workspace.
-fn sources(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["crates", "plugins", "xtask", "tests"].iter().map(|d| root.join(d)).collect();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
 }

@@ -293,7 +293,7 @@ pub fn scheduler(recipe: &Recipe, student_timesteps: &[usize]) -> Result<(&'stat
     let scheduler = sampling.sampler.scheduler(total, student_timesteps).ok_or_else(|| {
         let name = sampling.sampler.name();
         CoreError::Request(format!(
-            "sampling.sampler: {name} has no counterpart in diffusers; choose another with --set sampling.sampler=..."
+            "sampling.sampler: {name} has no counterpart in diffusers; choose another one"
         ))
     })?;
     let mut config = model.schedule.scheduler_fields();

@@ -67,19 +67,19 @@ pub fn check_request(
     steps: usize,
     guidance: f64,
 ) -> Result<(), CoreError> {
-    let refuse = |problem: String| Err(CoreError::Request(problem));
+    let refuse = |name, problem| Err(CoreError::Argument { name, problem });
     if !(1..=MAX_SAMPLING_STEPS).contains(&steps) {
-        return refuse(format!("--steps: expected 1 to {MAX_SAMPLING_STEPS}, got {steps}"));
+        return refuse("steps", format!("expected 1 to {MAX_SAMPLING_STEPS}, got {steps}"));
     }
     if !(0.0..=100.0).contains(&guidance) {
-        return refuse(format!("--guidance: expected a number from 0 to 100, got {guidance}"));
+        return refuse("guidance", format!("expected a number from 0 to 100, got {guidance}"));
     }
     if !(1..=MAX_PICTURES).contains(&captions.len()) {
-        return refuse(format!("expected 1 to {MAX_PICTURES} pictures, got {}", captions.len()));
+        return refuse("prompt", format!("expected 1 to {MAX_PICTURES} pictures, got {}", captions.len()));
     }
-    let prompts = captions.iter().map(|caption| ("--prompt", caption.as_str()));
-    for (argument, prompt) in prompts.chain([("--negative", negative)]) {
-        check_prompt(prompt).map_err(|problem| CoreError::Request(format!("{argument}: {problem}")))?;
+    let prompts = captions.iter().map(|caption| ("prompt", caption.as_str()));
+    for (name, prompt) in prompts.chain([("negative", negative)]) {
+        check_prompt(prompt).map_err(|problem| CoreError::Argument { name, problem })?;
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ impl Sampled {
         }
     }
 
-    /// Pictures `[N, 3, S, S]`, one per caption. Each depends on the seed and its own index alone.
+    /// Pictures `[N, 3, S, S]`, one per caption; none without a caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, wanted: &Wanted<'_>) -> Pixels {
         let model = SampledModel {
             denoiser: &*self.denoiser,
@@ -107,8 +107,11 @@ impl Sampled {
             latents: recipe.codec.info(),
             student_timesteps: &self.student_timesteps,
         };
-        assert!(!wanted.captions.is_empty(), "at least one picture is wanted");
         let null = self.text.encode(&[wanted.negative.to_owned()]);
+        if wanted.captions.is_empty() {
+            let none = TensorData::new(Vec::<f32>::new(), [0, 3, recipe.data.size(), recipe.data.size()]);
+            return Pixels(Tensor::from_data(none, &null.tokens.device()));
+        }
         let pass = (PASS / recipe.data.size().pow(2).max(1)).max(1);
         let parts = wanted.captions.chunks(pass).enumerate().map(|(i, captions)| {
             let request = SampleRequest {

@@ -2,7 +2,12 @@
 //!
 //! A family is a trait; [`Entry`] is one plugin of it; [`Plugin`] is one plugin as a recipe names it.
 
-use std::{fmt, marker::PhantomData, ops::Deref};
+use std::{
+    any::{TypeId, type_name},
+    fmt,
+    marker::PhantomData,
+    ops::Deref,
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -30,6 +35,7 @@ pub struct Entry<T: ?Sized + 'static> {
     pub name: &'static str,
     /// Where it comes from: a paper's section, a library, a release.
     pub source: &'static str,
+    type_id: fn() -> TypeId,
     read: fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Box<T>, erased_serde::Error>,
 }
 
@@ -61,7 +67,19 @@ macro_rules! families {
                     name: &'static str,
                     source: &'static str,
                 ) -> Self {
-                    Self { name, source, read: |d| Ok(Box::new(erased_serde::deserialize::<P>(d)?)) }
+                    Self {
+                        name,
+                        source,
+                        type_id: TypeId::of::<P>,
+                        read: |d| Ok(Box::new(erased_serde::deserialize::<P>(d)?)),
+                    }
+                }
+            }
+
+            /// A plugin that a program made, under the name with which a recipe would say it.
+            impl<P: $family + 'static> From<P> for Plugin<dyn $family> {
+                fn from(plugin: P) -> Self {
+                    Self { name: name_of::<dyn $family, P>(), plugin: Box::new(plugin) }
                 }
             }
         )*
@@ -174,6 +192,16 @@ where
         let plugin = body.newtype_variant_seed(Read(entry))?;
         Ok(Plugin { name: entry.name, plugin })
     }
+}
+
+/// The name of `P` on the list of its family, or of the type itself where it is on none: writing such a recipe works, reading
+/// it back does not.
+fn name_of<T: ?Sized + 'static, P: 'static>() -> &'static str
+where
+    Entry<T>: inventory::Collect,
+{
+    let listed = entries::<T>().find(|entry| (entry.type_id)() == TypeId::of::<P>());
+    listed.map_or_else(|| type_name::<P>().rsplit("::").next().unwrap_or_default(), |entry| entry.name)
 }
 
 fn known<T: ?Sized + 'static>() -> Vec<&'static str>

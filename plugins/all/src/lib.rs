@@ -1,14 +1,16 @@
-//! The umbrella: linking this crate links every plugin, so that `inventory` sees them all.
+//! The umbrella: linking this crate links every plugin, so that `inventory` sees them all; a program finds their types here.
 #![deny(unused_crate_dependencies)]
 
-use backbones as _;
+#[cfg(test)]
 use build_features as _;
-use codecs as _;
-use data as _;
-use features as _;
-use heads as _;
-use metrics as _;
-use samplers as _;
-use schedules as _;
-use text_encoders as _;
-use weightings as _;
+
+pub use backbones;
+pub use codecs;
+pub use data;
+pub use features;
+pub use heads;
+pub use metrics;
+pub use samplers;
+pub use schedules;
+pub use text_encoders;
+pub use weightings;

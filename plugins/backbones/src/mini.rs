@@ -25,19 +25,19 @@ use crate::unet::{UnetDenoiser, adapted};
 /// A small denoiser in pixel space.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Mini {
+pub struct Mini {
     /// What it predicts.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Channels of each level of the U-Net, finest (half the picture's side) first; multiples of 16.
-    pub(crate) channels: Vec<usize>,
+    pub channels: Vec<usize>,
     /// Residual blocks of a level on the way down; the way up has one more.
-    pub(crate) layers: usize,
+    pub layers: usize,
     /// Levels, counted from the coarsest, that attend to the text.
-    pub(crate) attending_levels: usize,
+    pub attending_levels: usize,
     /// Attention heads of each level.
-    pub(crate) heads: usize,
+    pub heads: usize,
     /// Channels of the two thin convolutions at full resolution.
-    pub(crate) detail: usize,
+    pub detail: usize,
 }
 
 impl Default for Mini {

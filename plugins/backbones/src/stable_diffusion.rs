@@ -18,32 +18,32 @@ use crate::unet::{UnetDenoiser, adapted, check_width};
 /// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sd15 {
+pub struct Sd15 {
     /// What the weights predict.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
-    pub(crate) checkpointing: Checkpointing,
+    pub checkpointing: Checkpointing,
 }
 
 /// Stable Diffusion 2.1: 866 M parameters; the base model (512 px) predicts noise, the 768 px model `v`.
 /// SD-Turbo is a student of this shape.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sd21 {
+pub struct Sd21 {
     /// What the weights predict.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
-    pub(crate) checkpointing: Checkpointing,
+    pub checkpointing: Checkpointing,
 }
 
 /// Stable Diffusion XL: 2.57 G parameters, predicts noise, 128x128 latents (64x64 for SDXL-Turbo).
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sdxl {
+pub struct Sdxl {
     /// What the weights predict.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
-    pub(crate) checkpointing: Checkpointing,
+    pub checkpointing: Checkpointing,
 }
 
 impl Default for Sd15 {

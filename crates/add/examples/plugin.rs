@@ -1,0 +1,31 @@
+//! A weighting of one's own in a recipe: `cargo run --release -p add --example plugin`, from the repository's root.
+#![expect(clippy::print_stdout, reason = "an example tells what it does")]
+
+use add::{
+    plugin::{Entry, NoiseSchedule, Weighting, inventory},
+    recipe::Objective,
+};
+use serde::{Deserialize, Serialize};
+
+/// `c(t) = sigma_t`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoiseLevel {}
+
+impl Weighting for NoiseLevel {
+    fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64 {
+        schedule.sigma(t)
+    }
+}
+
+inventory::submit!(Entry::weighting::<NoiseLevel>("NoiseLevel", "an example"));
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A file of this program could now say `weighting: NoiseLevel()`.
+    let mut loaded = add::read("configs/emoji.ron")?;
+    if let Objective::Add(objective) = &mut loaded.recipe.objective {
+        objective.distillation.weighting = NoiseLevel {}.into();
+    }
+    println!("{}", add::show(&loaded.recipe));
+    Ok(())
+}
