@@ -21,6 +21,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod loopback;
+mod methods;
 mod ranks;
 mod released;
 mod runs;

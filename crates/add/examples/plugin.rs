@@ -1,10 +1,7 @@
 //! A weighting of one's own in a recipe: `cargo run --release -p add --example plugin`, from the repository's root.
 #![expect(clippy::print_stdout, reason = "an example tells what it does")]
 
-use add::{
-    plugin::{Entry, NoiseSchedule, Weighting, inventory},
-    recipe::Objective,
-};
+use add::plugin::{Entry, NoiseSchedule, Weighting, inventory};
 use serde::{Deserialize, Serialize};
 
 /// `c(t) = sigma_t`.
@@ -21,11 +18,8 @@ impl Weighting for NoiseLevel {
 inventory::submit!(Entry::weighting::<NoiseLevel>("NoiseLevel", "an example"));
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A file of this program could now say `weighting: NoiseLevel()`.
-    let mut loaded = add::read("configs/emoji.ron")?;
-    if let Objective::Add(objective) = &mut loaded.recipe.objective {
-        objective.distillation.weighting = NoiseLevel {}.into();
-    }
-    println!("{}", add::show(&loaded.recipe));
+    let text = std::fs::read_to_string("configs/emoji.ron")?;
+    let recipe = add::parse(&text.replace("Exponential()", "NoiseLevel()"), "emoji with another weighting")?;
+    println!("{}", add::show(&recipe.recipe));
     Ok(())
 }

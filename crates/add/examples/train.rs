@@ -4,10 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use add::{
-    Pipeline, RecipeBuilder, Request, Training, plugins,
-    recipe::{DiffusionObjective, Objective, Weights},
-};
+use add::{Pipeline, RecipeBuilder, Request, Training, plugins, recipe::Weights};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let recipe = || {
@@ -18,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .codec(plugins::codecs::Identity {})
             .text(plugins::text_encoders::Mini::default())
             .model(backbone, plugins::schedules::Cosine::default(), Weights::Random())
-            .objective(Objective::Diffusion(DiffusionObjective::default()))
+            .objective(plugins::methods::Diffusion::default())
             .sampling(plugins::samplers::Ddim::default(), 4)
             .set(|recipe| {
                 recipe.batch = 8;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use add_core::{
     read::{LoadedRecipe, parse, show},
     recipe::{
-        Adapter, DeviceChoice, Dtypes, Evaluation, Model, Objective, Preview, Recipe, Sampling, Weights,
+        Adapter, AnyMethod, DeviceChoice, Dtypes, Evaluation, Method, Model, Preview, Recipe, Sampling,
+        Weights, method,
     },
 };
 use add_plugin::{Backbone, Codec, DataSource, Plugin, Sampler, Schedule, TextEncoder};
@@ -22,6 +23,7 @@ use crate::Error;
 ///     .codec(plugins::codecs::Identity {})
 ///     .text(plugins::text_encoders::Mini::default())
 ///     .model(plugins::backbones::Mini::default(), plugins::schedules::Cosine::default(), Weights::Random())
+///     .objective(plugins::methods::Diffusion::default())
 ///     .sampling(plugins::samplers::Ddim::default(), 10)
 ///     .set(|recipe| recipe.batch = 4)
 ///     .build()?;
@@ -36,7 +38,7 @@ pub struct RecipeBuilder {
     text: Option<Plugin<dyn TextEncoder>>,
     model: Option<Model>,
     sampling: Option<Sampling>,
-    objective: Objective,
+    objective: Option<AnyMethod>,
     changes: Changes,
 }
 
@@ -62,7 +64,7 @@ impl RecipeBuilder {
             text: None,
             model: None,
             sampling: None,
-            objective: Objective::Off(),
+            objective: None,
             changes: Changes::default(),
         }
     }
@@ -104,10 +106,10 @@ impl RecipeBuilder {
         Self { sampling: Some(sampling), ..self }
     }
 
-    /// What is learnt; nothing unless stated.
+    /// The training method, such as `plugins::methods::Diffusion::default()`; `Off {}` for sampling alone. Required.
     #[must_use]
-    pub fn objective(self, objective: Objective) -> Self {
-        Self { objective, ..self }
+    pub fn objective(self, objective: impl Method + 'static) -> Self {
+        Self { objective: Some(method(objective)), ..self }
     }
 
     /// Changes any field of the recipe, whose others have their defaults: `set(|recipe| recipe.seed = 7)`. May be repeated.
@@ -136,7 +138,7 @@ impl RecipeBuilder {
             rounds: 1,
             workers: 1,
             cache: add_data::Keep::default(),
-            objective: self.objective,
+            objective: required(self.objective, "objective")?,
             run: add_train::run::Cadence::default(),
             preview: Preview::default(),
             sampling: required(self.sampling, "sampling")?,
@@ -159,7 +161,7 @@ fn required<T>(part: Option<T>, name: &'static str) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use add_plugin::{NoiseSchedule, Weighting};
-    use plugins::{backbones, codecs, data, samplers, schedules, text_encoders};
+    use plugins::{backbones, codecs, data, methods, samplers, schedules, text_encoders};
     use serde::Serialize;
 
     use super::*;
@@ -170,6 +172,7 @@ mod tests {
             .codec(codecs::Identity {})
             .text(text_encoders::Mini::default())
             .model(backbones::Mini::default(), schedules::Cosine::default(), Weights::Random())
+            .objective(methods::Off {})
             .sampling(samplers::Ddim::default(), 10)
     }
 

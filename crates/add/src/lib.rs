@@ -24,7 +24,7 @@ mod release;
 mod request;
 mod training;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use add_core::{
     error::CoreError as Error,
@@ -50,4 +50,13 @@ pub use training::Training;
 /// When the file is missing, is not a recipe, or has values that do not fit together; the error names line and column.
 pub fn read(path: impl AsRef<Path>) -> Result<LoadedRecipe, Error> {
     add_core::read::read(path.as_ref(), &[])
+}
+
+/// Reads and checks a recipe in `text`; `name` stands for its file in errors. Files that it names are relative to the current
+/// folder.
+///
+/// # Errors
+/// As [`read`](fn@read).
+pub fn parse(text: &str, name: &str) -> Result<LoadedRecipe, Error> {
+    Ok(LoadedRecipe { recipe: add_core::read::parse(text, name)?, path: PathBuf::new() })
 }

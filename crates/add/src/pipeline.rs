@@ -6,8 +6,8 @@ use add_core::{
     assemble,
     device::device,
     read::LoadedRecipe,
-    recipe::Objective,
-    sampled::{MAX_PICTURES, Sampled, Wanted, check_request, picture_start},
+    recipe::{SampleRequest, SampledModel},
+    request::{MAX_PICTURES, check_request, picture_start},
     weights::{self, Use},
 };
 use add_data::{RgbImage, pictures};
@@ -20,19 +20,19 @@ use crate::{Error, Request, release};
 #[derive(Debug)]
 pub struct Pipeline {
     recipe: LoadedRecipe,
-    model: Sampled,
+    model: SampledModel,
     codec: Box<dyn Autoencoder>,
 }
 
 impl Pipeline {
-    /// The model that a recipe describes: with `objective: Off()` the released one that it names, otherwise the trained one
-    /// that is shipped with the recipe (`sampling.weights`). A recipe that has neither needs
+    /// The model that a recipe describes: the released one that a recipe for sampling names, otherwise the trained one that
+    /// is shipped with the recipe (`sampling.weights`). A recipe that has neither needs
     /// [`from_trained`](Self::from_trained).
     ///
     /// # Errors
     /// When weights are missing, cannot be fetched or do not fit, or when the device is not there.
     pub fn from_recipe(recipe: LoadedRecipe) -> Result<Self, Error> {
-        if matches!(recipe.recipe.objective, Objective::Off()) {
+        if !recipe.recipe.objective.trains() {
             return Self::released(recipe, &mut ());
         }
         let Some(shipped) = recipe.recipe.sampling.weights.as_ref().map(|name| recipe.resolve(name)) else {
@@ -105,7 +105,7 @@ impl Pipeline {
         let captions: Vec<String> =
             request.captions.iter().flat_map(|caption| repeat_n(caption.clone(), request.count)).collect();
         check_request(&captions, &request.negative, steps, guidance)?;
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: &captions,
             negative: &request.negative,
             sampler: &*recipe.sampling.sampler,
@@ -188,7 +188,7 @@ mod tests {
     fn no_caption_is_no_picture_and_no_panic() {
         let pipeline = shipped();
         let recipe = &pipeline.recipe.recipe;
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: &[],
             negative: "",
             sampler: &*recipe.sampling.sampler,

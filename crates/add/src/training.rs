@@ -9,7 +9,7 @@ use std::{
 
 use add_core::{
     read::LoadedRecipe,
-    train::{check_objective, train},
+    train::{check_trains, train},
     weights::{self, Use},
 };
 use add_train::{
@@ -63,7 +63,7 @@ impl<'a> Training<'a> {
     /// When the recipe only samples, weights or data are missing, the folder holds another run, the disk is full, or the
     /// losses stop being finite.
     pub fn run(self) -> Result<Ending, Error> {
-        check_objective(&self.recipe.recipe)?;
+        check_trains(&self.recipe.recipe)?;
         weights::fetch(self.recipe, Use::Training, &mut ())?;
         let stop = AtomicBool::new(false);
         let mut observer = Watch { observer: self.observer, stop: &stop };

@@ -9,6 +9,7 @@ pub use codecs;
 pub use data;
 pub use features;
 pub use heads;
+pub use methods;
 pub use metrics;
 pub use samplers;
 pub use schedules;

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use add_nn::{clip_text::ClipTextConfig, layers::Init, state::for_each_parameter};
-use add_plugin::{Plugin, TextEncoder, parameter_count};
+use add_nn::{clip_text::ClipTextConfig, layers::Init};
+use add_plugin::{Network, Plugin, TextEncoder, parameter_count};
 use add_weights::{NamedTensor, Precision, save};
 use burn::tensor::{Device, Tensor};
 use ron::extensions::Extensions;
@@ -59,7 +59,7 @@ fn a_missing_file_is_named_and_shapes_need_none() {
 fn write(path: &Path, config: &ClipTextConfig, seed: u64) {
     let net = add_nn::clip_text::ClipText::new(config, &Init::new(seed, &Device::flex())).expect("valid");
     let mut tensors = BTreeMap::new();
-    for_each_parameter(&net, &mut |name, shape, values| {
+    net.for_each_parameter(&mut |name, shape, values| {
         tensors.insert(name.to_owned(), NamedTensor { shape: shape.to_vec(), values });
     });
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
