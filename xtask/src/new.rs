@@ -143,38 +143,47 @@ inventory::submit!(Entry::sampler::<NAME>("NAME", "source"));
 
 const METRIC: &str = r#"//! `NAME`: the formula, its unit, and its source.
 
-use add_plugin::{Entry, Labels, Measurement, Metric, MetricValue, Pixels, PluginError, inventory};
+use add_plugin::{
+    Better, Entry, FeatureExtractor, FeatureNetwork, Generated, Measurement, Metric, MetricValue, Output, Plugin, PluginError,
+    View, inventory,
+};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-/// What it measures; smaller or larger is better.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NAME {}
+use crate::preparation::AREA;
+
+/// `name-<network>`: what it measures; smaller or larger is better.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NAME {
+    /// The network that it looks through.
+    pub(crate) features: Plugin<dyn FeatureNetwork>,
+}
 
 impl Metric for NAME {
-    fn init(&self, _device: &Device) -> Result<Box<dyn Measurement>, PluginError> {
-        Ok(Box::new(Sums::default()))
+    fn views(&self) -> Vec<View<'_>> {
+        vec![View { network: &self.features, preparation: AREA, output: Output::Embedding }]
+    }
+
+    fn init(
+        &self,
+        networks: &[&dyn FeatureExtractor],
+        _device: &Device,
+    ) -> Result<Box<dyn Measurement>, PluginError> {
+        Ok(Box::new(Mean { name: format!("name-{}", networks[0].name()) }))
     }
 }
 
-#[derive(Default)]
-struct Sums {
-    sum: f64,
-    n: usize,
+struct Mean {
+    name: String,
 }
 
-impl Measurement for Sums {
-    fn add_reference(&mut self, _pictures: &Pixels) {}
-
-    fn add_generated(&mut self, pictures: &Pixels, _labels: &[Labels]) {
-        self.sum += pictures.0.clone().into_data().iter::<f64>().sum::<f64>();
-        self.n += pictures.0.dims()[0];
-    }
-
-    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError> {
-        let Self { sum, n } = std::mem::take(self);
-        Ok(vec![MetricValue { name: "name".to_owned(), value: sum / n as f64, n }])
+impl Measurement for Mean {
+    fn measure(&mut self, generated: &Generated<'_>) -> Result<Vec<MetricValue>, PluginError> {
+        let features = &generated.features[0][0];
+        let value = features.values.iter().map(|&v| f64::from(v)).sum::<f64>() / features.values.len() as f64;
+        let (name, better) = (self.name.clone(), Some(Better::Lower));
+        Ok(vec![MetricValue { name, better, value, interval: None, n: features.len() }])
     }
 }
 

@@ -12,6 +12,7 @@ mod encodings;
 pub mod error;
 pub mod evaluate;
 pub mod export;
+pub mod many;
 pub mod model_file;
 mod objective_add;
 mod objective_diffusion;

@@ -29,6 +29,7 @@ pub(crate) fn request<'a>(
         guidance,
         seed: recipe.seed,
         first: 0,
+        size: recipe.data.size(),
         start: Start::Noise,
     }
 }

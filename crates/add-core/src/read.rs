@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use add_plugin::{Metric, Plugin};
 use miette::NamedSource;
 use ron::{extensions::Extensions, ser::PrettyConfig};
 use serde::Serialize;
@@ -69,6 +70,15 @@ pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
     let problems: Vec<Problem> =
         found.map(|(path, message)| problem(nearest(text, &path), format!("{path}: {message}"))).collect();
     if problems.is_empty() { Ok(recipe) } else { Err(CoreError::Invalid { path: name.to_owned(), problems }) }
+}
+
+/// Reads a list of metrics, such as `[Fid(), ClipScore()]`, as a recipe would state it; `name` stands for its place in
+/// errors.
+///
+/// # Errors
+/// When the text is no such list.
+pub fn metrics(text: &str, name: &str) -> Result<Vec<Plugin<dyn Metric>>, CoreError> {
+    options().from_str(text).map_err(|error| CoreError::Request(format!("{name}: {}", error.code)))
 }
 
 /// The recipe with every default spelt out; reading it gives the same recipe again.

@@ -53,6 +53,8 @@ pub struct SampleRequest<'a> {
     pub seed: u64,
     /// Index of the first picture: pictures of one seed differ by their index, whatever the batches are.
     pub first: u64,
+    /// Side of the pictures, in pixels.
+    pub size: usize,
     /// What is there before the first step; a picture's latents are a batch of one.
     pub start: Start,
 }
@@ -104,7 +106,7 @@ impl SampledModel {
     /// Pictures `[N, 3, S, S]`, one per caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, request: &SampleRequest<'_>) -> Pixels {
         assert!(!request.captions.is_empty(), "at least one picture is wanted");
-        let size = recipe.data.size();
+        let size = request.size;
         let null = self.text.encode(&[request.negative.to_owned()]);
         let pass = (PASS / size.pow(2).max(1)).max(1);
         let parts = request.captions.chunks(pass).enumerate().map(|(i, captions)| {

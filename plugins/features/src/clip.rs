@@ -43,6 +43,8 @@ pub enum ClipModel {
     /// OpenAI's ViT-L/14.
     #[default]
     L14,
+    /// OpenAI's ViT-L/14 trained on at 336 pixels, for `size: 336`.
+    L14At336,
     /// OpenCLIP's ViT-g/14.
     G14,
 }
@@ -64,6 +66,7 @@ impl Clip {
     fn spec(&self) -> Spec {
         let (name, config) = match self.model {
             ClipModel::L14 => ("clip-l14", VitConfig::clip_l14()),
+            ClipModel::L14At336 => ("clip-l14-336", VitConfig { image_size: 336, ..VitConfig::clip_l14() }),
             ClipModel::G14 => ("clip-g14", VitConfig::open_clip_g14()),
         };
         Spec {
@@ -79,7 +82,7 @@ impl Clip {
 
     fn file(&self) -> Location {
         self.weights.named(match self.model {
-            ClipModel::L14 => "model.safetensors",
+            ClipModel::L14 | ClipModel::L14At336 => "model.safetensors",
             ClipModel::G14 => "open_clip_model.safetensors",
         })
     }

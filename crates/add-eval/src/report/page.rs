@@ -8,10 +8,9 @@ use super::axis::{Scale, short};
 use super::chart::draw;
 use super::groups::group;
 use super::log::MetricsLog;
-use super::samples::Samples;
-use crate::names::{Better, better};
-use crate::table::{Pivot, format_number};
-use crate::{Row, TableError};
+use super::samples::{Grid, Samples};
+use crate::table::{Line, Pivot, format_number, reach};
+use crate::{Better, Row, TableError};
 
 /// A whole page in words, numbers and drawings.
 #[derive(Debug, Serialize)]
@@ -24,6 +23,8 @@ pub(super) struct Page {
     /// Class of the grids' layout: `side` by side, or `stacked` where they are wide.
     layout: &'static str,
     table: Option<Table>,
+    /// Captions by models.
+    compared: Option<Figure>,
     charts: Vec<Chart>,
     recipe: Option<String>,
     has_metrics: bool,
@@ -78,18 +79,20 @@ struct Heading {
 #[derive(Debug, Serialize)]
 struct TableLine {
     model: String,
-    steps: u32,
-    sampler: String,
-    guidance: String,
+    /// Steps, sampler, guidance, side.
+    how: String,
     split: String,
-    n: String,
+    /// Number of pictures, hash of the captions.
+    of: String,
     values: Vec<Cell>,
-    seconds: String,
+    speed: Cell,
 }
 
+/// A number, and in small letters what belongs to it.
 #[derive(Debug, Serialize)]
 struct Cell {
     text: String,
+    notes: Vec<String>,
     best: bool,
 }
 
@@ -102,7 +105,9 @@ impl Page {
         evaluation: Option<Result<Vec<Row>, TableError>>,
         recipe: Option<String>,
     ) -> Result<Self, ReportError> {
-        let mut notes = notes(log, samples, recipe.is_none());
+        // Where pictures were measured without a run there is nothing to miss.
+        let measured_alone = evaluation.is_some() && log.lines == 0;
+        let mut notes = if measured_alone { Vec::new() } else { notes(log, samples, recipe.is_none()) };
         let rows = match evaluation {
             Some(Ok(rows)) => rows,
             Some(Err(error)) => {
@@ -120,6 +125,7 @@ impl Page {
             grids: figures(samples),
             layout: if wide { "stacked" } else { "side" },
             table: table(&rows),
+            compared: samples.compared.as_ref().map(|grid| figure(grid, "compared")),
             charts: charts(log)?,
             recipe,
             has_metrics: log.lines > 0,
@@ -143,6 +149,7 @@ fn kind(log: &MetricsLog) -> &'static str {
     match (log.scalar("loss_d"), log.scalar("loss")) {
         (Some(_), _) => "Adversarial diffusion distillation",
         (None, Some(_)) => "Diffusion training",
+        (None, None) if log.lines == 0 => "Evaluation",
         (None, None) => "Training run",
     }
 }
@@ -236,15 +243,18 @@ fn figures(samples: &Samples) -> Vec<Figure> {
         2 => &["before", "after"],
         _ => &["sample"],
     };
-    let figure = |(grid, &when): (&super::samples::Grid, &&'static str)| Figure {
+    samples.grids.iter().zip(names).map(|(grid, when)| figure(grid, when)).collect()
+}
+
+fn figure(grid: &Grid, when: &'static str) -> Figure {
+    Figure {
         when,
         step: thousands(grid.step),
         width: grid.width,
         height: grid.height,
         uri: grid.uri.clone(),
         pixelated: grid.width < 400,
-    };
-    samples.grids.iter().zip(names).map(figure).collect()
+    }
 }
 
 fn charts(log: &MetricsLog) -> Result<Vec<Chart>, ReportError> {
@@ -268,37 +278,80 @@ fn charts(log: &MetricsLog) -> Result<Vec<Chart>, ReportError> {
 fn table(rows: &[Row]) -> Option<Table> {
     let pivot = Pivot::of(rows);
     let metrics = pivot.metrics.iter().map(|metric| Heading {
-        name: (*metric).to_owned(),
-        arrow: match better(metric) {
+        // A name may break at its hyphens.
+        name: metric.replace('-', "-\u{200b}"),
+        arrow: match better(&pivot, metric) {
             Some(Better::Lower) => "↓",
             Some(Better::Higher) => "↑",
             None => "",
         },
     });
     let lines = pivot.lines.iter().map(|line| {
-        let values = pivot.metrics.iter().map(|metric| {
-            let value = line.value(metric);
-            let best = value.is_some_and(|value| is_best(&pivot, metric, &line.setting.split, value));
-            Cell { text: pivot.text(metric, value), best }
-        });
-        let Row { model, steps, sampler, guidance, split, n, seconds_per_image, .. } = line.setting;
+        let Row { model, split, captions, .. } = line.setting;
+        let count = format!("n {}", thousands(line.n()));
+        let hash = captions.as_ref().map(|hash| format!("captions {hash}"));
         TableLine {
             model: model.clone(),
-            steps: *steps,
-            sampler: sampler.clone(),
-            guidance: format_number(*guidance),
+            how: how(line.setting),
             split: split.clone(),
-            n: thousands(*n),
-            values: values.collect(),
-            seconds: seconds_per_image.map_or_else(|| "–".to_owned(), format_number),
+            of: [Some(count), hash].into_iter().flatten().collect::<Vec<_>>().join(", "),
+            values: pivot.metrics.iter().map(|metric| cell(&pivot, line, metric)).collect(),
+            speed: speed(line),
         }
     });
     (!rows.is_empty()).then(|| Table { metrics: metrics.collect(), lines: lines.collect() })
 }
 
+fn how(setting: &Row) -> String {
+    let Row { steps, sampler, guidance, made_at, .. } = setting;
+    if sampler.is_empty() {
+        return String::new();
+    }
+    let steps = if *steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
+    let guidance = ((guidance - 1.0).abs() > 1e-12).then(|| format!("guidance {}", format_number(*guidance)));
+    let made_at = made_at.map(|side| format!("made at {side} px"));
+    [Some(steps), Some(sampler.clone()), guidance, made_at]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn cell(pivot: &Pivot<'_>, line: &Line<'_>, metric: &str) -> Cell {
+    let value = line.value(metric);
+    let interval = line.row(metric).and_then(reach).map(|r| format!("± {}", pivot.text(metric, Some(r))));
+    let n = line.own_n(metric).map(|n| format!("n {}", thousands(n)));
+    Cell {
+        text: pivot.text(metric, value),
+        notes: [interval, n].into_iter().flatten().collect(),
+        best: value.is_some_and(|value| is_best(pivot, metric, &line.setting.split, value)),
+    }
+}
+
+/// Seconds a picture: alone where that was measured, else in a batch.
+fn speed(line: &Line<'_>) -> Cell {
+    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), format_number);
+    let memory = line.gibibytes().map(|g| format!("{} GiB", format_number(g)));
+    let (text, notes) = match line.latency() {
+        Some(latency) => {
+            let batch = line.seconds().map(|seconds| format!("batch {}", format_number(seconds)));
+            let p95 = format!("p95 {}", format_number(latency.p95));
+            let first = format!("first {}", format_number(latency.first));
+            (format_number(latency.median), vec![Some(p95), Some(first), batch, memory])
+        }
+        None => (number(line.seconds()), vec![memory]),
+    };
+    Cell { text, notes: notes.into_iter().flatten().collect(), best: false }
+}
+
+/// Which way a metric improves, as its rows say.
+fn better(pivot: &Pivot<'_>, metric: &str) -> Option<Better> {
+    pivot.lines.iter().find_map(|line| line.row(metric)?.better)
+}
+
 /// Whether no setting of the same split does better, and at least one does worse.
 fn is_best(pivot: &Pivot<'_>, metric: &str, split: &str, value: f64) -> bool {
-    let sign = match better(metric) {
+    let sign = match better(pivot, metric) {
         Some(Better::Lower) => -1.0,
         Some(Better::Higher) => 1.0,
         None => return false,
@@ -335,9 +388,14 @@ mod tests {
             guidance: 1.0,
             split: split.to_owned(),
             metric: metric.to_owned(),
+            better: match metric {
+                "fid" => Some(Better::Lower),
+                "recall" => Some(Better::Higher),
+                _ => None,
+            },
             value,
             n: 5000,
-            seconds_per_image: None,
+            ..Row::default()
         }
     }
 
