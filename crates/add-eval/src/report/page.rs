@@ -278,8 +278,7 @@ fn charts(log: &MetricsLog) -> Result<Vec<Chart>, ReportError> {
 fn table(rows: &[Row]) -> Option<Table> {
     let pivot = Pivot::of(rows);
     let metrics = pivot.metrics.iter().map(|metric| Heading {
-        // A name may break at its hyphens.
-        name: metric.replace('-', "-\u{200b}"),
+        name: (*metric).to_owned(),
         arrow: match better(&pivot, metric) {
             Some(Better::Lower) => "↓",
             Some(Better::Higher) => "↑",
