@@ -189,7 +189,7 @@ fn wrong_inputs_are_errors_before_any_work() {
         refuses(&arguments.split('\u{1f}').collect::<Vec<_>>(), 2, &[words]);
     }
     refuses(&["eval", "--images", &made, "--metrics", "[Fidd()]"], 2, &["--metrics: no Metric named `Fidd`"]);
-    refuses(&["eval"], 2, &["--images"]);
+    refuses(&["eval"], 2, &["<RECIPE>"]);
 }
 
 const TINY: &str = "Mini(channels: [16, 32], layers: 1, attending_levels: 1, heads: 2, detail: 4)";
