@@ -49,7 +49,8 @@ fn pictures(folder: &Path, kind: &str, [width, height]: [u32; 2], count: usize) 
             (p[4 * c] * x + p[4 * c + 1] * y + p[4 * c + 2] * 16 + ((p[4 * c + 3] * x * y) >> 6)) & 255
         };
         let pixel = |x: u32, y: u32| [0, 1, 2].map(|c| value(c, x.into(), y.into()) as u8).into();
-        write_png(&folder.join(format!("{i:03}.png")), &RgbImage::from_fn(width, height, pixel), &[]).unwrap();
+        write_png(&folder.join(format!("{i:03}.png")), &RgbImage::from_fn(width, height, pixel), &[])
+            .unwrap();
     }
 }
 
@@ -117,10 +118,15 @@ fn figures_on_inception_are_those_of_the_peers() {
          Kid(features: {network}, resize: Tf1), Kid(features: {network}, resize: Clean), PrecisionRecall({look}), \
          DensityCoverage({look})]"
     );
-    let request = Folders { cache: Keep::Folder(folder.path().join("cache")), ..folders(&metrics, &[&made], Some(&real)) };
+    let request = Folders {
+        cache: Keep::Folder(folder.path().join("cache")),
+        ..folders(&metrics, &[&made], Some(&real))
+    };
     let got = figures(&evaluate_folders(&request, &mut Quiet).unwrap());
-    let peers: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(root().join("crates/add-parity/peers/figures-16.json")).unwrap()).unwrap();
+    let peers: serde_json::Value = serde_json::from_str(
+        &fs::read_to_string(root().join("crates/add-parity/peers/figures-16.json")).unwrap(),
+    )
+    .unwrap();
     let mut compared = 0;
     for figure in peers["figures"].as_array().unwrap() {
         let (name, want) = (figure[0].as_str().unwrap(), figure[2].as_f64().unwrap());
@@ -134,7 +140,11 @@ fn figures_on_inception_are_those_of_the_peers() {
     // The statistics that are written serve in place of the folder, and a cache gives the same figures.
     let statistics = folder.path().join("statistics.npz");
     let fid = format!("[Fid(features: {network})]");
-    let save = Folders { save_references: Some(statistics.clone()), cache: request.cache.clone(), ..folders(&fid, &[&made], Some(&real)) };
+    let save = Folders {
+        save_references: Some(statistics.clone()),
+        cache: request.cache.clone(),
+        ..folders(&fid, &[&made], Some(&real))
+    };
     let cached = figures(&evaluate_folders(&save, &mut Quiet).unwrap());
     assert_eq!(cached["fid-torch"].to_bits(), got["fid-torch"].to_bits());
     let stated = figures(&evaluate_folders(&folders(&fid, &[&made], Some(&statistics)), &mut Quiet).unwrap());
@@ -178,7 +188,10 @@ fn wrong_inputs_are_errors_before_any_work() {
     let metrics = ["--metrics", MOBILENET];
     let against = |more: &[&str]| [&["eval"], more, metrics.as_slice()].concat().join("\u{1f}");
     for (arguments, words) in [
-        (against(&["--images", &empty, "--references", &real]), "expected pictures (PNG, JPEG, WebP), found none"),
+        (
+            against(&["--images", &empty, "--references", &real]),
+            "expected pictures (PNG, JPEG, WebP), found none",
+        ),
         (against(&["--images", &made]), "--references: expected a folder of real pictures"),
         (
             against(&["--images", &made, "--references", &real, "--captions", &list]),
@@ -219,7 +232,8 @@ fn models_without_a_student_are_evaluated() {
     let alone = read::read(&path, std::slice::from_ref(&small)).unwrap();
     let found = evaluate(&alone, &no_student, Extent::Full, &mut Quiet).unwrap();
     let row = |found: &Evaluation, model: &str, metric: &str| -> Row {
-        let row = found.rows.iter().find(|row| row.model == model && row.metric == metric && row.split == "train");
+        let row =
+            found.rows.iter().find(|row| row.model == model && row.metric == metric && row.split == "train");
         row.unwrap_or_else(|| panic!("{model} {metric} in {:?}", found.rows)).clone()
     };
     let own = row(&found, "tiny", "fd-mobilenet-13");
@@ -237,7 +251,11 @@ fn models_without_a_student_are_evaluated() {
     );
     let loaded = read::read(&path, &[small, rows]).unwrap();
     let found = evaluate(&loaded, &no_student, Extent::Full, &mut Quiet).unwrap();
-    assert_eq!(row(&found, "by recipe", "fd-mobilenet-13").value.to_bits(), own.value.to_bits(), "the same model");
+    assert_eq!(
+        row(&found, "by recipe", "fd-mobilenet-13").value.to_bits(),
+        own.value.to_bits(),
+        "the same model"
+    );
     assert_eq!(row(&found, "released", "fd-mobilenet-13").made_at, Some(64));
     assert_eq!(row(&found, "model", "fd-mobilenet-13").steps, 1);
     // One row a model in the table: diversity stands in the row of the other figures.

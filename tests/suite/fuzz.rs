@@ -10,7 +10,7 @@ use std::{
 
 use add_core::{read, weights};
 use add_data::decode_rgb;
-use add_eval::report::render;
+use add_eval::report::{Presentation, render};
 use add_plugin::{Draw, Split};
 use add_train::checkpoint;
 use add_weights::{Location, WeightsFile, doctor};
@@ -320,7 +320,7 @@ fn reports_survive() {
     {
         survives(sound, 200, |bytes| {
             at(&folder.path().join(file), bytes);
-            let page = render(folder.path()).unwrap();
+            let page = render(folder.path(), &Presentation::default()).unwrap();
             assert!(page.trim_end().ends_with("</html>"));
         });
     }

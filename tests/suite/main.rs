@@ -22,6 +22,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod loopback;
+mod methods;
 mod ranks;
 mod released;
 mod runs;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("add-kernels", &[]),
     ("add-parameters", &[]),
     ("add-plugin", &["add-parameters"]),
@@ -23,20 +23,23 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "add-loss",
             "add-nn",
             "add-plugin",
+            "add-recipe",
             "add-train",
             "add-weights",
             "codecs",
             "features",
             "heads",
+            "methods",
             "samplers",
             "schedules",
             "text-encoders",
             "weightings",
         ],
     ),
+    ("add-recipe", &["add-data", "add-eval", "add-plugin", "add-train", "add-weights"]),
     (
         "add-core",
-        &["add-data", "add-eval", "add-loss", "add-parameters", "add-plugin", "add-train", "add-weights"],
+        &["add-data", "add-eval", "add-parameters", "add-plugin", "add-recipe", "add-train", "add-weights"],
     ),
     (
         "add-cli",
@@ -58,7 +61,11 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 /// What every crate may depend on.
 const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
 
-/// What every plugin crate may depend on: never another plugin crate, never add-train or add-core.
+/// What the crate of training methods may depend on besides: it builds runs.
+const METHODS: &[&str] =
+    &["add-data", "add-eval", "add-loss", "add-plugin", "add-recipe", "add-train", "add-weights"];
+
+/// What every other plugin crate may depend on: never another plugin crate, never add-train or add-core.
 const PLUGIN: &[&str] =
     &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-store", "add-weights"];
 
@@ -74,6 +81,7 @@ pub(crate) fn wrong_arrows() -> Result<Vec<String>, String> {
         let name = package.name.as_str();
         let may: &[&str] = match (name, plugin) {
             ("plugins" | "add-tests", _) => continue,
+            ("methods", _) => METHODS,
             (_, true) => PLUGIN,
             (name, false) => allowed.get(name).copied().unwrap_or(&[]),
         };

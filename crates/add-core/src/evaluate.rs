@@ -10,22 +10,17 @@ mod references;
 mod rows;
 mod subject;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use add_data::{DataError, RgbImage};
 use add_eval::Row;
 use add_plugin::{Dataset, Draw, Knowledge, Labels, PluginError, Sample, Split};
+use add_recipe::{Dtypes, EvaluatedModel, NamedModel, RowModel, SampledModel, data_error};
 pub use folders::{Folders, evaluate_folders};
 use sha2::{Digest as _, Sha256};
 
 use self::{panel::Panel, rows::Measured, subject::Plan};
-use crate::{
-    assemble, device,
-    error::CoreError,
-    read::LoadedRecipe,
-    recipe::{Dtypes, EvaluatedModel, Objective, TeacherModel},
-    sampled::SampledModel,
-};
+use crate::{assemble, device, error::CoreError, read::LoadedRecipe, weights};
 
 /// The pictures of an evaluation share this seed, so that models are compared on the same noise.
 const SEED: u64 = 0x0EAA;
@@ -86,7 +81,8 @@ pub fn evaluate(
         Extent::AfterTraining => evaluation.samples_after_training,
     };
     check(loaded, &plans, samples)?;
-    let needs_student = plans.iter().any(|plan| matches!(plan.which, EvaluatedModel::Student));
+    let trains = loaded.recipe.objective.trains();
+    let needs_student = trains && plans.iter().any(|plan| matches!(plan.which, RowModel::Student));
     let student = needs_student.then(student).transpose()?;
     let device = device::device(loaded.recipe.device)?;
     let mut panel = Panel::new(&evaluation.metrics, &device)?;
@@ -150,7 +146,7 @@ fn data(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Set>, CoreError> {
             sets.push(("held-out".to_owned(), Box::new(held_out)));
         }
     }
-    if sets[0].1.is_empty() { Err(crate::data_error(DataError::Empty).into()) } else { Ok(sets) }
+    if sets[0].1.is_empty() { Err(data_error(DataError::Empty).into()) } else { Ok(sets) }
 }
 
 /// The two held-out splits, one after the other.
@@ -205,41 +201,28 @@ fn hash(captions: &[String]) -> String {
     hash
 }
 
-/// Which of the recipe's own models a row is about.
+/// One of the recipe's own models, with its name.
 fn model(
     loaded: &LoadedRecipe,
-    which: &EvaluatedModel,
-    student: Option<&std::path::Path>,
+    which: &RowModel,
+    student: Option<&Path>,
 ) -> Result<(&'static str, SampledModel), CoreError> {
     let recipe = &loaded.recipe;
-    let (name, model, dtypes) = match (which, &recipe.objective) {
-        (EvaluatedModel::Student, Objective::Add(_) | Objective::Diffusion(_)) => {
-            let student = student.expect("it was looked for, since a row is about it");
-            ("student", assemble::sampled(loaded, student)?, recipe.dtype)
-        }
-        (EvaluatedModel::Stated, _) => {
-            let timesteps = crate::weights::student_timesteps(loaded)?;
-            ("model", assemble::untrained(loaded, &recipe.model, timesteps)?, recipe.dtype)
-        }
-        (EvaluatedModel::Undistilled, Objective::Add(objective)) => {
-            let timesteps = objective.student_timesteps.resolve(recipe.model.schedule.tables().steps());
-            ("undistilled", assemble::untrained(loaded, &recipe.model, timesteps)?, recipe.dtype)
-        }
-        (EvaluatedModel::Teacher, Objective::Add(objective)) => {
-            let teacher = match &objective.teacher.model {
-                TeacherModel::Initial() => &recipe.model,
-                TeacherModel::Other(other) => other,
-            };
-            let dtypes = Dtypes { model: recipe.dtype.teacher, ..recipe.dtype };
-            ("teacher", assemble::untrained(loaded, teacher, Vec::new())?, dtypes)
-        }
-        _ => {
-            return Err(CoreError::Request(
-                "evaluation.rows: this recipe has no such model; Undistilled and Teacher belong to `objective: Add`, Student \
-                 to a recipe that trains, Stated to every recipe"
-                    .to_owned(),
-            ));
-        }
+    let Some(which) = which.of_run() else {
+        let timesteps = weights::student_timesteps(loaded)?;
+        return Ok(("model", assemble::untrained(loaded, &recipe.model, timesteps)?.in_types(recipe.dtype)));
     };
-    Ok((name, model.in_types(dtypes)))
+    if let (EvaluatedModel::Student, Some(student)) = (which, student) {
+        return Ok((which.name(), assemble::sampled(loaded, student)?.in_types(recipe.dtype)));
+    }
+    let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which);
+    let Some(NamedModel { model, student_timesteps, dtype, .. }) = named else {
+        return Err(CoreError::Request(format!(
+            "evaluation.rows: `objective: {}` has no model {which:?}; expected Stated{}",
+            recipe.objective.name(),
+            if recipe.objective.trains() { " or Student" } else { "" }
+        )));
+    };
+    let model = assemble::untrained(loaded, model, student_timesteps)?;
+    Ok((which.name(), model.in_types(Dtypes { model: dtype, ..recipe.dtype })))
 }

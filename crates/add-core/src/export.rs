@@ -14,6 +14,7 @@ use std::{
 use add_plugin::{
     Autoencoder, Component, Content, Fields, Network, Pipeline, Prediction, SingleFile, TextNetwork, fields,
 };
+use add_recipe::{Recipe, SampledModel};
 pub use add_weights::Precision;
 use add_weights::{
     NamedTensor, Source, arrange,
@@ -24,8 +25,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, recipe::Recipe,
-    sampled::SampledModel, weights::student_timesteps,
+    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe,
+    weights::student_timesteps,
 };
 
 /// Whose layout.

@@ -9,12 +9,9 @@ use std::{fs, path::Path};
 use add_data::{decode_rgb, png_text, write_png};
 use add_plugin::{Autoencoder, Sampler, Start};
 
-use crate::{
-    error::CoreError,
-    read::one_line,
-    recipe::Recipe,
-    sampled::{SampleRequest, SampledModel},
-};
+use add_recipe::{Recipe, SampleRequest, SampledModel, one_line};
+
+use crate::error::CoreError;
 
 /// Pictures of one block.
 const BLOCK: usize = 16;

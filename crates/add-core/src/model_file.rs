@@ -4,14 +4,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use add_parameters::{Network, path::current};
+use add_recipe::{Model, Recipe, one_line};
 use add_weights::{NamedTensor, Precision, WeightsFile, save};
 use burn::tensor::DType;
 
-use crate::{
-    error::CoreError,
-    read::one_line,
-    recipe::{Model, Recipe},
-};
+use crate::error::CoreError;
 
 /// What a model file says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

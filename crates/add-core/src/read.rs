@@ -6,15 +6,13 @@ use std::{
 };
 
 use add_plugin::{Metric, Plugin};
+pub use add_recipe::show;
+use add_recipe::{Recipe, options};
 use miette::NamedSource;
-use ron::{extensions::Extensions, ser::PrettyConfig};
-use serde::Serialize;
 
 use crate::{
     error::{CoreError, Problem},
-    overrides,
-    recipe::Recipe,
-    spans, validate,
+    overrides, spans, validate,
 };
 
 /// Largest recipe, in bytes. The shipped ones have less than 4 kB.
@@ -79,25 +77,6 @@ pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
 /// When the text is no such list.
 pub fn metrics(text: &str, name: &str) -> Result<Vec<Plugin<dyn Metric>>, CoreError> {
     options().from_str(text).map_err(|error| CoreError::Request(format!("{name}: {}", error.code)))
-}
-
-/// The recipe with every default spelt out; reading it gives the same recipe again.
-pub fn show(recipe: &Recipe) -> String {
-    let pretty = PrettyConfig::new().indentor("    ").compact_arrays(true);
-    options().to_string_pretty(recipe, pretty).expect(SAYABLE) + "\n"
-}
-
-/// Any part of a recipe on one line.
-pub(crate) fn one_line<T: Serialize>(value: &T) -> String {
-    options().to_string(value).expect(SAYABLE)
-}
-
-const SAYABLE: &str = "a recipe holds nothing that RON cannot say";
-
-fn options() -> ron::Options {
-    ron::Options::default()
-        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES)
-        .with_default_extension(Extensions::IMPLICIT_SOME)
 }
 
 /// The place of the field at `path`, or of its closest parent that the text states.

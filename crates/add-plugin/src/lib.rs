@@ -44,6 +44,7 @@ pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};
+pub use erased_serde;
 pub use error::{PluginError, within};
 pub use features::{FeatureExtractor, FeatureNetwork};
 pub use heads::{Discriminator, Head, Tangent};
@@ -54,7 +55,9 @@ pub use metric::{
 };
 pub use picture::Picture;
 pub use pipeline::{Component, Content, Fields, Pipeline, Scheduler, SingleFile, fields};
-pub use registry::{Entry, Family, FamilyName, Listing, Plugin, duplicates, listings};
+pub use registry::{
+    Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
+};
 pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext, Start};
 pub use schedule::{NoiseSchedule, Prediction, Schedule};
 pub use tensors::{Latents, Logits, Pixels, Timesteps, per_sample};

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,10 @@ use add_core::{
     recipe::DeviceChoice,
 };
 use add_data::{Keep, write_png};
-use add_eval::{report::write_report, to_json, to_markdown};
+use add_eval::{
+    report::{Presentation, write_report},
+    to_json, to_markdown,
+};
 use clap::Args;
 
 use super::{print, run_folder, student_file};
@@ -73,13 +77,13 @@ impl Eval {
                 let student = || student_file(self.weights.as_ref(), self.out.as_ref(), loaded);
                 let out = run_folder(self.out.as_ref(), loaded);
                 measure(loaded, &student, &out, Extent::Full)?;
-                report(&out)?;
+                report(&out, &loaded.recipe.objective.presentation())?;
             }
             _ => {
                 let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs/eval"));
                 let found = evaluate_folders(&self.folders(loaded)?, &mut Counter::new())?;
                 tell(&found, &out)?;
-                report(&out)?;
+                report(&out, &Presentation { title: "Evaluation", ..Presentation::default() })?;
             }
         }
         Ok(0)
@@ -125,7 +129,7 @@ fn tell(found: &Evaluation, out: &Path) -> Result<(), CoreError> {
     fs::create_dir_all(out).map_err(CoreError::io(out))?;
     let path = out.join("evaluation.json");
     let json = to_json(&found.rows).map_err(|e| CoreError::Request(e.to_string()))?;
-    fs::write(&path, json).map_err(CoreError::io(&path))?;
+    add_files::replace(&path, |file| file.write_all(json.as_bytes())).map_err(CoreError::io(&path))?;
     if let Some(compared) = &found.compared {
         write_png(&out.join("evaluation.png"), compared, &[])
             .map_err(|e| CoreError::Request(e.to_string()))?;
@@ -134,8 +138,8 @@ fn tell(found: &Evaluation, out: &Path) -> Result<(), CoreError> {
     Ok(())
 }
 
-fn report(out: &Path) -> Result<(), CoreError> {
-    let report = write_report(out).map_err(|e| CoreError::Request(e.to_string()))?;
+fn report(out: &Path, presentation: &Presentation) -> Result<(), CoreError> {
+    let report = write_report(out, presentation).map_err(|e| CoreError::Request(e.to_string()))?;
     say(&format!("report: {}", report.display()));
     Ok(())
 }

@@ -11,8 +11,8 @@ use add_core::{
     error::CoreError,
     many::{Many, Shard},
     read::{LoadedRecipe, show},
-    recipe::{Objective, Recipe},
-    sampled::{MAX_PICTURES, SampleRequest, SampledModel, check_request, picture_start},
+    recipe::{Recipe, SampleRequest, SampledModel},
+    request::{MAX_PICTURES, check_request, picture_start},
     weights::{self, Use},
 };
 use add_data::{Grid, pictures, read_prompts, write_png};
@@ -184,7 +184,7 @@ impl Sample {
         let progress = &mut Download::new();
         let file = match &self.weights {
             Some(place) => weights::choose(loaded, place, progress)?,
-            None if matches!(loaded.recipe.objective, Objective::Off()) => None,
+            None if !loaded.recipe.objective.trains() => None,
             None => Some(student_file(None, None, loaded)?),
         };
         if let Some(file) = file {

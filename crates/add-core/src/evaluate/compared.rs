@@ -2,7 +2,9 @@
 
 use add_data::{Grid, RgbImage, area_resize, enlarge};
 
-use crate::{data_error, error::CoreError};
+use add_recipe::data_error;
+
+use crate::error::CoreError;
 
 /// Most captions that are shown.
 const ROWS: usize = 6;

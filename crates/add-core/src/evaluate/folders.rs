@@ -10,6 +10,8 @@ use add_data::{Keep, Prompt, RgbImage, decode_rgb, read_prompts};
 use add_eval::Row;
 use add_plugin::{Knowledge, Metric, Picture, Plugin};
 
+use add_recipe::{DeviceChoice, problems::check_prompt};
+
 use super::{
     Captions, Evaluation, EvaluationObserver,
     compared::Compared,
@@ -18,7 +20,7 @@ use super::{
     references::{self, picture},
     rows::figure,
 };
-use crate::{device, error::CoreError, recipe::DeviceChoice, validate::check_prompt};
+use crate::{device, error::CoreError};
 
 /// Largest size of an encoded picture, in bytes.
 const MAX_PICTURE: u64 = 64 << 20;

@@ -4,11 +4,12 @@ use add_plugin::{
     FeatureExtractor, Features, Generated, Groups, Knowledge, Labels, Measurement, Metric, MetricValue,
     Needs, Network, Output, Picture, Pixels, Plugin, Preparation, Reference, Statistics,
 };
+use add_recipe::one_line;
 use add_train::state::State;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::{error::CoreError, read::one_line};
+use crate::error::CoreError;
 
 /// Values of pictures in one pass of a network, those of 50 small ones; never fewer than [`LEAST`] pictures.
 const PASS: usize = 50 * 64 * 64;

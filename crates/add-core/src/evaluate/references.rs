@@ -7,6 +7,8 @@ use add_eval::{FeatureSet, Moments, read_npz, write_npz};
 use add_files::{Cache, Key};
 use add_plugin::{Dataset, Draw, Knowledge, Picture, PluginError, Statistics};
 
+use add_recipe::data_error;
+
 use super::{
     EvaluationObserver, SEED, cache,
     panel::{CHUNK, Known, Panel, Seen},
@@ -30,7 +32,7 @@ pub(super) fn of_data(
             Ok(Some(picture(from_planes(&sample.pixels, side, side))))
         }
         Err(PluginError::Sample { index, file, problem: reason }) => {
-            bad.count(&[Skipped { index, file, reason }]).map_err(crate::data_error)?;
+            bad.count(&[Skipped { index, file, reason }]).map_err(data_error)?;
             Ok(None)
         }
         Err(error) => Err(error.into()),

@@ -3,21 +3,20 @@
 use std::path::Path;
 
 use add_plugin::{Autoencoder, Plugin, Sampler, Start};
+use add_recipe::{EvaluationRow, Recipe, ReleasedModel, RowModel, SampleRequest, SampledModel, one_line};
 use burn::tensor::Device;
 
 use super::{Extent, SEED, model};
 use crate::{
     assemble,
     error::CoreError,
-    read::{self, LoadedRecipe, one_line},
-    recipe::{EvaluatedModel, EvaluationRow, Objective, Recipe, ReleasedModel},
-    sampled::{SampleRequest, SampledModel},
+    read::{self, LoadedRecipe},
     weights,
 };
 
 /// A row to be measured.
 pub(super) struct Plan<'a> {
-    pub(super) which: &'a EvaluatedModel,
+    pub(super) which: &'a RowModel,
     /// The recipe of a model that is not the evaluated recipe's own.
     other: Option<LoadedRecipe>,
     name: Option<&'a str>,
@@ -40,13 +39,13 @@ pub(super) struct Subject<'a> {
 }
 
 /// What a recipe for sampling alone is evaluated as where it has no rows.
-static STATED: EvaluatedModel = EvaluatedModel::Stated;
+static STATED: RowModel = RowModel::Stated;
 
 /// The rows of an evaluation, each checked before any work.
 pub(super) fn plans(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Plan<'_>>, CoreError> {
     let recipe = &loaded.recipe;
     let rows = &recipe.evaluation.rows;
-    if rows.is_empty() && matches!(recipe.objective, Objective::Off()) {
+    if rows.is_empty() && !recipe.objective.trains() {
         let sampling = &recipe.sampling;
         return Ok(vec![Plan {
             which: &STATED,
@@ -65,8 +64,8 @@ pub(super) fn plans(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Plan<'_
 
 fn plan<'a>(loaded: &LoadedRecipe, index: usize, row: &'a EvaluationRow) -> Result<Plan<'a>, CoreError> {
     let other = match &row.model {
-        EvaluatedModel::Recipe(path) => Some(read::read(&loaded.resolve(path), &[])?),
-        EvaluatedModel::Released(released) => Some(released_recipe(loaded, index, released, row)?),
+        RowModel::Recipe(path) => Some(read::read(&loaded.resolve(path), &[])?),
+        RowModel::Released(released) => Some(released_recipe(loaded, index, released, row)?),
         _ => None,
     };
     let plan = Plan {

@@ -1,19 +1,11 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
-mod add_objective;
-mod dtype;
-
 use add_data::Keep;
-pub use add_objective::{
-    AddObjective, Adversarial, Distillation, DistillationSpace, Guidance, ImageEncoder, StudentTimesteps,
-    TeacherModel, TeacherPart,
-};
 use add_plugin::{Backbone, Codec, DataSource, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder};
-use add_train::{ema::Home, optimizer::AdamWConfig, run::Cadence};
-pub use dtype::{Dtype, Dtypes};
+use add_train::{model::Diffusion, run::Cadence};
 use serde::{Deserialize, Serialize};
 
-pub use crate::weights::Weights;
+use crate::{Dtypes, Method, Weights};
 
 /// A whole recipe.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,7 +49,7 @@ pub struct Recipe {
     #[serde(default)]
     pub cache: Keep,
     /// What is learnt.
-    pub objective: Objective,
+    pub objective: Plugin<dyn Method>,
     /// How long and how often.
     #[serde(default)]
     pub run: Cadence,
@@ -77,6 +69,18 @@ fn default_batch() -> usize {
 
 fn one() -> f64 {
     1.0
+}
+
+impl Recipe {
+    /// In how many parts a batch is computed, side by side and one after the other, on all ranks together.
+    pub fn parts(&self) -> usize {
+        self.shards * self.rounds
+    }
+
+    /// Whether the text encoder has no weights of its own: its values belong to the model that is trained.
+    pub fn text_is_the_models(&self) -> bool {
+        self.text.weights().is_empty()
+    }
 }
 
 fn default_shards() -> usize {
@@ -139,6 +143,13 @@ pub struct Model {
     pub adapter: Adapter,
 }
 
+impl Model {
+    /// Its schedule and prediction type.
+    pub fn diffusion(&self) -> Diffusion {
+        Diffusion { schedule: self.schedule.tables(), prediction: self.backbone.info().prediction }
+    }
+}
+
 /// What is trained in place of a model's values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Adapter {
@@ -159,38 +170,13 @@ impl Adapter {
     pub fn is_off(&self) -> bool {
         matches!(self, Self::Off())
     }
-}
 
-/// What is learnt.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Objective {
-    /// Nothing: the recipe is for sampling a released model.
-    Off(),
-    /// Pretraining: the denoiser, and the text encoder with it, learn to undo noise.
-    Diffusion(DiffusionObjective),
-    /// Adversarial Diffusion Distillation.
-    Add(Box<AddObjective>),
-}
-
-/// Pretraining.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DiffusionObjective {
-    /// Part of the captions that is replaced by the empty one, for classifier-free guidance.
-    pub caption_dropout: f64,
-    /// Of denoiser and text encoder.
-    pub optimizer: AdamWConfig,
-    /// Half-life of the averaged weights, in images.
-    pub ema_half_life: f64,
-    /// Where the average lies.
-    #[serde(skip_serializing_if = "Home::is_device")]
-    pub ema_home: Home,
-}
-
-impl Default for DiffusionObjective {
-    fn default() -> Self {
-        let optimizer = AdamWConfig { lr: 6e-4, weight_decay: 1e-2, ..AdamWConfig::default() };
-        Self { caption_dropout: 0.1, optimizer, ema_half_life: 15_000.0, ema_home: Home::Device }
+    /// The factors, where there are some.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        match self {
+            Self::Off() => None,
+            Self::Lora(lora) => Some(lora),
+        }
     }
 }
 
@@ -269,7 +255,7 @@ impl Default for Evaluation {
 #[serde(deny_unknown_fields)]
 pub struct EvaluationRow {
     /// Which model.
-    pub model: EvaluatedModel,
+    pub model: RowModel,
     /// What the table calls it [default: which model it is].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -306,17 +292,51 @@ pub struct ReleasedModel {
 
 /// Which model a row is about.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum EvaluatedModel {
-    /// The recipe's model with the weights that it states, whatever was trained.
-    Stated,
-    /// The model of another recipe, with its own text encoder and codec; relative to this recipe.
-    Recipe(String),
-    /// A released model.
-    Released(Box<ReleasedModel>),
+pub enum RowModel {
     /// The run's averaged student.
     Student,
     /// The student before its first step.
     Undistilled,
     /// The teacher.
     Teacher,
+    /// The recipe's model with the weights that it states, whatever was trained.
+    Stated,
+    /// The model of another recipe, with its own text encoder and codec; relative to this recipe.
+    Recipe(String),
+    /// A released model.
+    Released(Box<ReleasedModel>),
+}
+
+impl RowModel {
+    /// The model of the run that it is, if it is one.
+    pub fn of_run(&self) -> Option<EvaluatedModel> {
+        match self {
+            Self::Student => Some(EvaluatedModel::Student),
+            Self::Undistilled => Some(EvaluatedModel::Undistilled),
+            Self::Teacher => Some(EvaluatedModel::Teacher),
+            Self::Stated | Self::Recipe(_) | Self::Released(_) => None,
+        }
+    }
+}
+
+/// A model of a run that an evaluation may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvaluatedModel {
+    /// The run's averaged student.
+    Student,
+    /// The student before its first step.
+    Undistilled,
+    /// The teacher.
+    Teacher,
+}
+
+impl EvaluatedModel {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Student => "student",
+            Self::Undistilled => "undistilled",
+            Self::Teacher => "teacher",
+        }
+    }
 }

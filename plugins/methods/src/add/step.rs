@@ -4,25 +4,25 @@
 //! every part gives its share of the student's gradient. What a part computes is in [`Part`].
 
 use add_loss::{PixelReduction, R1Route, Reduction};
-use add_plugin::{
-    Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, StudentSample, Weighting, fork,
-};
-use burn::tensor::Tensor;
-
-use crate::{
-    add_inputs::{AddInputs, Prompts, TeacherInput},
-    add_part::{Part, Waiting},
+use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, StudentSample, Weighting, fork};
+use add_recipe::slot::{CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
+use add_train::{
     distance::Space,
-    ema::Ema,
-    gradients::{GradientMap, clip_factor, global_norm},
     model::Diffusion,
-    optimizer::AdamW,
+    networks::{AnyNetwork, NetworkSet},
     report::StepReport,
     shards::Shards,
     teacher::BoundTeacher,
 };
+use burn::tensor::Tensor;
 
-/// The networks of an ADD run.
+use super::{
+    OPTIMIZER_D, OPTIMIZER_G,
+    inputs::{AddInputs, Prompts, TeacherInput},
+    part::{Part, Waiting},
+};
+
+/// What a part of the batch computes with: copies that share the numbers, with tapes of their own.
 pub struct AddNetworks {
     /// `theta`, on the autodiff device.
     pub student: Box<dyn Denoiser>,
@@ -92,16 +92,24 @@ pub enum ImageCondition {
 }
 
 impl AddNetworks {
-    /// Copies for another thread: they share the numbers, with tapes of their own.
-    pub(crate) fn fork(&self) -> Self {
+    /// Copies of a run's networks for a part of the batch.
+    pub fn fork(networks: &NetworkSet) -> Self {
+        let features = |role| match networks.get(role) {
+            Some(AnyNetwork::Features(network)) => Some(fork(&**network)),
+            _ => None,
+        };
+        let codec = |role| match networks.get(role) {
+            Some(AnyNetwork::Codec(network)) => Some(fork(&**network)),
+            _ => None,
+        };
         Self {
-            student: fork(&*self.student),
-            heads: fork(&*self.heads),
-            teacher: fork(&*self.teacher),
-            features: fork(&*self.features),
-            image_encoder: self.image_encoder.as_deref().map(fork),
-            codec: fork(&*self.codec),
-            distillation_codec: self.distillation_codec.as_ref().map(|codec| fork(&**codec)),
+            student: fork(networks.denoiser(STUDENT)),
+            heads: fork(networks.heads(HEADS)),
+            teacher: fork(networks.denoiser(TEACHER)),
+            features: fork(networks.features(FEATURES)),
+            image_encoder: features(IMAGE_ENCODER),
+            codec: fork(networks.codec(CODEC)),
+            distillation_codec: codec(DISTILLATION_CODEC),
         }
     }
 }
@@ -144,18 +152,12 @@ impl AddMethod<'_> {
 
 /// Everything that one ADD step changes, and what it goes by.
 pub struct AddTrainer<'w> {
-    /// The networks.
-    pub networks: AddNetworks,
+    /// The networks, with the optimisers of student and heads and the student's average.
+    pub networks: NetworkSet,
     /// The numbers and processes.
     pub method: AddMethod<'w>,
     /// The parts in which a batch is computed.
     pub shards: Shards,
-    /// Of the student.
-    pub optimizer_g: AdamW,
-    /// Of the heads.
-    pub optimizer_d: AdamW,
-    /// Of the student.
-    pub ema: Ema,
 }
 
 impl AddTrainer<'_> {
@@ -175,7 +177,7 @@ impl AddTrainer<'_> {
             let mut sum = self.shards.sum(device.clone());
             self.shards.each(
                 parts,
-                |inputs| (inputs, self.networks.fork()),
+                |inputs| (inputs, AddNetworks::fork(&self.networks)),
                 |(inputs, networks)| {
                     let mut part = Part::forward(method, inputs, networks, batch);
                     let (report, gradient) = part.heads_gradient();
@@ -188,11 +190,12 @@ impl AddTrainer<'_> {
             );
             let (reports, gradients) = sum.finish();
             report.extend(reports);
-            self.networks.heads.power_iterate();
-            self.networks.heads.power_iterate();
-            let heads: &mut dyn Discriminator = &mut *self.networks.heads;
-            update(&mut self.optimizer_d, heads, gradients, lr_d, "grad_norm_d", &mut report);
-            self.networks.heads.power_iterate();
+            // A spectral norm is iterated once before each forward pass, as PyTorch's hooks do it: for the fakes and the real
+            // pictures before the update, for the student's turn after it.
+            self.networks.heads_mut(HEADS).power_iterate();
+            self.networks.heads_mut(HEADS).power_iterate();
+            self.networks.update(OPTIMIZER_D, gradients, lr_d, batch, "grad_norm_d", &mut report);
+            self.networks.heads_mut(HEADS).power_iterate();
         } else {
             waiting.extend(parts.into_iter().map(|inputs| Waiting::Inputs(Box::new(inputs))));
         }
@@ -201,8 +204,8 @@ impl AddTrainer<'_> {
         self.shards.each(
             waiting,
             |part| {
-                let networks = matches!(part, Waiting::Inputs(_)).then(|| self.networks.fork());
-                (part, networks, self.networks.heads.frozen())
+                let networks = matches!(part, Waiting::Inputs(_)).then(|| AddNetworks::fork(&self.networks));
+                (part, networks, self.networks.heads(HEADS).frozen())
             },
             |(part, networks, heads)| part.go_on(method, networks, batch).student_gradient(&*heads),
             |(report, gradient)| sum.add(report, gradient),
@@ -210,10 +213,7 @@ impl AddTrainer<'_> {
         let (reports, gradients) = sum.finish();
         report.extend(reports);
         report_balance(&mut report);
-        let student: &mut dyn Denoiser = &mut *self.networks.student;
-        if update(&mut self.optimizer_g, student, gradients, lr_g, "grad_norm_g", &mut report) {
-            self.ema.update(&[("", &*self.networks.student)], batch);
-        }
+        self.networks.update(OPTIMIZER_G, gradients, lr_g, batch, "grad_norm_g", &mut report);
         report
     }
 }
@@ -226,22 +226,4 @@ fn report_balance(report: &mut StepReport) {
     {
         report.number("grad_ratio", adversarial / distillation);
     }
-}
-
-/// Clips and applies `gradients`, unless one is not finite; says whether it did.
-fn update(
-    optimizer: &mut AdamW,
-    network: &mut dyn Network,
-    gradients: GradientMap,
-    lr: f64,
-    name: &'static str,
-    report: &mut StepReport,
-) -> bool {
-    let norm = global_norm(&gradients);
-    report.norm(name, norm);
-    if norm.is_finite() {
-        let scale = clip_factor(norm, optimizer.config().clip_norm);
-        optimizer.step(&mut [("", network)], gradients, lr, scale);
-    }
-    norm.is_finite()
 }

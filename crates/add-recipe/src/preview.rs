@@ -6,16 +6,18 @@ use add_data::{Grid, RgbImage, pictures, write_png};
 use add_plugin::{Pixels, Sampler, Start};
 use add_train::TrainError;
 
-use crate::{data_error, recipe::Recipe, sampled::SampleRequest};
+use crate::{Recipe, SampleRequest, data_error};
 
 /// One row of a grid.
-pub(crate) struct PreviewRow {
-    pub(crate) label: String,
-    pub(crate) pixels: Pixels,
+pub struct PreviewRow {
+    /// What made it, such as `4 steps`.
+    pub label: String,
+    /// One picture a prompt.
+    pub pixels: Pixels,
 }
 
 /// The recipe's prompts, with noise that stays the same through the run.
-pub(crate) fn request<'a>(
+pub fn request<'a>(
     recipe: &'a Recipe,
     sampler: &'a dyn Sampler,
     steps: usize,
@@ -35,7 +37,10 @@ pub(crate) fn request<'a>(
 }
 
 /// Writes the rows as a PNG.
-pub(crate) fn write(path: &Path, prompts: &[String], rows: Vec<PreviewRow>) -> Result<(), TrainError> {
+///
+/// # Errors
+/// When a row has another number of pictures than there are prompts, or the disk refuses.
+pub fn write(path: &Path, prompts: &[String], rows: Vec<PreviewRow>) -> Result<(), TrainError> {
     let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
     let all: Vec<RgbImage> = rows.iter().flat_map(|row| pictures(&row.pixels)).collect();
     let size = all.first().map_or(1, |picture| picture.width().max(1));

@@ -14,10 +14,10 @@ use add_plugin::{Autoencoder, Conditioning, Latents, Network, Pixels, TextNetwor
 use add_train::state::State;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::{read::one_line, recipe::Recipe};
+use crate::{Recipe, one_line};
 
 /// The encoders' answers of one run.
-pub(crate) struct Encodings {
+pub struct Encodings {
     cache: Cache,
     codec: Key,
     text: Key,
@@ -26,12 +26,7 @@ pub(crate) struct Encodings {
 
 impl Encodings {
     /// For a run of `recipe` with these encoders, of which the values are read only if there is something to keep.
-    pub(crate) fn new(
-        recipe: &Recipe,
-        codec: &dyn Autoencoder,
-        text: &dyn TextNetwork,
-        device: &Device,
-    ) -> Self {
+    pub fn new(recipe: &Recipe, codec: &dyn Autoencoder, text: &dyn TextNetwork, device: &Device) -> Self {
         let cache = recipe.cache.cache();
         let place = format!("{:?}", recipe.device);
         let key = |kind: &str, line: String, network: &dyn Network| {
@@ -47,7 +42,7 @@ impl Encodings {
     }
 
     /// The latents of a batch of pictures.
-    pub(crate) fn latents(&self, codec: &dyn Autoencoder, pixels: &Pixels) -> Latents {
+    pub fn latents(&self, codec: &dyn Autoencoder, pixels: &Pixels) -> Latents {
         // A codec without values has nothing to compute.
         if parameter_count(codec) == 0 {
             return codec.encode(pixels.clone());
@@ -66,7 +61,7 @@ impl Encodings {
     }
 
     /// A batch of captions, encoded.
-    pub(crate) fn captions(&self, text: &dyn TextNetwork, captions: &[String]) -> Conditioning {
+    pub fn captions(&self, text: &dyn TextNetwork, captions: &[String]) -> Conditioning {
         let mut encoded = BTreeMap::new();
         for caption in captions {
             encoded.entry(caption).or_insert_with(|| self.caption(text, caption));

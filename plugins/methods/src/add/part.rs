@@ -6,18 +6,20 @@
 
 use add_loss::{R1, hinge_discriminator, hinge_generator, pure_noise_where, r1};
 use add_plugin::{Conditioning, Denoiser, Discriminator, Latents, Logits, Pixels, Timesteps, per_sample};
-use burn::tensor::Tensor;
-
-use crate::{
-    add_inputs::{AddInputs, StudentInput},
-    add_step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
+use add_train::{
     distance::Distance,
     gradients::{GradientMap, scalars},
     report::StepReport,
 };
+use burn::tensor::Tensor;
+
+use super::{
+    inputs::{AddInputs, StudentInput},
+    step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
+};
 
 /// One part of the batch, after the student's forward pass.
-pub(crate) struct Part<'a> {
+pub(super) struct Part<'a> {
     method: &'a AddMethod<'a>,
     inputs: AddInputs<'a>,
     networks: AddNetworks,
@@ -41,7 +43,7 @@ struct Seen {
 }
 
 /// A part between the two updates.
-pub(crate) enum Waiting<'a> {
+pub(super) enum Waiting<'a> {
     /// With all its states.
     Part(Box<Part<'a>>),
     /// With its inputs alone; the states are computed again.
@@ -50,7 +52,7 @@ pub(crate) enum Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     /// Ready for the student's update. `networks` are wanted for inputs alone; `batch` counts the samples of all parts.
-    pub(crate) fn go_on(
+    pub(super) fn go_on(
         self,
         method: &'a AddMethod<'a>,
         networks: Option<AddNetworks>,
@@ -72,7 +74,7 @@ impl<'a> Waiting<'a> {
 
 impl<'a> Part<'a> {
     /// The part without its states.
-    pub(crate) fn rest(self) -> Waiting<'a> {
+    pub(super) fn rest(self) -> Waiting<'a> {
         Waiting::Inputs(Box::new(self.inputs))
     }
 
@@ -83,7 +85,7 @@ impl<'a> Part<'a> {
     }
 
     /// The student's forward pass; `batch` counts the samples of all parts.
-    pub(crate) fn forward(
+    pub(super) fn forward(
         method: &'a AddMethod<'a>,
         inputs: AddInputs<'a>,
         networks: AddNetworks,
@@ -106,7 +108,7 @@ impl<'a> Part<'a> {
     }
 
     /// The gradient of Eq. (3) by the heads' parameters, the part's share of it.
-    pub(crate) fn heads_gradient(&mut self) -> (StepReport, GradientMap) {
+    pub(super) fn heads_gradient(&mut self) -> (StepReport, GradientMap) {
         let seen = self.look();
         // The heads see the fakes without gradient here; the student's turn follows.
         let (fakes, s) = match &self.inputs.discriminator {
@@ -152,7 +154,7 @@ impl<'a> Part<'a> {
     }
 
     /// The gradient of Eq. (1) by the student's parameters, the part's share of it; `heads` are constant.
-    pub(crate) fn student_gradient(mut self, heads: &dyn Discriminator) -> (StepReport, GradientMap) {
+    pub(super) fn student_gradient(mut self, heads: &dyn Discriminator) -> (StepReport, GradientMap) {
         let mut report = StepReport::default();
         let mut gradient = self.x_hat.clone().inner().zeros_like();
         if let Some(seen) = self.seen.take() {

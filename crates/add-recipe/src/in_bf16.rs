@@ -11,7 +11,7 @@ use add_plugin::{
 };
 use burn::tensor::{DType, Gradients, Tensor};
 
-use crate::recipe::Dtype;
+use crate::Dtype;
 
 /// A network that computes in bf16.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl<N: Network + ?Sized> Clone for InBf16<N> {
 }
 
 /// A network that stays as it is, with its values in `dtype`.
-pub(crate) fn held<N: Network + ?Sized>(mut network: Box<N>, dtype: Dtype) -> Box<N> {
+pub fn held<N: Network + ?Sized>(mut network: Box<N>, dtype: Dtype) -> Box<N> {
     if dtype == Dtype::BF16 {
         network.map_parameters(&mut |_, _, value| narrow(value));
     }
@@ -32,27 +32,27 @@ pub(crate) fn held<N: Network + ?Sized>(mut network: Box<N>, dtype: Dtype) -> Bo
 }
 
 /// A denoiser that computes in `dtype`, whatever its values are held in.
-pub(crate) fn denoiser(network: Box<dyn Denoiser>, dtype: Dtype) -> Box<dyn Denoiser> {
+pub fn denoiser(network: Box<dyn Denoiser>, dtype: Dtype) -> Box<dyn Denoiser> {
     computing(network, dtype, |network| Box::new(network))
 }
 
 /// A frozen denoiser that is held and computes in `dtype`.
-pub(crate) fn frozen_denoiser(network: Box<dyn Denoiser>, dtype: Dtype) -> Box<dyn Denoiser> {
+pub fn frozen_denoiser(network: Box<dyn Denoiser>, dtype: Dtype) -> Box<dyn Denoiser> {
     denoiser(held(network, dtype), dtype)
 }
 
 /// A frozen text encoder that is held and computes in `dtype`.
-pub(crate) fn frozen_text(network: Box<dyn TextNetwork>, dtype: Dtype) -> Box<dyn TextNetwork> {
+pub fn frozen_text(network: Box<dyn TextNetwork>, dtype: Dtype) -> Box<dyn TextNetwork> {
     computing(held(network, dtype), dtype, |network| Box::new(network))
 }
 
 /// A codec that is held and computes in `dtype`.
-pub(crate) fn frozen_codec(network: Box<dyn Autoencoder>, dtype: Dtype) -> Box<dyn Autoencoder> {
+pub fn frozen_codec(network: Box<dyn Autoencoder>, dtype: Dtype) -> Box<dyn Autoencoder> {
     computing(held(network, dtype), dtype, |network| Box::new(network))
 }
 
 /// A feature network that is held and computes in `dtype`.
-pub(crate) fn frozen_features(network: Box<dyn FeatureExtractor>, dtype: Dtype) -> Box<dyn FeatureExtractor> {
+pub fn frozen_features(network: Box<dyn FeatureExtractor>, dtype: Dtype) -> Box<dyn FeatureExtractor> {
     computing(held(network, dtype), dtype, |network| Box::new(network))
 }
 

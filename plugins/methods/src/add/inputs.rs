@@ -3,7 +3,7 @@
 use add_plugin::{Conditioning, Draw, Latents, Pixels, Timesteps};
 use burn::tensor::Tensor;
 
-use crate::simulation::Simulation;
+use super::simulation::Simulation;
 
 /// Student timesteps with their noise.
 #[derive(Debug, Clone)]

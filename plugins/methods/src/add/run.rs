@@ -4,92 +4,92 @@ use std::{collections::BTreeMap, path::Path};
 
 use add_data::Feed;
 use add_loss::{augmented_view, resize};
-use add_plugin::{Conditioning, Content, Draw, Latents, Pixels, Purpose, TextNetwork, Timesteps};
+use add_plugin::{Conditioning, Content, Draw, Latents, Pixels, PluginError, Purpose, Timesteps};
+use add_recipe::{
+    Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, adapters, caption_dropout, data_error,
+    in_bf16,
+    preview::{self, PreviewRow},
+    slot::{CODEC, FEATURES, IMAGE_ENCODER, STUDENT, TEACHER, TEXT},
+};
 use add_train::{
     TrainError,
-    add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
-    add_step::AddTrainer,
-    health::HeadsHealth,
+    distance::Space,
+    networks::{AnyNetwork, NetworkSet},
     noise::normal,
     report::StepReport,
     run::Objective,
-    simulation::Simulation,
     state::State,
 };
 use add_weights::NamedTensor;
 use burn::tensor::{Device, Tensor};
-use tracing::warn;
 
-use crate::{
-    adapters,
-    caption_dropout::caption_dropout,
-    dtype,
-    encodings::Encodings,
-    preview::{self, PreviewRow},
-    recipe::{Adapter, AddObjective, Guidance, Recipe},
-    sampled::SampledModel,
+use super::{
+    Add, DistillationSpace, Guidance,
+    inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
+    simulation::Simulation,
+    step::{AddMethod, AddOptions, AddTrainer},
 };
 
-/// A term whose gradient is so many times the other's drowns it.
-const IMBALANCE: f64 = 30.0;
-/// Steps between looks at the balance.
-const WARN_EVERY: u64 = 100;
-
-/// Lambda belongs to its reduction; a wrong one shows here and nowhere else.
-fn warn_of_imbalance(report: &StepReport) {
-    let norms = (report.get("grad_norm_adv"), report.get("grad_norm_distill"));
-    let (Some(adversarial), Some(distillation)) = norms else { return };
-    if adversarial > IMBALANCE * distillation || distillation > IMBALANCE * adversarial {
-        warn!(
-            adversarial,
-            distillation, "one term's gradient at x_hat_theta drowns the other's; adjust lambda"
-        );
-    }
-}
-
 /// A distillation run.
-pub(crate) struct AddRun<'a> {
-    pub(crate) recipe: &'a Recipe,
-    pub(crate) objective: &'a AddObjective,
-    pub(crate) trainer: AddTrainer<'a>,
-    pub(crate) text: Box<dyn TextNetwork>,
+pub(super) struct AddRun<'a> {
+    recipe: &'a Recipe,
+    method: &'a Add,
+    trainer: AddTrainer<'a>,
     /// The empty caption, encoded.
-    pub(crate) null: Conditioning,
+    null: Conditioning,
     /// The negative prompt, encoded.
-    pub(crate) negative: Conditioning,
-    pub(crate) feed: Feed,
-    pub(crate) encodings: Encodings,
-    pub(crate) timesteps: Vec<usize>,
-    /// The SHA-256 of what stays as it is beside adapters.
-    pub(crate) frozen: BTreeMap<String, String>,
-    pub(crate) health: HeadsHealth,
-    pub(crate) device: Device,
+    negative: Conditioning,
+    feed: Feed,
+    encodings: Encodings,
+    timesteps: Vec<usize>,
+    device: Device,
 }
 
 impl<'a> AddRun<'a> {
+    pub(super) fn new(
+        recipe: &'a Recipe,
+        method: &'a Add,
+        networks: NetworkSet,
+        context: RunContext,
+    ) -> Self {
+        let RunContext { feed, shards, device } = context;
+        let timesteps = method.timesteps(recipe);
+        let encodings = Encodings::new(recipe, networks.codec(CODEC), networks.text(TEXT), &device);
+        let encoded = |caption: &str| encodings.captions(networks.text(TEXT), &[caption.to_owned()]);
+        let (null, negative) = (encoded(""), encoded(&method.teacher.negative));
+        let trainer = AddTrainer {
+            networks,
+            method: AddMethod {
+                student_diffusion: recipe.model.diffusion(),
+                teacher_diffusion: method.teacher_model(recipe).diffusion(),
+                weighting: &*method.distillation.weighting,
+                options: method.options(&timesteps),
+            },
+            shards,
+        };
+        Self { recipe, method, trainer, null, negative, feed, encodings, timesteps, device }
+    }
+
     /// The averaged student.
-    pub(crate) fn averaged(&self) -> SampledModel {
-        let mut denoiser = self.trainer.networks.student.frozen();
-        self.trainer.ema.install("", &mut *denoiser);
-        if let Adapter::Lora(lora) = &self.recipe.model.adapter {
-            let merged = adapters::merged(self.recipe, lora, &*denoiser, &self.device);
-            let merged = merged.expect("the backbone was made before");
-            denoiser = dtype::denoiser(merged, self.recipe.dtype.model);
+    fn averaged(&self) -> Result<SampledModel, PluginError> {
+        let networks = &self.trainer.networks;
+        let mut denoiser = networks.averaged_denoiser(STUDENT);
+        if let Some(lora) = self.recipe.model.adapter.lora() {
+            let merged = adapters::merged(self.recipe, lora, &*denoiser, &self.device)?;
+            denoiser = in_bf16::denoiser(merged, self.recipe.dtype.model);
         }
-        let diffusion = self.trainer.method.student_diffusion.clone();
-        SampledModel {
+        Ok(SampledModel {
             denoiser,
-            text: self.text.frozen(),
-            diffusion,
+            text: networks.text(TEXT).frozen(),
+            diffusion: self.trainer.method.student_diffusion.clone(),
             student_timesteps: self.timesteps.clone(),
-        }
+        })
     }
 
     /// The averaged adapters by the names of peft; none where the student has none.
-    pub(crate) fn averaged_adapters(&self) -> BTreeMap<String, NamedTensor> {
-        let Adapter::Lora(lora) = &self.recipe.model.adapter else { return BTreeMap::new() };
-        let mut denoiser = self.trainer.networks.student.frozen();
-        self.trainer.ema.install("", &mut *denoiser);
+    fn averaged_adapters(&self) -> BTreeMap<String, NamedTensor> {
+        let Some(lora) = self.recipe.model.adapter.lora() else { return BTreeMap::new() };
+        let denoiser = self.trainer.networks.averaged_denoiser(STUDENT);
         let component = self.recipe.model.backbone.component();
         let prefix = match component.as_ref().map(|component| &component.content) {
             Some(Content::Network { prefix, .. }) => *prefix,
@@ -100,7 +100,7 @@ impl<'a> AddRun<'a> {
 
     /// A student timestep, drawn by the recipe's weights.
     fn student_timestep(&self, draw: &Draw) -> usize {
-        let weights = &self.objective.timestep_weights;
+        let weights = &self.method.timestep_weights;
         if weights.is_empty() {
             return self.timesteps[draw.below(Purpose::StudentTimestep, self.timesteps.len())];
         }
@@ -116,12 +116,12 @@ impl<'a> AddRun<'a> {
 
     /// A teacher timestep, uniform in the recipe's range.
     fn teacher_timestep(&self, draw: &Draw) -> usize {
-        let (low, high) = self.objective.teacher.timesteps;
+        let (low, high) = self.method.teacher.timesteps;
         low + draw.below(Purpose::TeacherTimestep, high - low + 1)
     }
 
     fn guidance(&self, draw: &Draw) -> f64 {
-        match self.objective.teacher.guidance {
+        match self.method.teacher.guidance {
             Guidance::Fixed(scale) => scale,
             Guidance::Uniform(low, high) => low + draw.uniform(Purpose::Guidance) * (high - low),
         }
@@ -134,7 +134,7 @@ impl<'a> AddRun<'a> {
     /// Which of the samples at `s` are simulated; `None` if none is. `shape` is that of the latents.
     fn simulation(&self, draws: &[Draw], s: &Timesteps, shape: [usize; 4]) -> Option<Simulation> {
         let last = *self.timesteps.last().expect("the recipe was checked");
-        let part = self.objective.backward_simulation;
+        let part = self.method.backward_simulation;
         let simulated = |(draw, &s): (&Draw, &usize)| s != last && draw.uniform(Purpose::Simulation) < part;
         let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
         let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
@@ -153,9 +153,12 @@ impl<'a> AddRun<'a> {
         let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
         let shape = x_0.0.dims();
         let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
-        let size = self.trainer.networks.features.input_size();
-        let embedding_size = self.trainer.networks.image_encoder.as_ref().map_or(size, |e| e.input_size());
-        let augment = &self.objective.adversarial.augment;
+        let size = self.trainer.networks.features(FEATURES).input_size();
+        let embedding_size = match self.trainer.networks.get(IMAGE_ENCODER) {
+            Some(AnyNetwork::Features(encoder)) => encoder.input_size(),
+            _ => size,
+        };
+        let augment = &self.method.adversarial.augment;
         let augmented = |purpose| -> View<'a> {
             let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
             Box::new(move |x| augmented_view(x, &each, [size; 2]))
@@ -175,7 +178,7 @@ impl<'a> AddRun<'a> {
                 eps: correlated(
                     generator.eps.clone(),
                     noise(Purpose::TeacherNoise),
-                    self.objective.teacher.noise_correlation,
+                    self.method.teacher.noise_correlation,
                 ),
                 guidance: draws.iter().map(|d| self.guidance(d)).collect(),
             },
@@ -184,6 +187,31 @@ impl<'a> AddRun<'a> {
             fake_view: augmented(Purpose::AugmentFake),
             embedding_view: Box::new(move |x| resize(x, [embedding_size; 2])),
             draws,
+        }
+    }
+}
+
+impl Add {
+    /// The numbers of a step.
+    fn options(&self, timesteps: &[usize]) -> AddOptions {
+        let (adversarial, distillation) = (&self.adversarial, &self.distillation);
+        AddOptions {
+            adversarial_weight: adversarial.weight,
+            lambda: distillation.lambda,
+            distance: distillation.distance,
+            space: match distillation.space {
+                DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => Space::Pixel,
+                DistillationSpace::Crop { size } => Space::Crop(size),
+                DistillationSpace::Latent => Space::Latent,
+            },
+            heads: adversarial.reduction,
+            r1: adversarial.r1,
+            gamma: adversarial.gamma,
+            text_condition: adversarial.text_condition,
+            image_condition: adversarial.image_condition,
+            teacher_steps: self.teacher.steps,
+            last_timestep: timesteps.last().copied().unwrap_or_default(),
+            terminal: self.terminal,
         }
     }
 }
@@ -199,10 +227,10 @@ fn correlated(noise: Tensor<4>, fresh: Tensor<4>, rho: f64) -> Tensor<4> {
 
 impl Objective for AddRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
-        let batch = self.feed.batch(step).map_err(crate::data_error)?;
+        let batch = self.feed.batch(step).map_err(data_error)?;
         let Recipe { seed, batch: whole, .. } = *self.recipe;
         let pixels = batch.pixels(&self.device);
-        let x_0 = self.encodings.latents(&*self.trainer.networks.codec, &pixels);
+        let x_0 = self.encodings.latents(self.trainer.networks.codec(CODEC), &pixels);
         let each = whole / self.trainer.shards.count();
         let ranges = self.trainer.shards.ranges(whole).into_iter();
         let parts = ranges
@@ -214,54 +242,35 @@ impl Objective for AddRun<'_> {
                     Latents(x_0.0.clone().slice([here.clone()])),
                 );
                 let first = step * whole as u64 + range.start as u64;
-                let dropout = self.objective.caption_dropout;
+                let dropout = self.method.caption_dropout;
                 let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
-                self.part(step, first, real, self.encodings.captions(&*self.text, &captions))
+                let text = self.trainer.networks.text(TEXT);
+                self.part(step, first, real, self.encodings.captions(text, &captions))
             })
             .collect();
         let steps = self.recipe.run.steps;
-        let lr_g = self.objective.generator.lr_at(step, steps);
-        let lr_d = self.objective.discriminator.lr_at(step, steps);
+        let lr_g = self.method.generator.lr_at(step, steps);
+        let lr_d = self.method.discriminator.lr_at(step, steps);
         let mut report = self.trainer.step(parts, lr_g, lr_d);
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
-        if let Some(collapse) = self.health.look(step, &report) {
-            warn!(step, "{}", collapse.advice());
-        }
-        if step % WARN_EVERY == WARN_EVERY - 1 {
-            warn_of_imbalance(&report);
-        }
         Ok(report)
     }
 
     fn save(&self, state: &mut State) {
-        for (what, digest) in &self.frozen {
-            state.set_frozen(what, digest);
-        }
-        state.save_network("student", &*self.trainer.networks.student);
-        state.save_network("heads", &*self.trainer.networks.heads);
-        self.trainer.ema.save("ema", state);
-        self.trainer.optimizer_g.save("optimizer_g", state);
-        self.trainer.optimizer_d.save("optimizer_d", state);
+        self.trainer.networks.save(state);
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        for (what, digest) in &self.frozen {
-            state.check_frozen(what, digest)?;
-        }
-        state.load_network("student", &mut *self.trainer.networks.student)?;
-        state.load_network("heads", &mut *self.trainer.networks.heads)?;
-        self.trainer.ema.load("ema", state)?;
-        self.trainer.optimizer_g.load("optimizer_g", state)?;
-        self.trainer.optimizer_d.load("optimizer_d", state)
+        self.trainer.networks.load(state)
     }
 
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         if self.recipe.preview.prompts.is_empty() {
             return Ok(());
         }
-        let student = self.averaged();
-        let codec = &*self.trainer.networks.codec;
+        let student = self.averaged()?;
+        let codec = self.trainer.networks.codec(CODEC);
         let sampler = &*self.recipe.sampling.sampler;
         let mut rows: Vec<PreviewRow> = Vec::new();
         for &steps in &self.recipe.preview.steps {
@@ -283,22 +292,29 @@ impl Objective for AddRun<'_> {
     }
 }
 
+impl MethodRun for AddRun<'_> {
+    fn product(&self) -> Product {
+        let model = self.averaged().expect("the backbone was made before");
+        Product { adapters: self.averaged_adapters(), ..Product::model(self.recipe, model) }
+    }
+}
+
 impl AddRun<'_> {
     /// What the teacher would make of the student's pictures: `x_hat_psi` at the middle teacher timestep.
     fn targets(&self, pictures: &Pixels) -> Pixels {
-        let codec = &self.trainer.networks.codec;
+        let codec = self.trainer.networks.codec(CODEC);
         let x_hat = codec.encode(pictures.clone()).0;
         let [batch, c, h, w] = x_hat.dims();
-        let (low, high) = self.objective.teacher.timesteps;
+        let (low, high) = self.method.teacher.timesteps;
         let draw = Draw { seed: self.recipe.seed, step: 0, index: 0 };
         let input = TeacherInput {
             t: Timesteps::same(usize::midpoint(low, high), batch),
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
             guidance: vec![self.guidance(&draw); batch],
         };
-        let prompts = self.prompts(self.text.encode(&self.recipe.preview.prompts));
+        let prompts = self.prompts(self.trainer.networks.text(TEXT).encode(&self.recipe.preview.prompts));
         let AddTrainer { method, networks, .. } = &self.trainer;
-        let target = method.target(&*networks.teacher, &prompts, &input, x_hat);
+        let target = method.target(networks.denoiser(TEACHER), &prompts, &input, x_hat);
         Pixels(codec.decode(Latents(target)).0.clamp(-1.0, 1.0))
     }
 }

@@ -1,16 +1,18 @@
 //! One step of diffusion pretraining: the denoiser, and the text encoder with it, learn the raw target.
 
 use add_plugin::{Conditioning, Denoiser, Latents, Network, TextNetwork, Timesteps, fork};
-use burn::tensor::Tensor;
-
-use crate::{
-    ema::Ema,
-    gradients::{GradientMap, clip_factor, global_norm, scalar},
-    model::Diffusion,
-    optimizer::{AdamW, join},
+use add_recipe::slot::{DENOISER, TEXT};
+use add_train::{
+    gradients::{GradientMap, scalar},
+    model::Diffusion as Process,
+    networks::NetworkSet,
+    optimizer::join,
     report::StepReport,
     shards::Shards,
 };
+use burn::tensor::Tensor;
+
+use super::OPTIMIZER;
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub struct DiffusionInputs {
@@ -40,16 +42,10 @@ impl DiffusionInputs {
 
 /// Everything that one pretraining step changes.
 pub struct DiffusionTrainer {
-    /// The denoiser, on the autodiff device.
-    pub denoiser: Box<dyn Denoiser>,
-    /// The text encoder, on the autodiff device.
-    pub text: Box<dyn TextNetwork>,
+    /// Denoiser and text encoder on the autodiff device, codec and a frozen text encoder on the plain one.
+    pub networks: NetworkSet,
     /// The forward process.
-    pub diffusion: Diffusion,
-    /// Of both networks.
-    pub optimizer: AdamW,
-    /// Of both networks.
-    pub ema: Ema,
+    pub diffusion: Process,
     /// The parts in which a batch is computed.
     pub shards: Shards,
 }
@@ -62,23 +58,15 @@ impl DiffusionTrainer {
         let part = |inputs: DiffusionInputs| Part {
             share: inputs.batch() as f64 / batch as f64,
             inputs,
-            denoiser: fork(&*self.denoiser),
-            text: fork(&*self.text),
+            denoiser: fork(self.networks.denoiser(DENOISER)),
+            text: fork(self.networks.text(TEXT)),
             diffusion: &self.diffusion,
         };
         self.shards.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
         let (reports, gradients) = sum.finish();
         let mut report = StepReport::default();
         report.extend(reports);
-        let norm = global_norm(&gradients);
-        report.norm("grad_norm", norm);
-        if norm.is_finite() {
-            let scale = clip_factor(norm, self.optimizer.config().clip_norm);
-            let (denoiser, text): (&mut dyn Denoiser, &mut dyn TextNetwork) =
-                (&mut *self.denoiser, &mut *self.text);
-            self.optimizer.step(&mut [("denoiser", denoiser), ("text", text)], gradients, lr, scale);
-            self.ema.update(&[("denoiser", &*self.denoiser), ("text", &*self.text)], batch);
-        }
+        self.networks.update(OPTIMIZER, gradients, lr, batch, "grad_norm", &mut report);
         report
     }
 }
@@ -90,7 +78,7 @@ struct Part<'a> {
     share: f64,
     denoiser: Box<dyn Denoiser>,
     text: Box<dyn TextNetwork>,
-    diffusion: &'a Diffusion,
+    diffusion: &'a Process,
 }
 
 impl Part<'_> {

@@ -2,19 +2,16 @@
 
 use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
 use add_plugin::{Codec, FeatureNetwork, Head, Plugin, Weighting};
-use add_train::{
-    add_step::{ImageCondition, Terminal},
-    ema::Home,
-    optimizer::AdamWConfig,
-};
+use add_recipe::Model;
+use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
 
-use super::Model;
+use super::step::{ImageCondition, Terminal};
 
 /// Adversarial Diffusion Distillation, ADD Eq. (1).
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AddObjective {
+pub struct Add {
     /// `T_student`.
     #[serde(default)]
     pub student_timesteps: StudentTimesteps,

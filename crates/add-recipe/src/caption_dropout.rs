@@ -3,13 +3,7 @@
 use add_plugin::{Draw, Purpose};
 
 /// `captions`, of which a `part` is replaced by the empty one; the first belongs to sample `first` of the run.
-pub(crate) fn caption_dropout(
-    captions: &[String],
-    part: f64,
-    seed: u64,
-    step: u64,
-    first: u64,
-) -> Vec<String> {
+pub fn caption_dropout(captions: &[String], part: f64, seed: u64, step: u64, first: u64) -> Vec<String> {
     let draw = |i: usize| Draw { seed, step, index: first + i as u64 };
     let dropped = |i: usize| draw(i).uniform(Purpose::CaptionDropout) < part;
     captions.iter().enumerate().map(|(i, c)| if dropped(i) { String::new() } else { c.clone() }).collect()

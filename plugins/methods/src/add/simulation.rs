@@ -9,7 +9,7 @@
 use add_plugin::Timesteps;
 use burn::tensor::Tensor;
 
-use crate::add_inputs::StudentInput;
+use super::inputs::StudentInput;
 
 /// Which samples of a part are simulated, and every random number of their way.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ impl Simulation {
     /// What the student's inputs at `s` are made from `[B, C, H, W]`: rows of `x_0` and the student's own pictures.
     ///
     /// `denoise(x, input, rows)` is `x_hat_theta` for the samples `rows` of the part, noised from `x`.
-    pub(crate) fn start(
+    pub(super) fn start(
         &self,
         x_0: Tensor<4>,
         s: &Timesteps,

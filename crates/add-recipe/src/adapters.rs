@@ -6,10 +6,13 @@ use add_plugin::{DOWN, Denoiser, LoraConfig, Network, PluginError, UP, is_adapte
 use add_weights::{NamedTensor, named_tensors};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::recipe::Recipe;
+use crate::Recipe;
 
 /// The recipe's backbone on `device` with adapters that begin as nothing, beside the values of `base`, which are shared.
-pub(crate) fn adapted(
+///
+/// # Errors
+/// When the backbone does not support adapters, or no layer has one of the names.
+pub fn adapted(
     recipe: &Recipe,
     lora: &LoraConfig,
     base: &dyn Denoiser,
@@ -31,7 +34,10 @@ pub(crate) fn adapted(
 }
 
 /// The plain network whose weights are `W + (alpha / rank) B A` of the `adapted` one.
-pub(crate) fn merged(
+///
+/// # Errors
+/// When the backbone cannot be made.
+pub fn merged(
     recipe: &Recipe,
     lora: &LoraConfig,
     adapted: &dyn Denoiser,
@@ -51,7 +57,7 @@ pub(crate) fn merged(
 }
 
 /// The adapters by the names of peft, behind `place`, with the scale in `B`: what diffusers loads with its own.
-pub(crate) fn alone(
+pub fn alone(
     network: &dyn Network,
     lora: &LoraConfig,
     prefix: &str,
