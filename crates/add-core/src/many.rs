@@ -8,7 +8,6 @@ use std::{fs, path::Path};
 
 use add_data::{decode_rgb, png_text, write_png};
 use add_plugin::{Autoencoder, Sampler, Start};
-
 use add_recipe::{Recipe, SampleRequest, SampledModel, one_line};
 
 use crate::error::CoreError;

@@ -1,7 +1,6 @@
 //! The same captions by every model, side by side.
 
 use add_data::{Grid, RgbImage, area_resize, enlarge};
-
 use add_recipe::data_error;
 
 use crate::error::CoreError;

@@ -9,7 +9,6 @@ use std::{
 use add_data::{Keep, Prompt, RgbImage, decode_rgb, read_prompts};
 use add_eval::Row;
 use add_plugin::{Knowledge, Metric, Picture, Plugin};
-
 use add_recipe::{DeviceChoice, problems::check_prompt};
 
 use super::{

@@ -6,7 +6,6 @@ use add_data::{BadSamples, Skipped, from_planes};
 use add_eval::{FeatureSet, Moments, read_npz, write_npz};
 use add_files::{Cache, Key};
 use add_plugin::{Dataset, Draw, Knowledge, Picture, PluginError, Statistics};
-
 use add_recipe::data_error;
 
 use super::{

@@ -7,6 +7,7 @@
 
 mod axis;
 mod chart;
+mod evaluation;
 mod groups;
 mod log;
 mod page;
