@@ -271,7 +271,10 @@ fn an_evaluation_of_nothing_is_refused() {
     let with = |set: &str, words: &str| refuses(&["eval", &recipe, "--out", &out, "--set", set], 2, &[words]);
     with("evaluation.samples=0", "evaluation.samples: expected a positive number");
     with("evaluation.metrics=[]", "evaluation.metrics: nothing to measure");
-    with("evaluation.rows=[(model: Teacher, sampler: Ddim(), steps: 1)]", "has no model Teacher; expected Stated");
+    with(
+        "evaluation.rows=[(model: Teacher, sampler: Ddim(), steps: 1)]",
+        "has no model Teacher; expected Stated",
+    );
     with("evaluation.rows=[(model: Stated, sampler: Ddim(), steps: 1, size: 33)]", "expected a multiple of");
 }
 
