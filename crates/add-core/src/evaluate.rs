@@ -84,7 +84,7 @@ pub fn evaluate(
     let trains = loaded.recipe.objective.trains();
     let needs_student = trains && plans.iter().any(|plan| matches!(plan.which, RowModel::Student));
     let student = needs_student.then(student).transpose()?;
-    let device = device::device(loaded.recipe.device)?;
+    let device = device::of(&loaded.recipe)?;
     let mut panel = Panel::new(&evaluation.metrics, &device)?;
     let sets = data(loaded, extent)?;
     let cache = loaded.recipe.cache.cache();

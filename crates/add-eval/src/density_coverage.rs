@@ -51,7 +51,7 @@ pub fn neighbourhoods(real: &FeatureSet, fake: &FeatureSet, k: usize) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use proptest::prelude::*;
 
     #[derive(Debug, PartialEq)]

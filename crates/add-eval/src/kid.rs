@@ -70,7 +70,7 @@ fn kernel_sum(x: &FeatureSet, y: &FeatureSet) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use crate::testing::assert_close;
     use proptest::prelude::*;
 

@@ -32,7 +32,7 @@ pub fn on_manifold(points: &FeatureSet, manifold: &FeatureSet, k: usize) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use proptest::prelude::*;
 
     #[derive(Debug, PartialEq)]

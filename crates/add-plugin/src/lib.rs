@@ -18,6 +18,7 @@
 //! Every family has two halves. The *plugin* (`Backbone`, `Head`, …) is what the recipe says: plain numbers.
 //! What it builds (`Denoiser`, `Discriminator`, …) holds tensors on a device.
 
+mod conditioning;
 mod data;
 mod draw;
 mod error;
@@ -35,6 +36,7 @@ mod weighting;
 
 mod backbone;
 mod codec;
+mod critic;
 
 pub use add_parameters::{
     DOWN, Fill, LoraConfig, Network, UP, for_each_own, fork, frozen, has_adapters, is_adapter,
@@ -42,6 +44,8 @@ pub use add_parameters::{
 };
 pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
+pub use conditioning::{Conditioning, PictureSizes, SizeConditioning};
+pub use critic::Critic;
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};
 pub use erased_serde;
@@ -56,10 +60,10 @@ pub use metric::{
 pub use picture::Picture;
 pub use pipeline::{Component, Content, Fields, Pipeline, Scheduler, SingleFile, fields};
 pub use registry::{
-    Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
+    Either, Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
 };
 pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext, Start};
-pub use schedule::{NoiseSchedule, Prediction, Schedule};
+pub use schedule::{Coefficients, NetworkTime, NoiseSchedule, Prediction, Schedule};
 pub use tensors::{Latents, Logits, Pixels, Timesteps, per_sample};
-pub use text::{Conditioning, TextEncoder, TextInfo, TextNetwork};
+pub use text::{TextEncoder, TextInfo, TextNetwork};
 pub use weighting::{Prompt, StudentSample, Teacher, Weighting};

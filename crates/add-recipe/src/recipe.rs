@@ -1,11 +1,16 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
 use add_data::Keep;
-use add_plugin::{Backbone, Codec, DataSource, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder};
-use add_train::{model::Diffusion, run::Cadence};
+use add_plugin::{
+    Backbone, Codec, DataSource, LatentInfo, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder,
+};
+use add_train::{
+    model::{Diffusion, LatentSizes},
+    run::Cadence,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{Dtypes, Method, Weights};
+use crate::{Dtypes, Kernels, Method, Weights};
 
 /// A whole recipe.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +27,9 @@ pub struct Recipe {
     /// In which type each network computes. It is not written where all is f32, as in recipes of before.
     #[serde(default, skip_serializing_if = "Dtypes::are_f32")]
     pub dtype: Dtypes,
+    /// How the processor's kernels compute. It is not written where it is as usual, as in recipes of before.
+    #[serde(default, skip_serializing_if = "Kernels::are_usual")]
+    pub kernels: Kernels,
     /// Captioned pictures.
     pub data: Plugin<dyn DataSource>,
     /// Pixels to what the diffusion runs on.
@@ -138,15 +146,24 @@ pub struct Model {
     pub schedule: Plugin<dyn Schedule>,
     /// Its values at the start.
     pub weights: Weights,
+    /// A file of this project with the `text.*` of a text encoder that has no weights of its own, where they are to come
+    /// from elsewhere than `weights`; relative to the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_weights: Option<String>,
     /// What is trained in place of its values. It is not written where it is off, as in recipes of before.
     #[serde(default, skip_serializing_if = "Adapter::is_off")]
     pub adapter: Adapter,
 }
 
 impl Model {
-    /// Its schedule and prediction type.
-    pub fn diffusion(&self) -> Diffusion {
-        Diffusion { schedule: self.schedule.tables(), prediction: self.backbone.info().prediction }
+    /// Its schedule, its prediction type and, over latents of this shape, what it is told of its pictures' sizes.
+    pub fn diffusion(&self, latents: LatentInfo) -> Diffusion {
+        let reduction = latents.reduction;
+        Diffusion {
+            schedule: self.schedule.tables(),
+            prediction: self.backbone.info().prediction,
+            sizes: self.backbone.sizes().map(|conditioning| LatentSizes { reduction, conditioning }),
+        }
     }
 }
 

@@ -6,8 +6,7 @@ use std::{
 };
 
 use add_core::{
-    assemble,
-    device::device,
+    assemble, device,
     error::CoreError,
     many::{Many, Shard},
     read::{LoadedRecipe, show},
@@ -95,7 +94,7 @@ impl Sample {
         let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
         check_request(&captions, &self.negative, steps, guidance)?;
         let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
-        let codec = assemble::codec(&loaded.recipe, &device(loaded.recipe.device)?)?;
+        let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let request = SampleRequest {
             captions: &captions,
             negative: &self.negative,
@@ -147,7 +146,7 @@ impl Sample {
             check_request(part, &self.negative, steps, guidance)?;
         }
         let model = self.model(loaded)?.in_types(loaded.recipe.dtype);
-        let codec = assemble::codec(&loaded.recipe, &device(loaded.recipe.device)?)?;
+        let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let many = Many {
             recipe: &loaded.recipe,
             model: &model,
