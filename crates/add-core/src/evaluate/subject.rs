@@ -100,8 +100,8 @@ fn plan<'a>(loaded: &LoadedRecipe, index: usize, row: &'a EvaluationRow) -> Resu
 fn pipeline_of_run<'a>(loaded: &'a LoadedRecipe, which: &RowModel) -> Option<NamedModel<'a>> {
     let (recipe, which) = (&loaded.recipe, which.of_run()?);
     let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which)?;
-    let shares = std::ptr::eq(named.text, &recipe.text) && std::ptr::eq(named.codec, &recipe.codec);
-    (!shares).then_some(named)
+    let same = one_line(&(named.text, named.codec)) == one_line(&(&recipe.text, &recipe.codec));
+    (!same).then_some(named)
 }
 
 /// Text encoder, codec and model of a pipeline.
