@@ -5,6 +5,8 @@
 //! the teacher's estimate, `alpha_t` and `sigma_t` with `alpha_t^2 + sigma_t^2 = 1`.
 
 mod augment;
+mod boundary;
+mod consistency;
 mod diffusion;
 mod distillation;
 mod hinge;
@@ -13,6 +15,8 @@ mod resize;
 mod teacher;
 
 pub use augment::{Augmentation, DiffAugment, augment, augmented_view};
+pub use boundary::{Boundary, boundary, consistency_function};
+pub use consistency::{ConsistencyDistance, consistency, consistency_timesteps, skipped, solver_step};
 pub use diffusion::{diffuse, epsilon, pure_noise_where, v, x0};
 pub use distillation::{PixelReduction, distillation};
 pub use hinge::{Reduction, hinge_discriminator, hinge_generator};
