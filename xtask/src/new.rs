@@ -75,7 +75,7 @@ use serde::{Deserialize, Serialize};
 pub struct NAME {}
 
 impl Weighting for NAME {
-    fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64 {
+    fn weight(&self, schedule: &NoiseSchedule, t: f64) -> f64 {
         schedule.alpha(t)
     }
 }
@@ -85,7 +85,7 @@ inventory::submit!(Entry::weighting::<NAME>("NAME", "source"));
 
 const SCHEDULE: &str = r#"//! `NAME`: the formula of `alpha_bar_t`, and its source.
 
-use add_plugin::{Entry, Schedule, inventory};
+use add_plugin::{Entry, NoiseSchedule, Schedule, inventory};
 use serde::{Deserialize, Serialize};
 
 /// What it does, and which models use it.
@@ -103,8 +103,9 @@ impl Default for NAME {
 }
 
 impl Schedule for NAME {
-    fn alphas_cumprod(&self) -> Vec<f64> {
-        (1..=self.steps).map(|i| 1.0 - i as f64 / (self.steps + 1) as f64).collect()
+    fn tables(&self) -> NoiseSchedule {
+        let alpha_bar = |i: usize| 1.0 - i as f64 / (self.steps + 1) as f64;
+        NoiseSchedule::from_alphas_cumprod(&(1..=self.steps).map(alpha_bar).collect::<Vec<f64>>())
     }
 }
 
@@ -132,9 +133,9 @@ impl Sampler for NAME {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
         let last = context.schedule.steps();
-        (1..=context.steps).rev().map(|i| i * last / context.steps - 1).collect()
+        (1..=context.steps).rev().map(|i| (i * last / context.steps - 1) as f64).collect()
     }
 }
 

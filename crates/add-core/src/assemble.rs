@@ -263,7 +263,12 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreE
     let card = model_file::read(path, recipe, &recipe.model, &mut networks)?;
     drop(networks);
     let student_timesteps = card.student_timesteps();
-    Ok(SampledModel { denoiser, text, diffusion: recipe.model.diffusion(), student_timesteps })
+    Ok(SampledModel {
+        denoiser,
+        text,
+        diffusion: recipe.model.diffusion(recipe.codec.info()),
+        student_timesteps,
+    })
 }
 
 /// A model with the weights that the recipe states for it, to be sampled; `student_timesteps` is empty for a model
@@ -280,12 +285,12 @@ pub fn untrained(
     // The denoiser first: it is the largest, and its file the first that may be missing.
     let denoiser = denoiser(loaded, of, &recipe.text, &device)?;
     let text = text(loaded, &recipe.text, of, &device)?;
-    Ok(SampledModel { denoiser, text, diffusion: of.diffusion(), student_timesteps })
+    Ok(SampledModel { denoiser, text, diffusion: of.diffusion(recipe.codec.info()), student_timesteps })
 }
 
 /// The recipe's model with drawn values; no file is read.
 pub(crate) fn drawn(recipe: &Recipe, device: &Device) -> Result<SampledModel, CoreError> {
-    let diffusion = recipe.model.diffusion();
+    let diffusion = recipe.model.diffusion(recipe.codec.info());
     Ok(SampledModel {
         denoiser: recipe.model.backbone.init(recipe.text.info(), recipe.seed, device)?,
         text: recipe.text.outline(device)?,

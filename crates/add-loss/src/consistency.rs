@@ -25,7 +25,7 @@ pub fn consistency_timesteps(total: usize, skip: usize) -> Vec<usize> {
 
 /// Where a solver step of `skip` timesteps from `t` ends: `max(t - k, 0)`. Luo et al. 2023, section 4.3.
 pub fn skipped(t: &Timesteps, skip: usize) -> Timesteps {
-    Timesteps(t.0.iter().map(|t| t.saturating_sub(skip)).collect())
+    Timesteps(t.0.iter().map(|t| (t - skip as f64).max(0.0)).collect())
 }
 
 /// One DDIM step of the teacher from `x_t` at `t` to `s`: `alpha_s x_0_hat + sigma_s eps_hat`, both estimates being the
@@ -42,8 +42,8 @@ pub fn solver_step(
     teacher: &mut DenoiserCall<'_>,
 ) -> Tensor<4> {
     let estimate = teacher(x_t, t);
-    let (alpha, sigma) = schedule.coefficients(s, &estimate.x0);
-    diffuse(estimate.x0, estimate.epsilon, alpha, sigma)
+    let at = schedule.coefficients(s, &estimate.x0);
+    diffuse(estimate.x0, estimate.epsilon, &at)
 }
 
 /// How the difference of two pictures becomes one number, the mean over all their values.
@@ -107,7 +107,7 @@ mod tests {
     fn the_released_solvers_timesteps() {
         let known = consistency_timesteps(1000, 20);
         assert_eq!((known.len(), known[0], known[1], known[49]), (50, 19, 39, 999));
-        assert_eq!(skipped(&Timesteps(vec![999, 39, 19]), 20), Timesteps(vec![979, 19, 0]));
+        assert_eq!(skipped(&Timesteps::whole([999, 39, 19]), 20), Timesteps::whole([979, 19, 0]));
     }
 
     #[test]
@@ -153,10 +153,10 @@ mod tests {
         let mut teacher = |x: Tensor<4>, t: &Timesteps| {
             let output = |b: f64| x.clone() * 0.25 + b;
             let guided = guide(output(0.1), output(-0.3), per_sample(&[4.0], &x));
-            let (alpha, sigma) = schedule.coefficients(t, &x);
-            Estimate { x0: (x - guided.clone() * sigma) / alpha, epsilon: guided }
+            let at = schedule.coefficients(t, &x);
+            Estimate { x0: x0(Prediction::Epsilon, guided.clone(), x, &at), epsilon: guided }
         };
-        let (t, s) = (Timesteps(vec![1]), Timesteps(vec![0]));
+        let (t, s) = (Timesteps::whole([1]), Timesteps::whole([0]));
         let step = number(solver_step(pictures([0.5]), &t, &s, &schedule, &mut teacher));
         assert!((step - 0.001_666_666_666_666_483).abs() < 1e-15, "{step}");
     }
@@ -168,33 +168,30 @@ mod tests {
         ) {
             let (schedule, prediction) =
                 (schedule(), [Prediction::Epsilon, Prediction::V, Prediction::X0][form]);
-            let at = |t: usize| -> Tensor<4> {
-                let (alpha, sigma) = schedule.coefficients(&Timesteps(vec![t]), &pictures([0.0]));
-                diffuse(pictures([x_0]), pictures([eps]), alpha, sigma)
-            };
+            let at = |t: &Timesteps| diffuse(pictures([x_0]), pictures([eps]), &schedule.coefficients(t, &pictures([0.0])));
             let mut teacher = |x: Tensor<4>, t: &Timesteps| {
-                let (alpha, sigma) = schedule.coefficients(t, &x);
-                let velocity = pictures([eps]) * alpha.clone() - pictures([x_0]) * sigma.clone();
+                let at = schedule.coefficients(t, &x);
+                let velocity = pictures([eps]) * at.alpha.clone() - pictures([x_0]) * at.sigma.clone();
                 let output = [pictures([eps]), velocity, pictures([x_0])][form].clone();
                 Estimate {
-                    x0: x0(prediction, output.clone(), x.clone(), alpha.clone(), sigma.clone()),
-                    epsilon: epsilon(prediction, output, x, alpha, sigma),
+                    x0: x0(prediction, output.clone(), x.clone(), &at),
+                    epsilon: epsilon(prediction, output, x, &at),
                 }
             };
-            let from = Timesteps(vec![t]);
+            let from = Timesteps::whole([t]);
             let to = skipped(&from, skip);
-            let landed = solver_step(at(t), &from, &to, &schedule, &mut teacher);
-            prop_assert!((number(landed.clone()) - number(at(to.0[0]))).abs() < 1e-12);
+            let landed = solver_step(at(&from), &from, &to, &schedule, &mut teacher);
+            prop_assert!((number(landed.clone()) - number(at(&to))).abs() < 1e-12);
 
             // Which factors stand at the two ends does not matter to a function that knows its trajectory: it says
             // `(x_0 - c_skip x) / c_out` of each point, and so x_0 at both ends.
-            let f = |x: Tensor<4>, t: usize| {
-                let factors = boundary(t as f64, 10.0);
+            let f = |x: Tensor<4>, t: &Timesteps| {
+                let factors = boundary(t.0[0], 10.0);
                 let estimate = (pictures([x_0]) - x.clone() * factors.skip) / factors.out;
                 consistency_function(x, estimate, &[factors])
             };
-            if to.0[0] > 0 {
-                let loss = consistency(f(at(t), t), f(landed, to.0[0]), ConsistencyDistance::SquaredL2());
+            if to.0[0] > 0.0 {
+                let loss = consistency(f(at(&from), &from), f(landed, &to), ConsistencyDistance::SquaredL2());
                 prop_assert!(loss.into_scalar::<f64>() < 1e-24);
             }
         }
@@ -206,10 +203,10 @@ mod tests {
             let schedule = schedule();
             let step = |output: f64| {
                 let mut teacher = |x: Tensor<4>, t: &Timesteps| {
-                    let (alpha, sigma) = schedule.coefficients(t, &x);
-                    Estimate { x0: (x - sigma * output) / alpha, epsilon: pictures([output]) }
+                    let at = schedule.coefficients(t, &x);
+                    Estimate { x0: x0(Prediction::Epsilon, pictures([output]), x, &at), epsilon: pictures([output]) }
                 };
-                let from = Timesteps(vec![t]);
+                let from = Timesteps::whole([t]);
                 number(solver_step(pictures([x]), &from, &skipped(&from, 20), &schedule, &mut teacher))
             };
             let guided = guide(pictures([with]), pictures([without]), pictures([omega + 1.0]));

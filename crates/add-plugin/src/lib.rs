@@ -18,6 +18,7 @@
 //! Every family has two halves. The *plugin* (`Backbone`, `Head`, …) is what the recipe says: plain numbers.
 //! What it builds (`Denoiser`, `Discriminator`, …) holds tensors on a device.
 
+mod conditioning;
 mod data;
 mod draw;
 mod error;
@@ -41,6 +42,7 @@ pub use add_parameters::{
 };
 pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
+pub use conditioning::{Conditioning, PictureSizes, SizeConditioning};
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};
 pub use erased_serde;
@@ -54,7 +56,7 @@ pub use registry::{
     Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
 };
 pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext, Start};
-pub use schedule::{NoiseSchedule, Prediction, Schedule};
+pub use schedule::{Coefficients, NetworkTime, NoiseSchedule, Prediction, Schedule};
 pub use tensors::{Latents, Logits, Pixels, Timesteps, per_sample};
-pub use text::{Conditioning, TextEncoder, TextInfo, TextNetwork};
+pub use text::{TextEncoder, TextInfo, TextNetwork};
 pub use weighting::{Prompt, StudentSample, Teacher, Weighting};

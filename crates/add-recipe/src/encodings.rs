@@ -67,10 +67,7 @@ impl Encodings {
             encoded.entry(caption).or_insert_with(|| self.caption(text, caption));
         }
         let each: Vec<&Conditioning> = captions.iter().map(|caption| &encoded[caption]).collect();
-        Conditioning {
-            tokens: Tensor::cat(each.iter().map(|c| c.tokens.clone()).collect(), 0),
-            pooled: Tensor::cat(each.iter().map(|c| c.pooled.clone()).collect(), 0),
-        }
+        Conditioning::join(&each)
     }
 
     fn caption(&self, text: &dyn TextNetwork, caption: &str) -> Conditioning {
@@ -79,11 +76,15 @@ impl Encodings {
             return encode();
         }
         let key = |part: &str| Key::of([self.text.bytes(), part.as_bytes(), caption.as_bytes()]);
-        // Both parts come from one pass, which is done once at most.
-        let mut both = None;
-        let tokens = self.kept(&key("tokens"), || both.get_or_insert_with(encode).tokens.clone());
-        let pooled = self.kept(&key("pooled"), || both.get_or_insert_with(encode).pooled.clone());
-        Conditioning { tokens, pooled }
+        // All parts come from one pass, which is done once at most.
+        let mut all = None;
+        let tokens = self.kept(&key("tokens"), || all.get_or_insert_with(encode).tokens.clone());
+        let pooled = self.kept(&key("pooled"), || all.get_or_insert_with(encode).pooled.clone());
+        let mask = text.gives_mask().then(|| {
+            let mask = || all.get_or_insert_with(encode).mask.clone().expect("it says that it gives one");
+            self.kept(&key("mask"), mask)
+        });
+        Conditioning { mask, ..Conditioning::new(tokens, pooled) }
     }
 
     /// The entry of `key`, or what `make` gives, which is then kept.
@@ -170,7 +171,7 @@ mod tests {
             let counts: Vec<f32> = captions.iter().map(|caption| caption.len() as f32).collect();
             let data = TensorData::new(counts, [captions.len(), 1]);
             let pooled = Tensor::<2>::from_data(data, &Device::flex()) * self.factor.val().reshape([1, 1]);
-            Conditioning { tokens: pooled.clone().reshape([captions.len(), 1, 1]), pooled }
+            Conditioning::new(pooled.clone().reshape([captions.len(), 1, 1]), pooled)
         }
 
         fn frozen(&self) -> Box<dyn TextNetwork> {

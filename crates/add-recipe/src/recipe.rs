@@ -1,8 +1,13 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
 use add_data::Keep;
-use add_plugin::{Backbone, Codec, DataSource, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder};
-use add_train::{model::Diffusion, run::Cadence};
+use add_plugin::{
+    Backbone, Codec, DataSource, LatentInfo, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder,
+};
+use add_train::{
+    model::{Diffusion, LatentSizes},
+    run::Cadence,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Dtypes, Method, Weights};
@@ -144,9 +149,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Its schedule and prediction type.
-    pub fn diffusion(&self) -> Diffusion {
-        Diffusion { schedule: self.schedule.tables(), prediction: self.backbone.info().prediction }
+    /// Its schedule, its prediction type and, over latents of this shape, what it is told of its pictures' sizes.
+    pub fn diffusion(&self, latents: LatentInfo) -> Diffusion {
+        let reduction = latents.reduction;
+        Diffusion {
+            schedule: self.schedule.tables(),
+            prediction: self.backbone.info().prediction,
+            sizes: self.backbone.sizes().map(|conditioning| LatentSizes { reduction, conditioning }),
+        }
     }
 }
 

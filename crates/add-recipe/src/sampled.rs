@@ -88,7 +88,8 @@ impl SampledModel {
         let null = null.repeat(batch);
         let scales = vec![request.guidance; batch];
         let mut call = |x_t: Tensor<4>, t: &Timesteps| {
-            let output = guided(&*self.denoiser, x_t.clone(), t, conditioning, &null, &scales);
+            let output =
+                guided(&self.diffusion, &*self.denoiser, x_t.clone(), t, conditioning, &null, &scales);
             self.diffusion.estimate(output, x_t, t)
         };
         let mut fresh = |step: usize| noise(step as u64, Purpose::SampleFresh);

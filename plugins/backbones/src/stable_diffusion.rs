@@ -8,12 +8,12 @@ use add_nn::{
 };
 use add_plugin::{
     Backbone, BackboneInfo, Component, Denoiser, Entry, LoraConfig, Naming, PluginError, Prediction,
-    TextInfo, inventory,
+    SizeConditioning, TextInfo, inventory,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UnetDenoiser, adapted, check_width};
+use crate::unet::{UnetDenoiser, adapted, check_guidance, check_width};
 
 /// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -23,6 +23,10 @@ pub(crate) struct Sd15 {
     pub(crate) prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
     pub(crate) checkpointing: Checkpointing,
+    /// Width of the embedding of the guidance scale, for a network that is told it and asked once; 256 in the released
+    /// latent consistency models. `None` for one that is guided by being asked with and without the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guidance_embedding: Option<usize>,
 }
 
 /// Stable Diffusion 2.1: 866 M parameters; the base model (512 px) predicts noise, the 768 px model `v`.
@@ -34,6 +38,10 @@ pub(crate) struct Sd21 {
     pub(crate) prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
     pub(crate) checkpointing: Checkpointing,
+    /// Width of the embedding of the guidance scale, for a network that is told it and asked once; 256 in the released
+    /// latent consistency models. `None` for one that is guided by being asked with and without the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guidance_embedding: Option<usize>,
 }
 
 /// Stable Diffusion XL: 2.57 G parameters, predicts noise, 128x128 latents (64x64 for SDXL-Turbo).
@@ -44,29 +52,50 @@ pub(crate) struct Sdxl {
     pub(crate) prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
     pub(crate) checkpointing: Checkpointing,
+    /// Width of the embedding of the guidance scale, for a network that is told it and asked once; 256 in the released
+    /// latent consistency models. `None` for one that is guided by being asked with and without the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guidance_embedding: Option<usize>,
+    /// Height and width of the original pictures that it is told, in pixels; `None` for those of the picture that is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) original_size: Option<[usize; 2]>,
+    /// Pixels cut off at the top and at the left that it is told.
+    #[serde(skip_serializing_if = "is_origin")]
+    pub(crate) crop: [usize; 2],
 }
 
 impl Default for Sd15 {
     fn default() -> Self {
-        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off }
+        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off, guidance_embedding: None }
     }
 }
 
 impl Default for Sd21 {
     fn default() -> Self {
-        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off }
+        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off, guidance_embedding: None }
     }
+}
+
+/// Whether nothing is cut off.
+fn is_origin(crop: &[usize; 2]) -> bool {
+    *crop == [0, 0]
 }
 
 impl Default for Sdxl {
     fn default() -> Self {
-        Self { prediction: Prediction::Epsilon, checkpointing: Checkpointing::Off }
+        Self {
+            prediction: Prediction::Epsilon,
+            checkpointing: Checkpointing::Off,
+            guidance_embedding: None,
+            original_size: None,
+            crop: [0, 0],
+        }
     }
 }
 
-/// The three differ in numbers alone.
+/// The three differ in numbers, and in what one is told more.
 macro_rules! released {
-    ($plugin:ident, $config:ident, $width:literal) => {
+    ($plugin:ident, $config:ident, $width:literal $(, $($more:tt)*)?) => {
         impl Backbone for $plugin {
             fn info(&self) -> BackboneInfo {
                 BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
@@ -76,8 +105,14 @@ macro_rules! released {
                 self.checkpointing == Checkpointing::Blocks
             }
 
+            $($($more)*)?
+
+            fn feature_blocks(&self) -> Vec<(String, usize)> {
+                self.config().blocks()
+            }
+
             fn component(&self) -> Option<Component> {
-                Some(UnetDenoiser::component(&UnetConfig::$config()))
+                Some(UnetDenoiser::component(&self.config()))
             }
 
             fn init(
@@ -108,14 +143,19 @@ macro_rules! released {
             ) -> Result<Box<dyn Denoiser>, PluginError> {
                 // Nothing is drawn, so the seed does not matter.
                 let fresh = self.fresh(text, &Init::new(0, device))?;
-                Ok(Box::new(fresh.load(&UnetConfig::$config(), naming, file)?))
+                Ok(Box::new(fresh.load(&self.config(), naming, file)?))
             }
         }
 
         impl $plugin {
+            fn config(&self) -> UnetConfig {
+                UnetConfig { time_cond_proj_dim: self.guidance_embedding, ..UnetConfig::$config() }
+            }
+
             fn fresh(&self, text: TextInfo, init: &Init) -> Result<UnetDenoiser, PluginError> {
                 check_width(stringify!($plugin), $width, text)?;
-                Ok(UnetDenoiser::new(&UnetConfig::$config(), init)?.with_checkpointing(self.checkpointing))
+                check_guidance(self.guidance_embedding)?;
+                Ok(UnetDenoiser::new(&self.config(), init)?.with_checkpointing(self.checkpointing))
             }
         }
     };
@@ -123,7 +163,14 @@ macro_rules! released {
 
 released!(Sd15, sd15, 768);
 released!(Sd21, sd21, 1024);
-released!(Sdxl, sdxl, 2048);
+released!(
+    Sdxl,
+    sdxl,
+    2048,
+    fn sizes(&self) -> Option<SizeConditioning> {
+        Some(SizeConditioning { original: self.original_size, crop: self.crop })
+    }
+);
 
 inventory::submit!(Entry::backbone::<Sd15>("Sd15", "Rombach et al. 2022; stable-diffusion-v1-5"));
 inventory::submit!(Entry::backbone::<Sd21>("Sd21", "Rombach et al. 2022; stable-diffusion-2-1"));

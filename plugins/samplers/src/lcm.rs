@@ -39,7 +39,7 @@ impl Sampler for Lcm {
         let mut x = begin_at(context, &timesteps);
         for (i, &t) in timesteps.iter().enumerate() {
             let x0 = denoise(denoiser, &x, t).x0;
-            let factors = vec![boundary(t as f64, self.timestep_scaling); x.dims()[0]];
+            let factors = vec![boundary(t, self.timestep_scaling); x.dims()[0]];
             let denoised = consistency_function(x, x0, &factors);
             let (_, next) = levels(context.schedule, &timesteps, i);
             if next == Level::CLEAN {
@@ -50,8 +50,9 @@ impl Sampler for Lcm {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
-        for_model(context, |total, steps| {
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
+        for_model(context, |grid, steps| {
+            let total = grid.total();
             let original = self.original_steps.get().min(total);
             let known: Vec<usize> = (1..=original).map(|i| i * (total / original) - 1).collect();
             subset(&known, steps)
@@ -88,7 +89,7 @@ mod tests {
     fn the_released_schedulers_timesteps() {
         let mut run = Run::new(4);
         run.sample(&*recipe("Lcm()"));
-        assert_eq!(run.asked, [999, 759, 499, 259]);
+        assert_eq!(run.asked, [999.0, 759.0, 499.0, 259.0]);
     }
 
     #[test]

@@ -58,7 +58,7 @@ struct ClipLNetwork {
 impl TextNetwork for ClipLNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
         let output = self.tower.forward(captions);
-        Conditioning { tokens: output.last_hidden_state, pooled: output.pooled }
+        Conditioning::new(output.last_hidden_state, output.pooled)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

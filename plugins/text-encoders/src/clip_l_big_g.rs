@@ -122,12 +122,12 @@ impl TextNetwork for ClipLBigGNetwork {
         let tokens =
             Tensor::cat(vec![penultimate(first.hidden_states), penultimate(second.hidden_states)], 2);
         match self.empty {
-            EmptyCaption::Encoded => Conditioning { tokens, pooled },
+            EmptyCaption::Encoded => Conditioning::new(tokens, pooled),
             EmptyCaption::Zeros => {
                 let kept: Vec<f32> = captions.iter().map(|c| if c.is_empty() { 0.0 } else { 1.0 }).collect();
                 let kept = TensorData::new(kept, [captions.len(), 1]);
                 let kept = Tensor::<2>::from_data(kept, (&pooled.device(), pooled.dtype()));
-                Conditioning { tokens: tokens * kept.clone().unsqueeze_dim(2), pooled: pooled * kept }
+                Conditioning::new(tokens * kept.clone().unsqueeze_dim(2), pooled * kept)
             }
         }
     }

@@ -168,7 +168,7 @@ impl TextNetwork for MiniText {
             .collect();
         let data = TensorData::new(rows, [captions.len(), self.tokens]);
         let output = self.network.forward(Tensor::<2, Int>::from_data(data, &self.device));
-        Conditioning { tokens: output.last_hidden_state, pooled: output.pooled }
+        Conditioning::new(output.last_hidden_state, output.pooled)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

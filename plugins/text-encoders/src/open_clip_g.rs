@@ -60,7 +60,7 @@ impl TextNetwork for OpenClipGNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
         let output = self.tower.forward(captions);
         let pooled = output.text_embeds.expect("the configuration asks for a projection");
-        Conditioning { tokens: output.last_hidden_state, pooled }
+        Conditioning::new(output.last_hidden_state, pooled)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

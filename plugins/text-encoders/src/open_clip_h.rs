@@ -67,7 +67,7 @@ struct OpenClipHNetwork {
 impl TextNetwork for OpenClipHNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
         let output = self.tower.forward(captions);
-        Conditioning { tokens: output.last_hidden_state, pooled: output.pooled }
+        Conditioning::new(output.last_hidden_state, output.pooled)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

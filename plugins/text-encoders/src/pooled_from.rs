@@ -101,8 +101,11 @@ impl Network for Pair {
 
 impl TextNetwork for Pair {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let (tokens, pooled) = (self.tokens.encode(captions).tokens, self.pooled.encode(captions).pooled);
-        Conditioning { tokens, pooled }
+        Conditioning { pooled: self.pooled.encode(captions).pooled, ..self.tokens.encode(captions) }
+    }
+
+    fn gives_mask(&self) -> bool {
+        self.tokens.gives_mask()
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

@@ -49,10 +49,8 @@ impl<'a> Run<'a> {
                 eps: recording.input(&format!("in.eps_{phase}"), step)?,
             })
         };
-        let captions = Conditioning {
-            tokens: recording.input("in.ctx", step)?,
-            pooled: recording.input("in.c_text", step)?,
-        };
+        let captions =
+            Conditioning::new(recording.input("in.ctx", step)?, recording.input("in.c_text", step)?);
         let pixels = Pixels(recording.input("in.x0", step)?);
         Ok(AddInputs {
             x_0: self.trainer.networks.codec(CODEC).encode(pixels.clone()),
@@ -122,7 +120,11 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
 
 /// Student and teacher predict `v`.
 fn diffusion(alphas_cumprod: &[f64]) -> Diffusion {
-    Diffusion { schedule: NoiseSchedule::from_alphas_cumprod(alphas_cumprod), prediction: Prediction::V }
+    Diffusion {
+        schedule: NoiseSchedule::from_alphas_cumprod(alphas_cumprod),
+        prediction: Prediction::V,
+        sizes: None,
+    }
 }
 
 /// The process that leaves signal at its last timestep: the teacher's.

@@ -243,9 +243,9 @@ impl<'a> Part<'a> {
     }
 
     /// 1 where sample `i`'s student input at `s` holds some of its `x_0`, else 0.
-    fn informed(&self, i: usize, s: usize) -> f64 {
+    fn informed(&self, i: usize, s: f64) -> f64 {
         let simulated = self.inputs.simulation.as_ref().is_some_and(|simulation| simulation.rows[i]);
-        f64::from(u8::from(!simulated && s != self.method.options.last_timestep))
+        f64::from(u8::from(!simulated && !self.method.options.is_last(s)))
     }
 }
 
@@ -261,11 +261,11 @@ fn student(
     let x_s = match method.options.terminal {
         Terminal::Schedule => x_s,
         Terminal::InputReplacement => {
-            let last: Vec<bool> = input.s.0.iter().map(|&s| s == method.options.last_timestep).collect();
+            let last: Vec<bool> = input.s.0.iter().map(|&s| method.options.is_last(s)).collect();
             pure_noise_where(&last, x_s, input.eps.clone())
         }
     };
-    let output = network.predict(x_s.clone(), &input.s, captions);
+    let output = method.student_diffusion.predict(network, x_s.clone(), &input.s, captions);
     method.student_diffusion.x0(output, x_s, &input.s)
 }
 

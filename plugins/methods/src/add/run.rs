@@ -60,8 +60,8 @@ impl<'a> AddRun<'a> {
         let trainer = AddTrainer {
             networks,
             method: AddMethod {
-                student_diffusion: recipe.model.diffusion(),
-                teacher_diffusion: method.teacher_model(recipe).diffusion(),
+                student_diffusion: recipe.model.diffusion(recipe.codec.info()),
+                teacher_diffusion: method.teacher_model(recipe).diffusion(recipe.codec.info()),
                 weighting: &*method.distillation.weighting,
                 options: method.options(&timesteps),
             },
@@ -133,16 +133,16 @@ impl<'a> AddRun<'a> {
 
     /// Which of the samples at `s` are simulated; `None` if none is. `shape` is that of the latents.
     fn simulation(&self, draws: &[Draw], s: &Timesteps, shape: [usize; 4]) -> Option<Simulation> {
-        let last = *self.timesteps.last().expect("the recipe was checked");
+        let last = *self.timesteps.last().expect("the recipe was checked") as f64;
         let part = self.method.backward_simulation;
-        let simulated = |(draw, &s): (&Draw, &usize)| s != last && draw.uniform(Purpose::Simulation) < part;
+        let simulated = |(draw, &s): (&Draw, &f64)| s < last && draw.uniform(Purpose::Simulation) < part;
         let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
         let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
         let [b, c, h, w] = shape;
         let levels = self.timesteps.len();
         let Draw { seed, step, index } = *first;
         let noise = normal(seed, step, index, Purpose::SimulationNoise, [b, levels * c, h, w], &self.device);
-        let path = self.timesteps.iter().rev().copied().zip(noise.split(c, 1)).collect();
+        let path = self.timesteps.iter().rev().map(|&t| t as f64).zip(noise.split(c, 1)).collect();
         Some(Simulation { rows, path })
     }
 
@@ -164,7 +164,7 @@ impl<'a> AddRun<'a> {
             Box::new(move |x| augmented_view(x, &each, [size; 2]))
         };
         let generator = StudentInput {
-            s: Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect()),
+            s: Timesteps::whole(draws.iter().map(|d| self.student_timestep(d))),
             eps: noise(Purpose::StudentNoise),
         };
         AddInputs {
@@ -174,7 +174,7 @@ impl<'a> AddRun<'a> {
             prompts: self.prompts(captions),
             discriminator: None,
             teacher: TeacherInput {
-                t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
+                t: Timesteps::whole(draws.iter().map(|d| self.teacher_timestep(d))),
                 eps: correlated(
                     generator.eps.clone(),
                     noise(Purpose::TeacherNoise),
@@ -308,7 +308,7 @@ impl AddRun<'_> {
         let (low, high) = self.method.teacher.timesteps;
         let draw = Draw { seed: self.recipe.seed, step: 0, index: 0 };
         let input = TeacherInput {
-            t: Timesteps::same(usize::midpoint(low, high), batch),
+            t: Timesteps::same(usize::midpoint(low, high) as f64, batch),
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
             guidance: vec![self.guidance(&draw); batch],
         };

@@ -69,6 +69,13 @@ pub struct AddOptions {
     pub terminal: Terminal,
 }
 
+impl AddOptions {
+    /// Whether a student timestep is `tau_n`.
+    pub(crate) fn is_last(&self, s: f64) -> bool {
+        s >= self.last_timestep as f64
+    }
+}
+
 /// How the student's input at the last timestep becomes pure noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Terminal {

@@ -35,7 +35,8 @@ impl<'a> DiffusionRun<'a> {
     ) -> Self {
         let RunContext { feed, shards, device } = context;
         let encodings = Encodings::new(recipe, networks.codec(CODEC), networks.text(TEXT), &device);
-        let trainer = DiffusionTrainer { networks, diffusion: recipe.model.diffusion(), shards };
+        let trainer =
+            DiffusionTrainer { networks, diffusion: recipe.model.diffusion(recipe.codec.info()), shards };
         Self { recipe, method, trainer, feed, encodings, device }
     }
 
@@ -77,7 +78,7 @@ impl<'a> DiffusionRun<'a> {
                 } else {
                     Captions::Text(captions)
                 },
-                t: Timesteps(range.map(t).collect()),
+                t: Timesteps::whole(range.map(t)),
             }
         };
         let ranges = self.trainer.shards.ranges(whole).into_iter();
