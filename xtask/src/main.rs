@@ -30,7 +30,7 @@ struct Arguments {
 enum Chore {
     /// Format, clippy, tidy and the tests: what CI runs.
     Check,
-    /// Rules that no compiler checks: file sizes, dependency directions, licences, PAPER.md.
+    /// Rules that no compiler checks: file sizes, dependency directions, licences, the maps of the papers.
     Tidy,
     /// Build the documentation; a broken link is an error.
     Docs,

@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<(), String> {
             breaches.push(format!("{name}: begins without `//!` saying what it is"));
         }
     }
-    breaches.extend(paper(root)?);
+    breaches.extend(papers(root)?);
     if breaches.is_empty() {
         println!("tidy");
         return Ok(());
@@ -78,20 +78,33 @@ fn named(method: &str, path: &Path, root: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every function and test that PAPER.md names must exist.
-fn paper(root: &Path) -> Result<Vec<String>, String> {
-    let path = root.join("crates/add-loss/PAPER.md");
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+/// Every function and test that a map of a paper's equations names must exist: PAPER.md and its siblings in add-loss.
+fn papers(root: &Path) -> Result<Vec<String>, String> {
+    let folder = root.join("crates/add-loss");
+    let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
     let sources: String = sources(root).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let name = path.strip_prefix(root).unwrap_or(&path).display();
+            missing.extend(
+                unknown(&text, &sources).map(|unknown| format!("{name} names `{unknown}`, which no source has")),
+            );
+        }
+    }
+    missing.sort();
+    Ok(missing)
+}
+
+/// The names in `text` that are in none of the `sources`.
+fn unknown<'t>(text: &'t str, sources: &'t str) -> impl Iterator<Item = &'t str> {
     // Names stand in backticks; those with a `::` or `_` are functions, types or tests.
     let names =
         text.split('`').skip(1).step_by(2).filter(|n| n.contains('_') && !n.contains(char::is_whitespace));
     let plain = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
-    let missing = names.filter(plain).filter(|name| {
-        let last = name.rsplit("::").next().unwrap_or(name);
-        !sources.contains(last)
-    });
-    Ok(missing.map(|name| format!("crates/add-loss/PAPER.md names `{name}`, which no source has")).collect())
+    names.filter(plain).filter(move |name| !sources.contains(name.rsplit("::").next().unwrap_or(name)))
 }
 
 /// All Rust files of the workspace.

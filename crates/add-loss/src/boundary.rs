@@ -36,7 +36,6 @@ pub fn consistency_function(x_t: Tensor<4>, x_0_hat: Tensor<4>, at: &[Boundary])
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use burn::tensor::{DType, Device, TensorData};
     use proptest::prelude::*;

@@ -1,6 +1,8 @@
-//! The equations of Adversarial Diffusion Distillation as pure functions over tensors.
+//! The equations of Adversarial Diffusion Distillation, and of latent consistency distillation, as pure functions over
+//! tensors.
 //!
-//! Each function is one equation, named in its documentation; `PAPER.md` maps them to recipe fields and tests.
+//! Each function is one equation, named in its documentation; `PAPER.md` and `CONSISTENCY.md` map them to recipe fields and
+//! tests.
 //! Symbols are the paper's: `x_0` real sample, `x_s` student input, `x_hat_theta` student output, `x_hat_psi`
 //! the teacher's estimate, `alpha_t` and `sigma_t` the factors of signal and noise.
 

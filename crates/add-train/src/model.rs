@@ -107,6 +107,20 @@ pub fn guided(
     if denoiser.takes_guidance() {
         return diffusion.predict(denoiser, x_t, t, &conditioning.clone().with_guidance(scales));
     }
+    asked_twice(diffusion, denoiser, x_t, t, conditioning, null, scales)
+}
+
+/// The same, with a network that takes the scale as an input asked twice like any other, and told none: what it knows
+/// before it has learnt what the scale means.
+pub fn asked_twice(
+    diffusion: &Diffusion,
+    denoiser: &dyn Denoiser,
+    x_t: Tensor<4>,
+    t: &Timesteps,
+    conditioning: &Conditioning,
+    null: &Conditioning,
+    scales: &[f64],
+) -> Tensor<4> {
     if scales.iter().all(|&w| (w - 1.0).abs() < f64::EPSILON) {
         return diffusion.predict(denoiser, x_t, t, conditioning);
     }

@@ -107,6 +107,10 @@ macro_rules! released {
 
             $($($more)*)?
 
+            fn takes_guidance(&self) -> bool {
+                self.guidance_embedding.is_some()
+            }
+
             fn feature_blocks(&self) -> Vec<(String, usize)> {
                 self.config().blocks()
             }

@@ -1,13 +1,12 @@
 //! `objective: Add(…)`: Adversarial Diffusion Distillation, with batches and noise drawn from the seed.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use add_data::Feed;
 use add_loss::{augmented_view, resize};
-use add_plugin::{Conditioning, Content, Draw, Latents, Pixels, PluginError, Purpose, Timesteps};
+use add_plugin::{Conditioning, Draw, Latents, Pixels, PluginError, Purpose, Timesteps};
 use add_recipe::{
     Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, adapters, caption_dropout, data_error,
-    in_bf16,
     preview::{self, PreviewRow},
     slot::{CODEC, FEATURES, IMAGE_ENCODER, STUDENT, TEACHER, TEXT},
 };
@@ -20,7 +19,6 @@ use add_train::{
     run::Objective,
     state::State,
 };
-use add_weights::NamedTensor;
 use burn::tensor::{Device, Tensor};
 
 use super::{
@@ -73,29 +71,12 @@ impl<'a> AddRun<'a> {
     /// The averaged student.
     fn averaged(&self) -> Result<SampledModel, PluginError> {
         let networks = &self.trainer.networks;
-        let mut denoiser = networks.averaged_denoiser(STUDENT);
-        if let Some(lora) = self.recipe.model.adapter.lora() {
-            let merged = adapters::merged(self.recipe, lora, &*denoiser, &self.device)?;
-            denoiser = in_bf16::denoiser(merged, self.recipe.dtype.model);
-        }
         Ok(SampledModel {
-            denoiser,
+            denoiser: adapters::averaged(self.recipe, networks, STUDENT, &self.device)?,
             text: networks.text(TEXT).frozen(),
             diffusion: self.trainer.method.student_diffusion.clone(),
             student_timesteps: self.timesteps.clone(),
         })
-    }
-
-    /// The averaged adapters by the names of peft; none where the student has none.
-    fn averaged_adapters(&self) -> BTreeMap<String, NamedTensor> {
-        let Some(lora) = self.recipe.model.adapter.lora() else { return BTreeMap::new() };
-        let denoiser = self.trainer.networks.averaged_denoiser(STUDENT);
-        let component = self.recipe.model.backbone.component();
-        let prefix = match component.as_ref().map(|component| &component.content) {
-            Some(Content::Network { prefix, .. }) => *prefix,
-            _ => "",
-        };
-        adapters::alone(&*denoiser, lora, prefix, "unet.")
     }
 
     /// A student timestep, drawn by the recipe's weights.
@@ -295,7 +276,8 @@ impl Objective for AddRun<'_> {
 impl MethodRun for AddRun<'_> {
     fn product(&self) -> Product {
         let model = self.averaged().expect("the backbone was made before");
-        Product { adapters: self.averaged_adapters(), ..Product::model(self.recipe, model) }
+        let adapters = adapters::averaged_alone(self.recipe, &self.trainer.networks, STUDENT);
+        Product { adapters, ..Product::model(self.recipe, model) }
     }
 }
 

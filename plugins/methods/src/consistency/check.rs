@@ -1,0 +1,89 @@
+//! What a `Consistency(…)` must fulfil in its recipe.
+
+use add_loss::ConsistencyDistance;
+use add_plugin::Prediction;
+use add_recipe::{EvaluatedModel, Problems, Recipe, one_line};
+
+use super::{Consistency, Target};
+use crate::add::{Guidance, TeacherModel};
+
+/// Largest guidance scale.
+const MAX_GUIDANCE: f64 = 100.0;
+
+/// Adds what does not hold of a `Consistency(…)` in its recipe.
+pub(super) fn check(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
+    let tables = recipe.model.schedule.tables();
+    p.size("objective.skip", method.skip, tables.steps());
+    p.above("objective.timestep_scaling", method.timestep_scaling);
+    if let ConsistencyDistance::Huber(c) = method.distance {
+        p.above("objective.distance", c);
+    }
+    p.range("objective.caption_dropout", method.caption_dropout, 0.0, 1.0);
+    p.above("objective.ema_half_life", method.ema_half_life);
+    p.optimizer("objective.optimizer", &method.optimizer);
+    let noise = recipe.model.backbone.info().prediction == Prediction::Epsilon;
+    p.require(!(noise && tables.has_zero_terminal_snr()), "model.schedule", || {
+        "zero terminal SNR divides by zero when the model predicts noise; expected a schedule that keeps some signal"
+            .to_owned()
+    });
+    p.require(recipe.model.adapter.is_off() || method.target == Target::Student, "objective.target", || {
+        "expected Student: with adapters there is no averaged network to ask, only averaged adapters".to_owned()
+    });
+    guidance(p, recipe, method);
+    teacher(p, recipe, method);
+}
+
+fn guidance(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
+    let path = "objective.guidance";
+    let is_told = recipe.model.backbone.takes_guidance();
+    match method.guidance {
+        Guidance::Fixed(w) => p.range(path, w, 0.0, MAX_GUIDANCE),
+        Guidance::Uniform(low, high) => {
+            p.require((0.0..=high).contains(&low) && high <= MAX_GUIDANCE, path, || {
+                format!("expected (smallest, largest) from 0 to {MAX_GUIDANCE}, got ({low}, {high})")
+            });
+            p.require(is_told, path, || {
+                format!(
+                    "expected Fixed(…): a student of {} cannot be told one of several scales; give its backbone a \
+                     `guidance_embedding`, or learn a single scale",
+                    recipe.model.backbone.name()
+                )
+            });
+        }
+    }
+    // Such a model ignores the scale until it is trained; measured with one, it would be taken for a guided one.
+    let untrained = is_told && matches!(method.teacher, TeacherModel::Initial());
+    for (i, row) in recipe.evaluation.rows.iter().enumerate() {
+        let before = match row.model {
+            EvaluatedModel::Student => false,
+            EvaluatedModel::Undistilled => is_told,
+            EvaluatedModel::Teacher => untrained,
+        };
+        let guided = (row.guidance - 1.0).abs() > f64::EPSILON;
+        p.require(!(before && guided), &format!("evaluation.rows.{i}.guidance"), || {
+            format!(
+                "expected 1: before the distillation the guidance embedding of {:?} means nothing, got {}",
+                row.model, row.guidance
+            )
+        });
+    }
+}
+
+fn teacher(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
+    let TeacherModel::Other(model) = &method.teacher else { return };
+    let path = |field: &str| format!("objective.teacher.{field}");
+    p.require(model.adapter.is_off(), &path("adapter"), || {
+        "expected Off(): a teacher is not trained".to_owned()
+    });
+    let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
+    p.require(own == other, &path("backbone"), || {
+        format!("student and teacher share their latents: expected {own} channels, got {other}")
+    });
+    p.require(!model.backbone.takes_guidance(), &path("backbone"), || {
+        "expected no `guidance_embedding`: the teacher is asked with and without the text".to_owned()
+    });
+    let (own, other) = (one_line(&recipe.model.schedule), one_line(&model.schedule));
+    p.require(own == other, &path("schedule"), || {
+        format!("student and teacher share their trajectories: expected {own}, got {other}")
+    });
+}
