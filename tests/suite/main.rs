@@ -6,6 +6,7 @@
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
 //! are not there, and plans for them.
 //! `dit` is a backbone of its own in one file.
+//! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
@@ -14,6 +15,7 @@ use plugins as _;
 
 mod adapters;
 mod binary;
+mod consistency;
 mod devices;
 mod dit;
 mod dtypes;

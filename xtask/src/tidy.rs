@@ -90,7 +90,8 @@ fn papers(root: &Path) -> Result<Vec<String>, String> {
             let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             let name = path.strip_prefix(root).unwrap_or(&path).display();
             missing.extend(
-                unknown(&text, &sources).map(|unknown| format!("{name} names `{unknown}`, which no source has")),
+                unknown(&text, &sources)
+                    .map(|unknown| format!("{name} names `{unknown}`, which no source has")),
             );
         }
     }

@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn each_sample_has_its_own_factors() {
         let at = [Boundary { skip: 1.0, out: 0.0 }, Boundary { skip: 0.5, out: 2.0 }];
-        assert_eq!(numbers(consistency_function(pictures([3.0, 4.0]), pictures([9.0, -1.0]), &at)), [3.0, 0.0]);
+        assert_eq!(
+            numbers(consistency_function(pictures([3.0, 4.0]), pictures([9.0, -1.0]), &at)),
+            [3.0, 0.0]
+        );
     }
 
     proptest! {

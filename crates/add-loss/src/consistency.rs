@@ -132,7 +132,8 @@ mod tests {
     fn the_gradient_of_the_huber_distance_by_hand() {
         // d / sqrt(d^2 + c^2) over two values: 3 / 5 and -4 / sqrt(32).
         let x = pictures([5.0, 0.0]).autodiff().require_grad();
-        let gradients = consistency(x.clone(), pictures([2.0, 4.0]), ConsistencyDistance::Huber(4.0)).backward();
+        let gradients =
+            consistency(x.clone(), pictures([2.0, 4.0]), ConsistencyDistance::Huber(4.0)).backward();
         let gradient: Vec<f64> = x.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
         assert!((gradient[0] - 0.3).abs() < 1e-15 && (gradient[1] + 2.0 / 32.0_f64.sqrt()).abs() < 1e-15);
     }

@@ -53,7 +53,7 @@ pub trait Backbone: Family {
         None
     }
 
-    /// Whether its denoisers are told their guidance scale ([`Denoiser::takes_guidance`]), known before there is any weight.
+    /// Whether the denoiser is told its guidance scale ([`Denoiser::takes_guidance`]), known before there is any weight.
     fn takes_guidance(&self) -> bool {
         false
     }

@@ -94,11 +94,7 @@ pub fn averaged(
 }
 
 /// The averaged adapters of the student of `role` by the names of peft; none where it has none.
-pub fn averaged_alone(
-    recipe: &Recipe,
-    networks: &NetworkSet,
-    role: Role,
-) -> BTreeMap<String, NamedTensor> {
+pub fn averaged_alone(recipe: &Recipe, networks: &NetworkSet, role: Role) -> BTreeMap<String, NamedTensor> {
     let Some(lora) = recipe.model.adapter.lora() else { return BTreeMap::new() };
     let component = recipe.model.backbone.component();
     let prefix = match component.as_ref().map(|component| &component.content) {

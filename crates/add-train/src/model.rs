@@ -107,12 +107,12 @@ pub fn guided(
     if denoiser.takes_guidance() {
         return diffusion.predict(denoiser, x_t, t, &conditioning.clone().with_guidance(scales));
     }
-    asked_twice(diffusion, denoiser, x_t, t, conditioning, null, scales)
+    guided_from_outside(diffusion, denoiser, x_t, t, conditioning, null, scales)
 }
 
-/// The same, with a network that takes the scale as an input asked twice like any other, and told none: what it knows
-/// before it has learnt what the scale means.
-pub fn asked_twice(
+/// The same from the outputs with and without the text, also for a network that takes the scale as an input: it is not told
+/// any, so it gives what it gave before it learnt to read it.
+pub fn guided_from_outside(
     diffusion: &Diffusion,
     denoiser: &dyn Denoiser,
     x_t: Tensor<4>,

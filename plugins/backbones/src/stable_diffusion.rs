@@ -112,7 +112,7 @@ macro_rules! released {
             $($($more)*)?
 
             fn takes_guidance(&self) -> bool {
-                self.guidance_embedding.is_some()
+                self.config().time_cond_proj_dim.is_some()
             }
 
             fn feature_blocks(&self) -> Vec<(String, usize)> {

@@ -3,9 +3,11 @@
 pub mod add;
 pub mod consistency;
 pub mod diffusion;
+mod guidance;
 mod off;
 
 pub use add::Add;
 pub use consistency::Consistency;
 pub use diffusion::Diffusion;
+pub use guidance::Guidance;
 pub use off::Off;

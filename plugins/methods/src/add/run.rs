@@ -236,7 +236,7 @@ impl AddRun<'_> {
         let input = TeacherInput {
             t: Timesteps::same(usize::midpoint(low, high) as f64, batch),
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
-            guidance: vec![self.guidance(&draw); batch],
+            guidance: vec![self.method.teacher.guidance.draw(&draw); batch],
         };
         let captions = &self.recipe.preview.prompts;
         let shared = || self.prompts(text.encode(captions));

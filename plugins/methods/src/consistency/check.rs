@@ -2,13 +2,10 @@
 
 use add_loss::ConsistencyDistance;
 use add_plugin::Prediction;
-use add_recipe::{EvaluatedModel, Problems, Recipe, one_line};
+use add_recipe::{EvaluatedModel, Problems, Recipe, Weights, one_line};
 
-use super::{Consistency, Target};
-use crate::add::{Guidance, TeacherModel};
-
-/// Largest guidance scale.
-const MAX_GUIDANCE: f64 = 100.0;
+use super::{Consistency, ConsistencyTeacher, Target};
+use crate::Guidance;
 
 /// Adds what does not hold of a `Consistency(…)` in its recipe.
 pub(super) fn check(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
@@ -27,32 +24,26 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
             .to_owned()
     });
     p.require(recipe.model.adapter.is_off() || method.target == Target::Student, "objective.target", || {
-        "expected Student: with adapters there is no averaged network to ask, only averaged adapters".to_owned()
+        "expected Student: with adapters there is no averaged network to ask, only averaged adapters"
+            .to_owned()
     });
     guidance(p, recipe, method);
     teacher(p, recipe, method);
 }
 
 fn guidance(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
-    let path = "objective.guidance";
+    method.guidance.check("objective.guidance", p);
     let is_told = recipe.model.backbone.takes_guidance();
-    match method.guidance {
-        Guidance::Fixed(w) => p.range(path, w, 0.0, MAX_GUIDANCE),
-        Guidance::Uniform(low, high) => {
-            p.require((0.0..=high).contains(&low) && high <= MAX_GUIDANCE, path, || {
-                format!("expected (smallest, largest) from 0 to {MAX_GUIDANCE}, got ({low}, {high})")
-            });
-            p.require(is_told, path, || {
-                format!(
-                    "expected Fixed(…): a student of {} cannot be told one of several scales; give its backbone a \
-                     `guidance_embedding`, or learn a single scale",
-                    recipe.model.backbone.name()
-                )
-            });
-        }
-    }
+    let varies = matches!(method.guidance, Guidance::Uniform(..));
+    p.require(is_told || !varies, "objective.guidance", || {
+        format!(
+            "expected Fixed(…): {} is not told its guidance scale, so its student can learn one alone; for a range the \
+             backbone needs a `guidance_embedding`",
+            recipe.model.backbone.name()
+        )
+    });
     // Such a model ignores the scale until it is trained; measured with one, it would be taken for a guided one.
-    let untrained = is_told && matches!(method.teacher, TeacherModel::Initial());
+    let untrained = is_told && matches!(method.teacher, ConsistencyTeacher::Initial());
     for (i, row) in recipe.evaluation.rows.iter().enumerate() {
         let before = match row.model {
             EvaluatedModel::Student => false,
@@ -70,15 +61,19 @@ fn guidance(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
 }
 
 fn teacher(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
-    let TeacherModel::Other(model) = &method.teacher else { return };
+    let ConsistencyTeacher::Other(model) = &method.teacher else {
+        p.require(recipe.model.weights != Weights::Random(), "objective.teacher", || {
+            "expected Other(…): the teacher is the model that the student starts as, and `model.weights: Random()` knows \
+             nothing to teach"
+                .to_owned()
+        });
+        return;
+    };
     let path = |field: &str| format!("objective.teacher.{field}");
     p.require(model.adapter.is_off(), &path("adapter"), || {
         "expected Off(): a teacher is not trained".to_owned()
     });
-    let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
-    p.require(own == other, &path("backbone"), || {
-        format!("student and teacher share their latents: expected {own} channels, got {other}")
-    });
+    p.fits("objective.teacher", model, &recipe.text, &recipe.codec, recipe.data.size());
     p.require(!model.backbone.takes_guidance(), &path("backbone"), || {
         "expected no `guidance_embedding`: the teacher is asked with and without the text".to_owned()
     });

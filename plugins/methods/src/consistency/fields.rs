@@ -1,10 +1,11 @@
 //! The part of a recipe under `objective: Consistency(…)`.
 
 use add_loss::ConsistencyDistance;
+use add_recipe::Model;
 use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::add::{Guidance, TeacherModel};
+use crate::Guidance;
 
 /// Latent consistency distillation. The defaults are those of the paper and of its public training code for Stable
 /// Diffusion.
@@ -12,7 +13,7 @@ use crate::add::{Guidance, TeacherModel};
 #[serde(deny_unknown_fields, default)]
 pub struct Consistency {
     /// The frozen model whose trajectories are learnt.
-    pub teacher: TeacherModel,
+    pub teacher: ConsistencyTeacher,
     /// Scale of the teacher's classifier-free guidance, where 1 is none: the paper's `omega` and 1 more. A range asks for a
     /// backbone with a guidance embedding, whose student is told each sample's scale; a student without one learns a single
     /// scale, and is sampled without guidance.
@@ -38,6 +39,15 @@ pub struct Consistency {
     pub ema_home: Home,
 }
 
+/// The frozen model whose trajectories are learnt.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ConsistencyTeacher {
+    /// The model that the student starts as.
+    Initial(),
+    /// Another one that shares the schedule, the codec and the text encoder.
+    Other(Model),
+}
+
 /// Which network is asked at the end of a solver step that is nearer to the picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
@@ -52,7 +62,7 @@ pub enum Target {
 impl Default for Consistency {
     fn default() -> Self {
         Self {
-            teacher: TeacherModel::Initial(),
+            teacher: ConsistencyTeacher::Initial(),
             guidance: Guidance::Uniform(3.0, 15.0),
             skip: 20,
             timestep_scaling: 10.0,

@@ -22,10 +22,8 @@ use add_train::{
     health::Alarm,
     networks::{Averaging, Change, NetworkSet, Role, Training},
 };
-pub use fields::{Consistency, Target};
+pub use fields::{Consistency, ConsistencyTeacher, Target};
 pub use step::{ConsistencyInputs, ConsistencyOptions, ConsistencyTrainer};
-
-use crate::add::{Guidance, TeacherModel};
 
 /// What gives the other end of a solver step: the running average of the student.
 pub const TARGET: Role = Role("target network");
@@ -38,8 +36,8 @@ impl Consistency {
     /// The model that teaches.
     fn teacher_model<'a>(&'a self, recipe: &'a Recipe) -> &'a Model {
         match &self.teacher {
-            TeacherModel::Initial() => &recipe.model,
-            TeacherModel::Other(model) => model,
+            ConsistencyTeacher::Initial() => &recipe.model,
+            ConsistencyTeacher::Other(model) => model,
         }
     }
 
@@ -62,8 +60,7 @@ impl Consistency {
 
     /// How often the teacher computes for one step: with the text, and without it where it is guided.
     fn teacher_passes(&self) -> f64 {
-        let unguided = matches!(self.guidance, Guidance::Fixed(w) if (w - 1.0).abs() < f64::EPSILON);
-        if unguided { 1.0 } else { 2.0 }
+        if self.guidance.is_none() { 1.0 } else { 2.0 }
     }
 
     /// The role of the network that is asked at the other end of a solver step.
@@ -80,8 +77,10 @@ impl Method for Consistency {
         let dtype = recipe.dtype;
         let student = Slot::trained(STUDENT, model_of(recipe), self.training(), dtype.model);
         let teacher = match &self.teacher {
-            TeacherModel::Initial() => Source::BeginningOf(STUDENT),
-            TeacherModel::Other(model) => Source::Model { model, text: &recipe.text, codec: &recipe.codec },
+            ConsistencyTeacher::Initial() => Source::BeginningOf(STUDENT),
+            ConsistencyTeacher::Other(model) => {
+                Source::Model { model, text: &recipe.text, codec: &recipe.codec }
+            }
         };
         let [text, codec] = frozen_text_and_codec(recipe);
         let mut slots = vec![
@@ -138,12 +137,16 @@ impl Method for Consistency {
         let undistilled = NamedModel {
             name: EvaluatedModel::Undistilled,
             model: &recipe.model,
+            text: &recipe.text,
+            codec: &recipe.codec,
             student_timesteps: self.timesteps(recipe),
             dtype: recipe.dtype.model,
         };
         let teacher = NamedModel {
             name: EvaluatedModel::Teacher,
             model: self.teacher_model(recipe),
+            text: &recipe.text,
+            codec: &recipe.codec,
             student_timesteps: Vec::new(),
             dtype: recipe.dtype.teacher,
         };

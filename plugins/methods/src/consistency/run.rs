@@ -15,7 +15,6 @@ use add_train::{
 use burn::tensor::Device;
 
 use super::{Consistency, ConsistencyInputs, ConsistencyOptions, ConsistencyTrainer};
-use crate::add::Guidance;
 
 /// A consistency distillation of a recipe's model.
 pub(super) struct ConsistencyRun<'a> {
@@ -23,7 +22,8 @@ pub(super) struct ConsistencyRun<'a> {
     method: &'a Consistency,
     trainer: ConsistencyTrainer,
     feed: Feed,
-    encodings: Encodings,
+    latents: Encodings,
+    captions: Encodings,
     timesteps: Vec<usize>,
     device: Device,
 }
@@ -36,13 +36,13 @@ impl<'a> ConsistencyRun<'a> {
         context: RunContext,
     ) -> Self {
         let RunContext { feed, shards, device } = context;
-        let encodings = Encodings::new(recipe, networks.codec(CODEC), networks.text(TEXT), &device);
-        let null = encodings.captions(networks.text(TEXT), &[String::new()]);
-        let latents = recipe.codec.info();
+        let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
+        let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
+        let null = captions.captions(networks.text(TEXT), &[String::new()]);
         let trainer = ConsistencyTrainer {
             networks,
-            diffusion: recipe.model.diffusion(latents),
-            teacher_diffusion: method.teacher_model(recipe).diffusion(latents),
+            diffusion: recipe.model.diffusion(recipe.codec.info()),
+            teacher_diffusion: method.teacher_model(recipe).diffusion(recipe.codec.info()),
             null,
             options: ConsistencyOptions {
                 skip: method.skip,
@@ -52,7 +52,7 @@ impl<'a> ConsistencyRun<'a> {
             },
             shards,
         };
-        Self { recipe, method, trainer, feed, encodings, timesteps: method.timesteps(recipe), device }
+        Self { recipe, method, trainer, feed, latents, captions, timesteps: method.timesteps(recipe), device }
     }
 
     /// The averaged student.
@@ -70,19 +70,14 @@ impl<'a> ConsistencyRun<'a> {
     fn part(&self, step: u64, first: u64, x_0: Latents, captions: &[String]) -> ConsistencyInputs {
         let seed = self.recipe.seed;
         let shape = x_0.0.dims();
-        let draws: Vec<Draw> =
-            (0..shape[0] as u64).map(|i| Draw { seed, step, index: first + i }).collect();
+        let draws: Vec<Draw> = (0..shape[0] as u64).map(|i| Draw { seed, step, index: first + i }).collect();
         let t = |draw: &Draw| self.timesteps[draw.below(Purpose::StudentTimestep, self.timesteps.len())];
-        let guidance = |draw: &Draw| match self.method.guidance {
-            Guidance::Fixed(scale) => scale,
-            Guidance::Uniform(low, high) => low + draw.uniform(Purpose::Guidance) * (high - low),
-        };
         let captions = caption_dropout(captions, self.method.caption_dropout, seed, step, first);
         ConsistencyInputs {
-            captions: self.encodings.captions(self.trainer.networks.text(TEXT), &captions),
+            captions: self.captions.captions(self.trainer.networks.text(TEXT), &captions),
             t: Timesteps::whole(draws.iter().map(t)),
             eps: normal(seed, step, first, Purpose::StudentNoise, shape, &self.device),
-            guidance: draws.iter().map(guidance).collect(),
+            guidance: draws.iter().map(|draw| self.method.guidance.draw(draw)).collect(),
             x_0,
         }
     }
@@ -93,7 +88,7 @@ impl Objective for ConsistencyRun<'_> {
         let batch = self.feed.batch(step).map_err(data_error)?;
         let whole = self.recipe.batch;
         let codec = self.trainer.networks.codec(CODEC);
-        let x_0 = self.encodings.latents(codec, &batch.pixels(&self.device)).0;
+        let x_0 = self.latents.latents(codec, &batch.pixels(&self.device)).0;
         let each = whole / self.trainer.shards.count();
         let ranges = self.trainer.shards.ranges(whole).into_iter();
         let parts = ranges

@@ -1,13 +1,11 @@
 //! One step of latent consistency distillation. Luo et al. 2023, algorithm 1.
 
-use add_loss::{
-    ConsistencyDistance, boundary, consistency, consistency_function, skipped, solver_step,
-};
+use add_loss::{ConsistencyDistance, boundary, consistency, consistency_function, skipped, solver_step};
 use add_plugin::{Conditioning, Denoiser, Latents, Timesteps, fork};
 use add_recipe::slot::{STUDENT, TEACHER};
 use add_train::{
     gradients::{GradientMap, scalar},
-    model::{Diffusion, asked_twice},
+    model::{Diffusion, guided_from_outside},
     networks::{NetworkSet, Role},
     report::StepReport,
     shards::Shards,
@@ -133,7 +131,15 @@ impl Part<'_> {
         let s = skipped(t, self.options.skip);
         let diffusion = self.teacher_diffusion;
         let mut teacher = |x_t: Tensor<4>, t: &Timesteps| {
-            let output = asked_twice(diffusion, &*self.teacher, x_t.clone(), t, captions, &self.null, guidance);
+            let output = guided_from_outside(
+                diffusion,
+                &*self.teacher,
+                x_t.clone(),
+                t,
+                captions,
+                &self.null,
+                guidance,
+            );
             diffusion.estimate(output, x_t, t)
         };
         (solver_step(x_t, t, &s, &diffusion.schedule, &mut teacher), s)

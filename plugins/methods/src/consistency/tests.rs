@@ -1,5 +1,6 @@
 //! Steps of linear models, against numbers that `reference.py` beside this file works out in float64.
 
+use add_loss::ConsistencyDistance;
 use add_plugin::{Conditioning, Denoiser, Latents, NoiseSchedule, Prediction, Timesteps};
 use add_recipe::slot::{STUDENT, TEACHER};
 use add_train::{
@@ -10,7 +11,6 @@ use add_train::{
     report::StepReport,
     shards::Shards,
 };
-use add_loss::ConsistencyDistance;
 use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, TensorData},
