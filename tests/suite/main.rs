@@ -7,6 +7,7 @@
 //! are not there, and plans for them. `external` builds `add` in a crate outside of the workspace, with a plugin of its own.
 //! `evaluations` measures folders and models without a student, against the peers' own figures.
 //! `dit` is a backbone of its own in one file.
+//! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
@@ -15,6 +16,7 @@ use plugins as _;
 
 mod adapters;
 mod binary;
+mod consistency;
 mod devices;
 mod dit;
 mod dtypes;
