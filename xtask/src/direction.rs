@@ -39,7 +39,16 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("add-recipe", &["add-data", "add-eval", "add-plugin", "add-train", "add-weights"]),
     (
         "add-core",
-        &["add-data", "add-eval", "add-parameters", "add-plugin", "add-recipe", "add-train", "add-weights"],
+        &[
+            "add-data",
+            "add-eval",
+            "add-kernels",
+            "add-parameters",
+            "add-plugin",
+            "add-recipe",
+            "add-train",
+            "add-weights",
+        ],
     ),
     (
         "add-cli",
@@ -59,7 +68,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
 ];
 
 /// What every crate may depend on.
-const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
+const FOR_ALL: [&str; 3] = ["add-files", "add-random", "build-features"];
 
 /// What the crate of training methods may depend on besides: it builds runs.
 const METHODS: &[&str] =

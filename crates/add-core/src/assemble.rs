@@ -7,7 +7,7 @@ use add_plugin::{
     Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder, TextNetwork,
 };
 use add_recipe::{
-    Condition, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
+    Condition, Hooks, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
     data_error, in_bf16,
 };
 use add_train::{
@@ -19,7 +19,7 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
-    device::device,
+    device,
     error::CoreError,
     model_file,
     read::LoadedRecipe,
@@ -54,7 +54,7 @@ pub(crate) fn run_with(
     ranks: Rc<dyn Collective>,
 ) -> Result<Box<dyn MethodRun + '_>, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
     let feed = Feed::new(loader.part(shards.ranges(recipe.batch).into_iter().flatten()), recipe.workers);
     let networks = networks(loaded, &recipe.objective.networks(recipe), values, &device)?;
@@ -192,7 +192,11 @@ pub(crate) fn heads<'s>(
     let Source::Heads { heads, on, condition } = &slot.source else {
         unreachable!("{}: only heads are made here", slot.role)
     };
-    let channels: Vec<usize> = features(*on).hooks().iter().map(|(_, channels)| *channels).collect();
+    let hooks = match on {
+        Hooks::Network(role) => features(*role).hooks(),
+        Hooks::Blocks(_, blocks) => blocks.clone(),
+    };
+    let channels: Vec<usize> = hooks.iter().map(|(_, channels)| *channels).collect();
     let width = |condition: &Condition| match condition {
         Condition::Pooled(role) => text_of(slots, *role).info().pooled,
         Condition::Embedding(role) => features(*role).embedding_width(),
@@ -238,9 +242,11 @@ fn text(
     device: &Device,
 ) -> Result<Box<dyn TextNetwork>, CoreError> {
     let mut text = encoder.init(loaded.recipe.seed, device)?;
-    if let Weights::File(name) = &model.weights
-        && encoder.weights().is_empty()
-    {
+    let file = match (&model.text_weights, &model.weights) {
+        (Some(name), _) | (None, Weights::File(name)) => Some(name),
+        (None, Weights::Random() | Weights::Diffusers(_) | Weights::Ldm(_)) => None,
+    };
+    if let Some(name) = file.filter(|_| encoder.weights().is_empty()) {
         let networks: &mut [(&str, &mut dyn Network)] = &mut [("text", &mut *text)];
         model_file::read(&loaded.resolve(name), &loaded.recipe, model, networks)?;
     }
@@ -253,7 +259,7 @@ fn text(
 /// When the file is missing, damaged, or holds another model than the recipe's.
 pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let mut denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
     let mut text = recipe.text.init(recipe.seed, &device)?;
     let mut networks: Vec<(&str, &mut dyn Network)> = vec![("denoiser", &mut *denoiser)];
@@ -281,7 +287,7 @@ pub fn untrained(
     of: &Model,
     student_timesteps: Vec<usize>,
 ) -> Result<SampledModel, CoreError> {
-    let (recipe, device) = (&loaded.recipe, device(loaded.recipe.device)?);
+    let (recipe, device) = (&loaded.recipe, device::of(&loaded.recipe)?);
     // The denoiser first: it is the largest, and its file the first that may be missing.
     let denoiser = denoiser(loaded, of, &recipe.text, &device)?;
     let text = text(loaded, &recipe.text, of, &device)?;

@@ -52,7 +52,7 @@ pub fn evaluate(
     observer: &mut dyn EvaluationObserver,
 ) -> Result<Vec<Row>, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device::device(recipe.device)?;
+    let device = device::of(recipe)?;
     let mut measurements = Vec::new();
     for metric in &recipe.evaluation.metrics {
         measurements.push(metric.init(&device)?);
@@ -262,7 +262,7 @@ fn diversity(
     captions: &Captions,
 ) -> Result<Row, CoreError> {
     let recipe = &loaded.recipe;
-    let codec = assemble::codec(recipe, &device::device(recipe.device)?)?;
+    let codec = assemble::codec(recipe, &device::of(recipe)?)?;
     let (prompts, pictures) = DIVERSITY;
     let spread = captions.texts.len() / prompts;
     let mut sum = 0.0;

@@ -25,8 +25,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe,
-    weights::student_timesteps,
+    assemble, device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, weights::student_timesteps,
 };
 
 /// Whose layout.
@@ -128,7 +127,7 @@ impl<'a> Exported<'a> {
             let card = ModelCard::new(recipe, &recipe.model, &model.student_timesteps, 0);
             (model, card)
         };
-        Ok(Self { recipe, names, model, codec: recipe.codec.init(&device(recipe.device)?)?, card })
+        Ok(Self { recipe, names, model, codec: recipe.codec.init(&device::of(recipe)?)?, card })
     }
 
     /// The components with the networks that fill them.

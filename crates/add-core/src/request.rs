@@ -10,7 +10,7 @@ use add_recipe::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use crate::{device::device, error::CoreError};
+use crate::{device, error::CoreError};
 
 /// Largest size of an encoded picture, in bytes.
 const MAX_PICTURE: u64 = 64 << 20;
@@ -60,6 +60,6 @@ pub fn picture_start(
         decode_rgb(&bytes).map_err(|error| CoreError::Request(format!("{}: {error}", path.display())))?;
     let size = recipe.data.size();
     let planes = TensorData::new(to_planes(&square(&picture, size as u32)), [1, 3, size, size]);
-    let pixels = Tensor::from_data(planes, &device(recipe.device)?);
+    let pixels = Tensor::from_data(planes, &device::of(recipe)?);
     Ok(Start::Picture { x_0: codec.encode(Pixels(pixels)).0, strength })
 }

@@ -44,7 +44,8 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     p.size("sampling.steps", recipe.sampling.steps, MAX_SAMPLING_STEPS);
     pictures(p, recipe);
     p.range("sampling.guidance", recipe.sampling.guidance, 0.0, 100.0);
-    fits(p, recipe);
+    p.size("data.size", recipe.data.size(), MAX_SIDE);
+    p.fits("model", &recipe.model, &recipe.text, &recipe.codec, recipe.data.size());
     let takes_adapters = recipe.objective.takes_adapters();
     p.require(recipe.model.adapter.is_off() || takes_adapters, "model.adapter", || {
         format!(
@@ -53,6 +54,11 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
             recipe.objective.name()
         )
     });
+    p.require(
+        recipe.model.text_weights.is_none() || recipe.text_is_the_models(),
+        "model.text_weights",
+        || format!("expected none: {} has weights of its own", recipe.text.name()),
+    );
     dtypes(p, recipe);
     recipe.objective.check(recipe, p);
     problems.into_list()
@@ -92,22 +98,4 @@ fn pictures(p: &mut Problems, recipe: &Recipe) {
         p.size(&format!("evaluation.rows.{i}.steps"), row.steps, MAX_SAMPLING_STEPS);
         p.range(&format!("evaluation.rows.{i}.guidance"), row.guidance, 0.0, 100.0);
     }
-}
-
-/// Data, codec and backbone must agree on shapes.
-fn fits(p: &mut Problems, recipe: &Recipe) {
-    let (latents, backbone, size) = (recipe.codec.info(), recipe.model.backbone.info(), recipe.data.size());
-    p.require(latents.channels == backbone.channels, "model.backbone", || {
-        format!(
-            "expected {} channels, as {} gives, got {}",
-            latents.channels,
-            recipe.codec.name(),
-            backbone.channels
-        )
-    });
-    let multiple = latents.reduction * backbone.multiple_of;
-    p.size("data.size", size, MAX_SIDE);
-    p.require(size % multiple == 0, "data.size", || {
-        format!("expected a multiple of {multiple}, as {} wants, got {size}", recipe.model.backbone.name())
-    });
 }

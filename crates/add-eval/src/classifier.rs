@@ -42,7 +42,7 @@ pub fn top_k_accuracy(logits: &FeatureSet, labels: &[usize], k: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use crate::testing::assert_close;
     use proptest::prelude::*;
 

@@ -48,7 +48,7 @@ pub fn density_coverage(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use proptest::prelude::*;
 
     #[test]

@@ -69,7 +69,7 @@ fn nuclear_norm(f: &Mat<f64>, g: &Mat<f64>) -> Result<f64, EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use crate::testing::assert_close;
     use proptest::prelude::*;
 

@@ -117,6 +117,7 @@ fn kernel_sum(x: &FeatureSet, y: &FeatureSet) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::NormalSet as _;
     use crate::testing::assert_close;
     use proptest::prelude::*;
 

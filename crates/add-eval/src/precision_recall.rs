@@ -52,7 +52,7 @@ fn covered(points: &FeatureSet, manifold: &FeatureSet, k: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use proptest::prelude::*;
 
     fn line(values: &[f64]) -> FeatureSet {

@@ -45,7 +45,7 @@ pub fn retrieval_top_k(real: &FeatureSet, fake: &FeatureSet, k: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use crate::testing::assert_close;
 
     #[test]

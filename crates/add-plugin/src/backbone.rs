@@ -14,6 +14,15 @@ pub trait Backbone: Family {
     /// What its input and output look like.
     fn info(&self) -> BackboneInfo;
 
+    /// Whether the network can be conditioned on what a text encoder of these shapes gives. By default it is made to their
+    /// widths, so it can.
+    ///
+    /// # Errors
+    /// When the network was made for token states or a pooled embedding of another width.
+    fn check_text(&self, _text: TextInfo) -> Result<(), PluginError> {
+        Ok(())
+    }
+
     /// A freshly initialised network on `device`: trainable on an autodiff device, constant on a plain one.
     ///
     /// # Errors

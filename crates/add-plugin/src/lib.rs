@@ -35,6 +35,7 @@ mod weighting;
 
 mod backbone;
 mod codec;
+mod critic;
 
 pub use add_parameters::{
     DOWN, Fill, LoraConfig, Network, UP, for_each_own, fork, frozen, has_adapters, is_adapter,
@@ -43,6 +44,7 @@ pub use add_parameters::{
 pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
 pub use conditioning::{Conditioning, PictureSizes, SizeConditioning};
+pub use critic::Critic;
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};
 pub use erased_serde;
@@ -53,7 +55,7 @@ pub use inventory;
 pub use metric::{Labels, Measurement, Metric, MetricValue};
 pub use pipeline::{Component, Content, Fields, Pipeline, Scheduler, SingleFile, fields};
 pub use registry::{
-    Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
+    Either, Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
 };
 pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext, Start};
 pub use schedule::{Coefficients, NetworkTime, NoiseSchedule, Prediction, Schedule};

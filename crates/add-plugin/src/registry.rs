@@ -10,7 +10,8 @@ use serde::{
 };
 
 use crate::{
-    Backbone, Codec, DataSource, FeatureNetwork, Head, Metric, Sampler, Schedule, TextEncoder, Weighting,
+    Backbone, Codec, Critic, DataSource, FeatureNetwork, Head, Metric, Sampler, Schedule, TextEncoder,
+    Weighting,
 };
 
 /// What every plugin is: printable, shareable and writable as RON.
@@ -108,6 +109,7 @@ macro_rules! families {
 families! {
     Backbone backbone,
     Codec codec,
+    Critic critic,
     DataSource data_source,
     FeatureNetwork feature_network,
     Head head,
@@ -176,6 +178,61 @@ impl<T: ?Sized + erased_serde::Serialize> Serialize for Erased<'_, T> {
 impl<'de, T: ?Sized + Registered> Deserialize<'de> for Plugin<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_enum("Plugin", &[], ByName(PhantomData))
+    }
+}
+
+/// A plugin of one of two families, as a recipe names it.
+pub enum Either<A: ?Sized + 'static, B: ?Sized + 'static> {
+    /// Of the first.
+    First(Plugin<A>),
+    /// Of the second.
+    Second(Plugin<B>),
+}
+
+impl<A: ?Sized + fmt::Debug, B: ?Sized + fmt::Debug> fmt::Debug for Either<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First(plugin) => plugin.fmt(f),
+            Self::Second(plugin) => plugin.fmt(f),
+        }
+    }
+}
+
+impl<A: ?Sized + erased_serde::Serialize, B: ?Sized + erased_serde::Serialize> Serialize for Either<A, B> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::First(plugin) => plugin.serialize(serializer),
+            Self::Second(plugin) => plugin.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, A: ?Sized + Registered, B: ?Sized + Registered> Deserialize<'de> for Either<A, B> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_enum("Plugin", &[], ByEitherName(PhantomData, PhantomData))
+    }
+}
+
+struct ByEitherName<A: ?Sized, B: ?Sized>(PhantomData<A>, PhantomData<B>);
+
+impl<'de, A: ?Sized + Registered, B: ?Sized + Registered> de::Visitor<'de> for ByEitherName<A, B> {
+    type Value = Either<A, B>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} or a {} such as `{}(…)`", A::NAME, B::NAME, known::<A>().first().unwrap_or(&"Name"))
+    }
+
+    fn visit_enum<E: EnumAccess<'de>>(self, data: E) -> Result<Either<A, B>, E::Error> {
+        let (Identifier(name), body) = data.variant()?;
+        if let Some(entry) = B::entries().find(|e| e.name == name) {
+            let plugin = body.newtype_variant_seed(Read(entry))?;
+            return Ok(Either::Second(Plugin { name: entry.name, plugin }));
+        }
+        let missing =
+            || format!("{}; nor a {} (linked: {})", unknown::<A>(&name), B::NAME, known::<B>().join(", "));
+        let entry = A::entries().find(|e| e.name == name).ok_or_else(|| de::Error::custom(missing()))?;
+        let plugin = body.newtype_variant_seed(Read(entry))?;
+        Ok(Either::First(Plugin { name: entry.name, plugin }))
     }
 }
 

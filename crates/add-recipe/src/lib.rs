@@ -9,6 +9,7 @@ mod caption_dropout;
 mod dtype;
 mod encodings;
 pub mod in_bf16;
+mod kernels;
 mod method;
 pub mod passes;
 pub mod preview;
@@ -25,6 +26,7 @@ use add_train::TrainError;
 pub use caption_dropout::caption_dropout;
 pub use dtype::{Dtype, Dtypes};
 pub use encodings::Encodings;
+pub use kernels::Kernels;
 pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext};
 pub use passes::Passes;
 pub use problems::Problems;
@@ -32,7 +34,7 @@ pub use recipe::{
     Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, Model, Preview, Recipe, Sampling,
 };
 pub use sampled::{SampleRequest, SampledModel};
-pub use slot::{Condition, Slot, Source};
+pub use slot::{Condition, Hooks, Slot, Source};
 pub use text::{one_line, options, show};
 pub use weights::Weights;
 

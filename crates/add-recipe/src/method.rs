@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use add_data::Feed;
 use add_eval::report::Presentation;
 use add_plugin::{
-    Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, erased_serde, inventory,
+    Codec, Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, TextEncoder, erased_serde,
+    inventory,
 };
 use add_train::{health::Alarm, networks::NetworkSet, run::Objective, shards::Shards};
 use add_weights::NamedTensor;
@@ -107,6 +108,10 @@ pub struct NamedModel<'a> {
     pub name: EvaluatedModel,
     /// What it is made of.
     pub model: &'a Model,
+    /// Its text encoder.
+    pub text: &'a Plugin<dyn TextEncoder>,
+    /// Its codec.
+    pub codec: &'a Plugin<dyn Codec>,
     /// Timesteps that it is sampled at, ascending; empty for all.
     pub student_timesteps: Vec<usize>,
     /// What it computes in.

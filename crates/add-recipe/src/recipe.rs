@@ -10,7 +10,7 @@ use add_train::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Dtypes, Method, Weights};
+use crate::{Dtypes, Kernels, Method, Weights};
 
 /// A whole recipe.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Recipe {
     /// In which type each network computes. It is not written where all is f32, as in recipes of before.
     #[serde(default, skip_serializing_if = "Dtypes::are_f32")]
     pub dtype: Dtypes,
+    /// How the processor's kernels compute. It is not written where it is as usual, as in recipes of before.
+    #[serde(default, skip_serializing_if = "Kernels::are_usual")]
+    pub kernels: Kernels,
     /// Captioned pictures.
     pub data: Plugin<dyn DataSource>,
     /// Pixels to what the diffusion runs on.
@@ -143,6 +146,10 @@ pub struct Model {
     pub schedule: Plugin<dyn Schedule>,
     /// Its values at the start.
     pub weights: Weights,
+    /// A file of this project with the `text.*` of a text encoder that has no weights of its own, where they are to come
+    /// from elsewhere than `weights`; relative to the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_weights: Option<String>,
     /// What is trained in place of its values. It is not written where it is off, as in recipes of before.
     #[serde(default, skip_serializing_if = "Adapter::is_off")]
     pub adapter: Adapter,

@@ -4,6 +4,7 @@
 use backbones as _;
 use build_features as _;
 use codecs as _;
+use critics as _;
 use data as _;
 use features as _;
 use heads as _;

@@ -13,7 +13,7 @@ use add_plugin::{
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UnetDenoiser, adapted, check_guidance, check_width};
+use crate::unet::{UnetDenoiser, adapted, check_guidance, check_text};
 
 /// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -101,6 +101,10 @@ macro_rules! released {
                 BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
             }
 
+            fn check_text(&self, text: TextInfo) -> Result<(), PluginError> {
+                check_text(stringify!($plugin), $width, &UnetConfig::$config(), text)
+            }
+
             fn is_checkpointed(&self) -> bool {
                 self.checkpointing == Checkpointing::Blocks
             }
@@ -153,7 +157,7 @@ macro_rules! released {
             }
 
             fn fresh(&self, text: TextInfo, init: &Init) -> Result<UnetDenoiser, PluginError> {
-                check_width(stringify!($plugin), $width, text)?;
+                self.check_text(text)?;
                 check_guidance(self.guidance_embedding)?;
                 Ok(UnetDenoiser::new(&self.config(), init)?.with_checkpointing(self.checkpointing))
             }
@@ -199,5 +203,12 @@ mod tests {
         let text = TextInfo { tokens: 77, width: 768, pooled: 768 };
         let error = Sd21::default().init(text, 0, &Device::flex()).unwrap_err();
         assert!(error.to_string().contains("1024") && error.to_string().contains("768"), "{error}");
+        // Two of ViT-g's widths: its pooled embedding has 1024, that of SDXL's second text encoder 1280.
+        let text = TextInfo { tokens: 77, width: 2048, pooled: 1024 };
+        let error = Sdxl::default().check_text(text).unwrap_err();
+        assert!(error.to_string().contains("1280") && error.to_string().contains("1024"), "{error}");
+        Sdxl::default().check_text(TextInfo { pooled: 1280, ..text }).unwrap();
+        // These do not read it.
+        Sd21::default().check_text(TextInfo { width: 1024, ..text }).unwrap();
     }
 }

@@ -185,15 +185,33 @@ pub(crate) fn check_guidance(width: Option<usize>) -> Result<(), PluginError> {
     Err(PluginError::Field { field: "guidance_embedding", problem })
 }
 
-/// Refuses a text encoder whose token states have another width than the U-Net attends to.
-pub(crate) fn check_width(name: &str, expected: usize, text: TextInfo) -> Result<(), PluginError> {
-    if text.width == expected {
-        return Ok(());
+/// Refuses a text encoder with token states of another width than the U-Net `name` attends to, or with a pooled embedding of
+/// another width than joins its timestep embedding.
+pub(crate) fn check_text(
+    name: &str,
+    width: usize,
+    config: &UnetConfig,
+    text: TextInfo,
+) -> Result<(), PluginError> {
+    if text.width != width {
+        return Err(PluginError::Mismatch(format!(
+            "the backbone {name} attends to token states of width {width}, the text encoder gives {}",
+            text.width
+        )));
     }
-    let found = text.width;
-    Err(PluginError::Mismatch(format!(
-        "the backbone {name} attends to token states of width {expected}, the text encoder gives {found}"
-    )))
+    match pooled_width(config) {
+        Some(pooled) if text.pooled != pooled => Err(PluginError::Mismatch(format!(
+            "the backbone {name} is conditioned on a pooled embedding of width {pooled}, the text encoder gives {}; \
+             expected the text encoder that the model was trained with",
+            text.pooled
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Width of the pooled embedding that joins SDXL's timestep embedding, beside six numbers of the picture's size.
+fn pooled_width(config: &UnetConfig) -> Option<usize> {
+    config.projection_class_embeddings_input_dim?.checked_sub(6 * config.addition_time_embed_dim?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod judge;
 mod mobilenet_v2;
 mod normalise;
 mod transformer;
+mod vit;
 
 pub use blocks::Blocks;
 pub use clip::{Clip, ClipModel};

@@ -3,8 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use add_core::{
-    assemble,
-    device::device,
+    assemble, device,
     error::CoreError,
     read::{LoadedRecipe, show},
     recipe::{Recipe, SampleRequest, SampledModel},
@@ -81,7 +80,7 @@ impl Sample {
         let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
         check_request(&captions, &self.negative, steps, guidance)?;
         let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
-        let codec = assemble::codec(&loaded.recipe, &device(loaded.recipe.device)?)?;
+        let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let request = SampleRequest {
             captions: &captions,
             negative: &self.negative,
