@@ -15,13 +15,13 @@ use add_train::{
     run::{Ending, Observer, Start},
 };
 
-use crate::root;
+use crate::{pairs, root};
 
 const TINY: &str =
     "model.backbone=Mini(channels: [16, 32], layers: 1, attending_levels: 1, heads: 2, detail: 4)";
 
 /// A shipped recipe made tiny, for `steps` steps.
-fn recipe(file: &str, steps: u64, more: &[String]) -> LoadedRecipe {
+pub(super) fn recipe(file: &str, steps: u64, more: &[String]) -> LoadedRecipe {
     let mut sets: Vec<String> =
         [TINY, "batch=8", "preview.prompts=[]", "run.log_every=1", "run.checkpoint_every=2"]
             .map(str::to_owned)
@@ -45,7 +45,7 @@ pub(super) fn student_with(steps: u64, teacher: &Path, more: &[&str]) -> LoadedR
     recipe("emoji.ron", steps, &sets)
 }
 
-fn from_file(path: &Path) -> String {
+pub(super) fn from_file(path: &Path) -> String {
     format!("model.weights=File(\"{}\")", path.display())
 }
 
@@ -87,7 +87,9 @@ fn traces(out: &Path, step: u64) -> Vec<(String, Vec<u8>)> {
 }
 
 pub(super) fn assert_same(a: &Path, b: &Path, step: u64) {
-    for ((name, a), (_, b)) in traces(a, step).into_iter().zip(traces(b, step)) {
+    let [a, b] = [a, b].map(|out| traces(out, step));
+    for ((name, a), (other, b)) in pairs(a, b) {
+        assert_eq!(name, other, "both must leave the same files");
         assert!(a == b, "{name} differs");
     }
 }
@@ -240,8 +242,8 @@ fn a_batch_in_parts_is_the_same_batch() {
         let rounds = at(&format!("{name}-rounds"));
         go(&parts(make(), 1, 2), &rounds, &Start::Fresh);
         assert_same(&cut, &rounds, 3);
-        let both = figures(&whole).into_iter().zip(figures(&cut));
-        for ((figure, a), (_, b)) in both {
+        for ((figure, a), (other, b)) in pairs(figures(&whole), figures(&cut)) {
+            assert_eq!(figure, other, "{name}");
             assert!((a - b).abs() < 1e-3 * a.abs() + 1e-5, "{name} {figure}: {a} and {b}");
         }
     };

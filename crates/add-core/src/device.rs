@@ -111,8 +111,8 @@ pub fn identity(device: &Device) -> String {
 #[cfg(not(all(feature = "cuda-unfused", feature = "vulkan")))]
 fn not_built(choice: DeviceChoice, feature: &str) -> CoreError {
     CoreError::Request(format!(
-        "device: {choice:?}: this binary was built without the feature `{feature}`; use `--set device='Flex()'`, or \
-         `cargo xtask --features {feature} …`"
+        "device: {choice:?}: this binary was built without the feature `{feature}`; expected `device: Flex()`, or a \
+         binary of `cargo xtask --features {feature} …`"
     ))
 }
 

@@ -28,19 +28,19 @@ pub fn check_request(
     steps: usize,
     guidance: f64,
 ) -> Result<(), CoreError> {
-    let refuse = |problem: String| Err(CoreError::Request(problem));
+    let refuse = |name, problem| Err(CoreError::Argument { name, problem });
     if !(1..=MAX_SAMPLING_STEPS).contains(&steps) {
-        return refuse(format!("--steps: expected 1 to {MAX_SAMPLING_STEPS}, got {steps}"));
+        return refuse("steps", format!("expected 1 to {MAX_SAMPLING_STEPS}, got {steps}"));
     }
     if !(0.0..=100.0).contains(&guidance) {
-        return refuse(format!("--guidance: expected a number from 0 to 100, got {guidance}"));
+        return refuse("guidance", format!("expected a number from 0 to 100, got {guidance}"));
     }
     if !(1..=MAX_PICTURES).contains(&captions.len()) {
-        return refuse(format!("expected 1 to {MAX_PICTURES} pictures, got {}", captions.len()));
+        return refuse("prompt", format!("expected 1 to {MAX_PICTURES} pictures, got {}", captions.len()));
     }
-    let prompts = captions.iter().map(|caption| ("--prompt", caption.as_str()));
-    for (argument, prompt) in prompts.chain([("--negative", negative)]) {
-        check_prompt(prompt).map_err(|problem| CoreError::Request(format!("{argument}: {problem}")))?;
+    let prompts = captions.iter().map(|caption| ("prompt", caption.as_str()));
+    for (name, prompt) in prompts.chain([("negative", negative)]) {
+        check_prompt(prompt).map_err(|problem| CoreError::Argument { name, problem })?;
     }
     Ok(())
 }

@@ -1,10 +1,14 @@
-//! The equations of Adversarial Diffusion Distillation as pure functions over tensors.
+//! The equations of Adversarial Diffusion Distillation, and of latent consistency distillation, as pure functions over
+//! tensors.
 //!
-//! Each function is one equation, named in its documentation; `PAPER.md` maps them to recipe fields and tests.
+//! Each function is one equation, named in its documentation; `PAPER.md` and `CONSISTENCY.md` map them to recipe fields and
+//! tests.
 //! Symbols are the paper's: `x_0` real sample, `x_s` student input, `x_hat_theta` student output, `x_hat_psi`
 //! the teacher's estimate, `alpha_t` and `sigma_t` the factors of signal and noise.
 
 mod augment;
+mod boundary;
+mod consistency;
 mod diffusion;
 mod distillation;
 mod hinge;
@@ -13,6 +17,8 @@ mod resize;
 mod teacher;
 
 pub use augment::{Augmentation, DiffAugment, augment, augmented_view};
+pub use boundary::{Boundary, boundary, consistency_function};
+pub use consistency::{ConsistencyDistance, consistency, consistency_timesteps, skipped, solver_step};
 pub use diffusion::{diffuse, epsilon, flow, pure_noise_where, v, x0};
 pub use distillation::{PixelReduction, distillation};
 pub use hinge::{Reduction, hinge_discriminator, hinge_generator};

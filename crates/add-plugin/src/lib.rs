@@ -3,14 +3,34 @@
 //! A plugin is one struct with documented serde fields. It implements one family's trait, and
 //! [`inventory::submit!`] puts it on that family's list under its own type name:
 //!
-//! ```ignore
-//! /// `c(t) = alpha_t ^ power`.
+//! ```
+//! use add_plugin::{Entry, NoiseSchedule, Plugin, Weighting, inventory};
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// `c(t) = alpha_t^power`.
 //! #[derive(Debug, Serialize, Deserialize)]
 //! #[serde(deny_unknown_fields)]
-//! pub struct Exponential { power: f64 }
+//! pub struct Exponential {
+//!     /// The exponent.
+//!     power: f64,
+//! }
 //!
-//! impl Weighting for Exponential { … }
+//! impl Weighting for Exponential {
+//!     fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64 {
+//!         schedule.alpha(t).powf(self.power)
+//!     }
+//! }
+//!
 //! inventory::submit!(Entry::weighting::<Exponential>("Exponential", "ADD, section 3.3"));
+//!
+//! # fn main() -> Result<(), ron::error::SpannedError> {
+//! let options = ron::Options::default()
+//!     .with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
+//! let plugin: Plugin<dyn Weighting> = options.from_str("Exponential(power: 2.0)")?;
+//! let schedule = NoiseSchedule::from_alphas_cumprod(&[0.64]);
+//! assert!((plugin.weight(&schedule, 0) - 0.64).abs() < 1e-12);
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! In a recipe it is then a native RON variant: `weighting: Exponential(power: 1.0)`.

@@ -2,7 +2,12 @@
 //!
 //! A family is a trait; [`Entry`] is one plugin of it; [`Plugin`] is one plugin as a recipe names it.
 
-use std::{fmt, marker::PhantomData, ops::Deref};
+use std::{
+    any::{TypeId, type_name},
+    fmt,
+    marker::PhantomData,
+    ops::Deref,
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -52,6 +57,7 @@ pub struct Entry<T: ?Sized + 'static> {
     pub name: &'static str,
     /// Where it comes from: a paper's section, a library, a release.
     pub source: &'static str,
+    type_id: fn() -> TypeId,
     read: ReadPlugin<T>,
 }
 
@@ -59,9 +65,9 @@ pub struct Entry<T: ?Sized + 'static> {
 pub type ReadPlugin<T> = fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Box<T>, erased_serde::Error>;
 
 impl<T: ?Sized> Entry<T> {
-    /// An entry of a family that another crate declares; the families of this crate have constructors of their own.
-    pub const fn new(name: &'static str, source: &'static str, read: ReadPlugin<T>) -> Self {
-        Self { name, source, read }
+    /// The entry of plugin `P` of a family that another crate declares; the families of this crate have constructors of their own.
+    pub const fn new<P: 'static>(name: &'static str, source: &'static str, read: ReadPlugin<T>) -> Self {
+        Self { name, source, type_id: TypeId::of::<P>, read }
     }
 }
 
@@ -99,7 +105,19 @@ macro_rules! families {
                     name: &'static str,
                     source: &'static str,
                 ) -> Self {
-                    Self { name, source, read: |d| Ok(Box::new(erased_serde::deserialize::<P>(d)?)) }
+                    Self {
+                        name,
+                        source,
+                        type_id: TypeId::of::<P>,
+                        read: |d| Ok(Box::new(erased_serde::deserialize::<P>(d)?)),
+                    }
+                }
+            }
+
+            /// A plugin that a program made, under the name with which a recipe would say it.
+            impl<P: $family + 'static> From<P> for Plugin<dyn $family> {
+                fn from(plugin: P) -> Self {
+                    Self::made::<P>(Box::new(plugin))
                 }
             }
         )*
@@ -138,6 +156,14 @@ pub fn duplicates() -> Vec<Listing> {
 pub struct Plugin<T: ?Sized + 'static> {
     name: &'static str,
     plugin: Box<T>,
+}
+
+impl<T: ?Sized + Registered> Plugin<T> {
+    /// A plugin `P` that a program made, under the name with which a recipe would say it. The families of this crate have
+    /// `From` for it; a family that another crate declares builds its own on this.
+    pub fn made<P: 'static>(plugin: Box<T>) -> Self {
+        Self { name: name_of::<T, P>(), plugin }
+    }
 }
 
 impl<T: ?Sized> Plugin<T> {
@@ -252,6 +278,13 @@ impl<'de, T: ?Sized + Registered> de::Visitor<'de> for ByName<T> {
         let plugin = body.newtype_variant_seed(Read(entry))?;
         Ok(Plugin { name: entry.name, plugin })
     }
+}
+
+/// The name of `P` on the list of its family, or of the type itself where it is on none: writing such a recipe works, reading
+/// it back does not.
+fn name_of<T: ?Sized + Registered, P: 'static>() -> &'static str {
+    let listed = T::entries().find(|entry| (entry.type_id)() == TypeId::of::<P>());
+    listed.map_or_else(|| type_name::<P>().rsplit("::").next().unwrap_or_default(), |entry| entry.name)
 }
 
 fn known<T: ?Sized + Registered>() -> Vec<&'static str> {

@@ -27,7 +27,7 @@ pub use caption_dropout::caption_dropout;
 pub use dtype::{Dtype, Dtypes};
 pub use encodings::Encodings;
 pub use kernels::Kernels;
-pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext};
+pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext, method};
 pub use passes::Passes;
 pub use problems::Problems;
 pub use recipe::{

@@ -127,7 +127,7 @@ impl MethodEntry {
         name: &'static str,
         source: &'static str,
     ) -> Self {
-        Self(Entry::new(name, source, |d| Ok(Box::new(erased_serde::deserialize::<M>(d)?))))
+        Self(Entry::new::<M>(name, source, |d| Ok(Box::new(erased_serde::deserialize::<M>(d)?))))
     }
 }
 
@@ -144,3 +144,8 @@ impl Registered for dyn Method {
 
 /// A method by the name that the recipe gives it.
 pub type AnyMethod = Plugin<dyn Method>;
+
+/// A method that a program made, under the name with which a recipe would say it.
+pub fn method<M: Method + 'static>(method: M) -> AnyMethod {
+    Plugin::made::<M>(Box::new(method))
+}

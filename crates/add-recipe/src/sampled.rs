@@ -8,7 +8,7 @@ use add_train::{
     model::{Diffusion, guided},
     noise::normal,
 };
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::{Dtypes, Recipe, in_bf16};
 
@@ -59,11 +59,14 @@ impl SampledModel {
         }
     }
 
-    /// Pictures `[N, 3, S, S]`, one per caption. Each depends on the seed and its own index alone.
+    /// Pictures `[N, 3, S, S]`, one per caption; none without a caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, request: &SampleRequest<'_>) -> Pixels {
-        assert!(!request.captions.is_empty(), "at least one picture is wanted");
         let size = recipe.data.size();
         let null = self.text.encode(&[request.negative.to_owned()]);
+        if request.captions.is_empty() {
+            let none = TensorData::new(Vec::<f32>::new(), [0, 3, size, size]);
+            return Pixels(Tensor::from_data(none, &null.tokens.device()));
+        }
         let pass = (PASS / size.pow(2).max(1)).max(1);
         let parts = request.captions.chunks(pass).enumerate().map(|(i, captions)| {
             let first = request.first + (i * pass) as u64;

@@ -25,23 +25,23 @@ use crate::unet::{UnetDenoiser, adapted, check_guidance};
 /// A small denoiser in pixel space.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Mini {
+pub struct Mini {
     /// What it predicts.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Channels of each level of the U-Net, finest (half the picture's side) first; multiples of 16.
-    pub(crate) channels: Vec<usize>,
+    pub channels: Vec<usize>,
     /// Residual blocks of a level on the way down; the way up has one more.
-    pub(crate) layers: usize,
+    pub layers: usize,
     /// Levels, counted from the coarsest, that attend to the text.
-    pub(crate) attending_levels: usize,
+    pub attending_levels: usize,
     /// Attention heads of each level.
-    pub(crate) heads: usize,
+    pub heads: usize,
     /// Channels of the two thin convolutions at full resolution.
-    pub(crate) detail: usize,
+    pub detail: usize,
     /// Width of the embedding of the guidance scale, for a network that is told it and asked once; even. `None` for one
     /// that is guided by being asked with and without the text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) guidance_embedding: Option<usize>,
+    pub guidance_embedding: Option<usize>,
 }
 
 impl Default for Mini {
@@ -103,6 +103,10 @@ impl Backbone for Mini {
             // Of a number of levels that `init` refuses, any multiple will do.
             multiple_of: PATCH << (self.channels.len().clamp(1, MAX_LEVELS) - 1),
         }
+    }
+
+    fn takes_guidance(&self) -> bool {
+        self.guidance_embedding.is_some()
     }
 
     fn feature_blocks(&self) -> Vec<(String, usize)> {

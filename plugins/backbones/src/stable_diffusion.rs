@@ -18,50 +18,50 @@ use crate::unet::{UnetDenoiser, adapted, check_guidance, check_text};
 /// Stable Diffusion 1.5: 860 M parameters, predicts noise, 64x64 latents.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sd15 {
+pub struct Sd15 {
     /// What the weights predict.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
-    pub(crate) checkpointing: Checkpointing,
+    pub checkpointing: Checkpointing,
     /// Width of the embedding of the guidance scale, for a network that is told it and asked once; 256 in the released
     /// latent consistency models. `None` for one that is guided by being asked with and without the text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) guidance_embedding: Option<usize>,
+    pub guidance_embedding: Option<usize>,
 }
 
 /// Stable Diffusion 2.1: 866 M parameters; the base model (512 px) predicts noise, the 768 px model `v`.
 /// SD-Turbo is a student of this shape.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sd21 {
+pub struct Sd21 {
     /// What the weights predict.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
-    pub(crate) checkpointing: Checkpointing,
+    pub checkpointing: Checkpointing,
     /// Width of the embedding of the guidance scale, for a network that is told it and asked once; 256 in the released
     /// latent consistency models. `None` for one that is guided by being asked with and without the text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) guidance_embedding: Option<usize>,
+    pub guidance_embedding: Option<usize>,
 }
 
 /// Stable Diffusion XL: 2.57 G parameters, predicts noise, 128x128 latents (64x64 for SDXL-Turbo).
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sdxl {
+pub struct Sdxl {
     /// What the weights predict.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
-    pub(crate) checkpointing: Checkpointing,
+    pub checkpointing: Checkpointing,
     /// Width of the embedding of the guidance scale, for a network that is told it and asked once; 256 in the released
     /// latent consistency models. `None` for one that is guided by being asked with and without the text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) guidance_embedding: Option<usize>,
+    pub guidance_embedding: Option<usize>,
     /// Height and width of the original pictures that it is told, in pixels; `None` for those of the picture that is made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) original_size: Option<[usize; 2]>,
+    pub original_size: Option<[usize; 2]>,
     /// Pixels cut off at the top and at the left that it is told.
     #[serde(skip_serializing_if = "is_origin")]
-    pub(crate) crop: [usize; 2],
+    pub crop: [usize; 2],
 }
 
 impl Default for Sd15 {
@@ -110,6 +110,10 @@ macro_rules! released {
             }
 
             $($($more)*)?
+
+            fn takes_guidance(&self) -> bool {
+                self.config().time_cond_proj_dim.is_some()
+            }
 
             fn feature_blocks(&self) -> Vec<(String, usize)> {
                 self.config().blocks()

@@ -23,12 +23,12 @@ use crate::sample::{
 pub struct ImageFolder {
     /// The folder: a path, `s3://bucket/prefix`, `https://host/path`. Most web servers cannot list their files, so that
     /// one of them needs `captions: Jsonl(…)`.
-    path: Place,
+    pub path: Place,
     /// Side in pixels that every picture is cropped and resized to.
-    size: usize,
+    pub size: usize,
     /// Where the captions are.
     #[serde(default)]
-    captions: Captions,
+    pub captions: Captions,
 }
 
 inventory::submit!(Entry::data_source::<ImageFolder>("ImageFolder", "a folder of pictures with captions"));

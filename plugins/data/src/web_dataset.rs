@@ -21,24 +21,24 @@ use crate::sample::{
 #[serde(deny_unknown_fields)]
 pub struct WebDataset {
     /// The shards to train on: paths, `s3://bucket/…` or `https://…`, with `{00000..00012}` for many.
-    shards: Vec<String>,
+    pub shards: Vec<String>,
     /// Side in pixels that every picture is cropped and resized to.
-    size: usize,
+    pub size: usize,
     /// Suffixes of the member that is the picture; the first one that a sample has.
     #[serde(default = "pictures")]
-    pictures: Vec<String>,
+    pub pictures: Vec<String>,
     /// Which member has the caption.
     #[serde(default)]
-    caption: CaptionMember,
+    pub caption: CaptionMember,
     /// The shards of the split `test_pair`.
     #[serde(default)]
-    test_pair: Vec<String>,
+    pub test_pair: Vec<String>,
     /// The shards of the split `test_concept`.
     #[serde(default)]
-    test_concept: Vec<String>,
+    pub test_concept: Vec<String>,
     /// Where the positions of the samples are kept, so that the next run need not look for them.
     #[serde(default)]
-    index: Keep,
+    pub index: Keep,
 }
 
 inventory::submit!(Entry::data_source::<WebDataset>(

@@ -1,9 +1,13 @@
 //! Training methods, one folder each: what its recipe says, its networks, its step, its run.
 
 pub mod add;
+pub mod consistency;
 pub mod diffusion;
+mod guidance;
 mod off;
 
 pub use add::Add;
+pub use consistency::Consistency;
 pub use diffusion::Diffusion;
+pub use guidance::Guidance;
 pub use off::Off;

@@ -24,10 +24,10 @@ use crate::released::{Padding, Tower, components, file, info};
 pub struct ClipLBigG {
     /// A folder with `text_encoder` and `text_encoder_2`, such as `hf://stabilityai/stable-diffusion-xl-base-1.0`, or a
     /// single file of SDXL.
-    weights: Location,
+    pub weights: Location,
     /// What stands for the empty caption.
     #[serde(default)]
-    empty: EmptyCaption,
+    pub empty: EmptyCaption,
 }
 
 /// What stands for the empty caption.

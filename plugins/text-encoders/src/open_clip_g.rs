@@ -13,7 +13,7 @@ use crate::released::{Padding, Tower, info};
 #[serde(deny_unknown_fields)]
 pub struct OpenClipG {
     /// A file, or a folder with `open_clip_model.safetensors`, such as `hf://laion/CLIP-ViT-g-14-laion2B-s12B-b42K`.
-    weights: Location,
+    pub weights: Location,
 }
 
 inventory::submit!(Entry::text_encoder::<OpenClipG>("OpenClipG", "OpenCLIP, ViT-g/14; ADD, section 4"));

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct PooledFrom {
     /// What the denoiser attends to.
-    tokens: Plugin<dyn TextEncoder>,
+    pub tokens: Plugin<dyn TextEncoder>,
     /// What the heads are conditioned on.
-    pooled: Plugin<dyn TextEncoder>,
+    pub pooled: Plugin<dyn TextEncoder>,
 }
 
 inventory::submit!(Entry::text_encoder::<PooledFrom>("PooledFrom", "ADD, section 4"));

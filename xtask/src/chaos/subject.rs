@@ -68,7 +68,8 @@ impl Subject {
     pub(super) fn build_with(flags: &[&str], more: &[&str]) -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
         let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
-        let built = crate::clean_cargo().args(arguments).args(flags).stderr(Stdio::inherit()).output();
+        let built =
+            crate::workspace::clean_cargo().args(arguments).args(flags).stderr(Stdio::inherit()).output();
         let built = built.map_err(|e| format!("cargo cannot be started: {e}"))?;
         let messages = Message::parse_stream(&built.stdout[..]).flatten();
         let executables = messages.filter_map(|message| match message {
