@@ -1,67 +1,81 @@
-//! The mean of all pixel values of the generated pictures. Replace it by your metric, its unit and its source.
+//! The mean of all features of the generated pictures. Replace it by your metric, its unit and its source.
 
-use add_plugin::{Entry, Labels, Measurement, Metric, MetricValue, Pixels, PluginError, inventory};
+use add_plugin::{
+    Better, Entry, FeatureExtractor, FeatureNetwork, Generated, Measurement, Metric, MetricValue, Output, Plugin,
+    PluginError, View, inventory,
+};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-/// What it measures, and whether smaller or larger is better.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Skeleton {}
+use crate::preparation::AREA;
+
+/// `skeleton-<network>`: what it measures, and which way is better.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Skeleton {
+    /// The network that it looks through.
+    pub(crate) features: Plugin<dyn FeatureNetwork>,
+}
 
 impl Metric for Skeleton {
-    fn init(&self, _device: &Device) -> Result<Box<dyn Measurement>, PluginError> {
-        Ok(Box::new(Sums::default()))
+    fn views(&self) -> Vec<View<'_>> {
+        vec![View { network: &self.features, preparation: AREA, output: Output::Embedding }]
+    }
+
+    fn init(
+        &self,
+        networks: &[&dyn FeatureExtractor],
+        _device: &Device,
+    ) -> Result<Box<dyn Measurement>, PluginError> {
+        Ok(Box::new(Mean { name: format!("skeleton-{}", networks[0].name()) }))
     }
 }
 
 inventory::submit!(Entry::metric::<Skeleton>("Skeleton", "the paper, or the library that it agrees with"));
 
-/// What was seen of the generated pictures so far.
-#[derive(Default)]
-struct Sums {
-    total: f64,
-    values: usize,
-    pictures: usize,
+/// The metric with the name of its figure.
+struct Mean {
+    name: String,
 }
 
-impl Measurement for Sums {
-    fn add_reference(&mut self, _pictures: &Pixels) {}
-
-    fn add_generated(&mut self, pictures: &Pixels, _labels: &[Labels]) {
-        let values = pictures.0.to_data();
-        self.total += values.iter::<f64>().sum::<f64>();
-        self.values += values.num_elements();
-        self.pictures += pictures.0.dims()[0];
-    }
-
-    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError> {
-        let Self { total, values, pictures } = std::mem::take(self);
-        if pictures == 0 {
-            return Err(PluginError::Mismatch(
-                "Skeleton: expected at least one picture, got none".to_owned(),
-            ));
+impl Measurement for Mean {
+    fn measure(&mut self, generated: &Generated<'_>) -> Result<Vec<MetricValue>, PluginError> {
+        let features = &generated.features[0][0];
+        if features.is_empty() {
+            return Err(PluginError::Mismatch(format!("{}: expected at least one picture, got none", self.name)));
         }
-        Ok(vec![MetricValue { name: "skeleton".to_owned(), value: total / values as f64, n: pictures }])
+        let sum: f64 = features.values.iter().map(|&value| f64::from(value)).sum();
+        Ok(vec![MetricValue {
+            name: self.name.clone(),
+            better: Some(Better::Lower),
+            value: sum / features.values.len() as f64,
+            interval: None,
+            n: features.len(),
+        }])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tensor;
+    use add_plugin::Features;
 
     use super::*;
 
+    fn measure(values: Vec<f32>) -> Result<Vec<MetricValue>, PluginError> {
+        let features = [Features { width: 2, values }];
+        let generated =
+            Generated { features: vec![&features], captions: &[], labels: &[], groups: &[], resamples: 0 };
+        Mean { name: "skeleton-toy".to_owned() }.measure(&generated)
+    }
+
     #[test]
-    fn the_figure_is_the_one_computed_by_hand_and_is_then_forgotten() {
-        let device = Device::flex();
-        let mut measurement = Skeleton {}.init(&device).unwrap();
-        for value in [0.25, 0.75] {
-            let pictures = Pixels(Tensor::full([1, 3, 2, 2], value, &device));
-            measurement.add_generated(&pictures, &[Labels::new()]);
-        }
-        let figures = measurement.finish().unwrap();
+    fn the_figure_is_the_one_computed_by_hand() {
+        let figures = measure(vec![0.25, 0.5, 0.75, 0.5]).unwrap();
         assert!((figures[0].value - 0.5).abs() < 1e-12 && figures[0].n == 2, "{figures:?}");
-        assert!(measurement.finish().is_err());
+    }
+
+    #[test]
+    fn no_picture_is_an_error() {
+        assert!(measure(Vec::new()).is_err());
     }
 }

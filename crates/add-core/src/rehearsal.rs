@@ -123,6 +123,7 @@ pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
             guidance: 1.0,
             seed,
             first: 0,
+            size: recipe.data.size(),
             start: Start::Noise,
         };
         let began = Instant::now();

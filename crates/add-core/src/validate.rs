@@ -7,6 +7,8 @@ const MAX_BATCH: usize = 1 << 16;
 const MAX_SHARDS: usize = 256;
 /// Most pictures of one evaluation; the papers take 50,000.
 const MAX_SAMPLES: usize = 1_000_000;
+/// Most half-samples of a figure, and most pictures that are timed.
+const MAX_REPEATS: usize = 10_000;
 /// Most preview prompts, each a column of the grid.
 const MAX_PREVIEWS: usize = 64;
 /// Largest side of a picture, in pixels.
@@ -94,8 +96,19 @@ fn pictures(p: &mut Problems, recipe: &Recipe) {
     ] {
         p.require(samples <= MAX_SAMPLES, field, || format!("expected at most {MAX_SAMPLES}, got {samples}"));
     }
+    for (field, count) in [
+        ("evaluation.resamples", recipe.evaluation.resamples),
+        ("evaluation.latency", recipe.evaluation.latency),
+    ] {
+        p.require(count <= MAX_REPEATS, field, || format!("expected at most {MAX_REPEATS}, got {count}"));
+    }
     for (i, row) in recipe.evaluation.rows.iter().enumerate() {
         p.size(&format!("evaluation.rows.{i}.steps"), row.steps, MAX_SAMPLING_STEPS);
         p.range(&format!("evaluation.rows.{i}.guidance"), row.guidance, 0.0, 100.0);
+        for (field, side) in [("size", row.size), ("measured_at", row.measured_at)] {
+            if let Some(side) = side {
+                p.size(&format!("evaluation.rows.{i}.{field}"), side, MAX_SIDE);
+            }
+        }
     }
 }

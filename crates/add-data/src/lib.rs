@@ -15,6 +15,7 @@ mod loader;
 mod order;
 mod picture;
 mod png_file;
+mod prompts;
 mod resize;
 
 pub use bad_samples::BadSamples;
@@ -28,4 +29,5 @@ pub use loader::{Batches, Feed, Loader};
 pub use order::EpochOrder;
 pub use picture::{from_planes, pictures, to_planes};
 pub use png_file::{encode_png, png_text, write_png};
+pub use prompts::{Prompt, read_prompts};
 pub use resize::{area_resize, enlarge, square};

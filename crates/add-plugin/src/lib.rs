@@ -45,6 +45,7 @@ mod error;
 mod features;
 mod heads;
 mod metric;
+mod picture;
 mod pipeline;
 mod registry;
 mod sampler;
@@ -72,7 +73,11 @@ pub use error::{PluginError, within};
 pub use features::{FeatureExtractor, FeatureNetwork};
 pub use heads::{Discriminator, Head, Tangent};
 pub use inventory;
-pub use metric::{Labels, Measurement, Metric, MetricValue};
+pub use metric::{
+    Better, Features, Generated, Groups, Knowledge, Labels, Measurement, Metric, MetricValue, Needs, Output,
+    Preparation, Reference, Statistics, View,
+};
+pub use picture::Picture;
 pub use pipeline::{Component, Content, Fields, Pipeline, Scheduler, SingleFile, fields};
 pub use registry::{
     Either, Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,

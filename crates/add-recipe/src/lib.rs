@@ -31,7 +31,8 @@ pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product,
 pub use passes::Passes;
 pub use problems::Problems;
 pub use recipe::{
-    Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, Model, Preview, Recipe, Sampling,
+    Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, Model, Preview, Recipe, ReleasedModel,
+    RowModel, Sampling,
 };
 pub use sampled::{SampleRequest, SampledModel};
 pub use slot::{Condition, Hooks, Slot, Source};

@@ -41,6 +41,8 @@ pub struct SampleRequest<'a> {
     pub seed: u64,
     /// Index of the first picture: pictures of one seed differ by their index, whatever the batches are.
     pub first: u64,
+    /// Side of the pictures, in pixels.
+    pub size: usize,
     /// What is there before the first step; a picture's latents are a batch of one.
     pub start: Start,
 }
@@ -61,7 +63,7 @@ impl SampledModel {
 
     /// Pictures `[N, 3, S, S]`, one per caption; none without a caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, request: &SampleRequest<'_>) -> Pixels {
-        let size = recipe.data.size();
+        let size = request.size;
         let null = self.text.encode(&[request.negative.to_owned()]);
         if request.captions.is_empty() {
             let none = TensorData::new(Vec::<f32>::new(), [0, 3, size, size]);

@@ -105,6 +105,7 @@ impl Pipeline {
             request.captions.iter().flat_map(|caption| repeat_n(caption.clone(), request.count)).collect();
         check_request(&captions, &request.negative, steps, guidance)?;
         let wanted = SampleRequest {
+            size: self.recipe.recipe.data.size(),
             captions: &captions,
             negative: &request.negative,
             sampler: &*recipe.sampling.sampler,
@@ -188,6 +189,7 @@ mod tests {
         let pipeline = shipped();
         let recipe = &pipeline.recipe.recipe;
         let wanted = SampleRequest {
+            size: recipe.data.size(),
             captions: &[],
             negative: "",
             sampler: &*recipe.sampling.sampler,

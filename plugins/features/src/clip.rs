@@ -25,6 +25,8 @@ pub enum ClipModel {
     /// OpenAI's ViT-L/14.
     #[default]
     L14,
+    /// OpenAI's ViT-L/14 trained on at 336 pixels, for `size: 336`.
+    L14At336,
     /// OpenCLIP's ViT-g/14.
     G14,
 }
@@ -33,6 +35,10 @@ impl Clip {
     fn released(&self) -> Released {
         let (name, config, file) = match self.model {
             ClipModel::L14 => ("clip-l14", VitConfig::clip_l14(), "model.safetensors"),
+            ClipModel::L14At336 => {
+                let config = VitConfig { image_size: 336, ..VitConfig::clip_l14() };
+                ("clip-l14-336", config, "model.safetensors")
+            }
             ClipModel::G14 => ("clip-g14", VitConfig::open_clip_g14(), "open_clip_model.safetensors"),
         };
         Released { name, config, statistics: CLIP, file }

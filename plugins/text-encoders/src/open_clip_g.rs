@@ -24,7 +24,7 @@ const FILE: &str = "open_clip_model.safetensors";
 
 impl OpenClipG {
     fn tower(device: &Device) -> Result<Tower, PluginError> {
-        Tower::outline(&ClipTextConfig::open_clip(WIDTH, 24, 16).projected(), Padding::Zero, device)
+        Tower::outline(&ClipTextConfig::open_clip(WIDTH, 24, 16).projected(), Padding::ZeroOfOpenClip, device)
     }
 
     fn file(&self) -> Location {

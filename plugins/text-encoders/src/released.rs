@@ -28,8 +28,10 @@ const FILE: &str = "model.safetensors";
 pub(crate) enum Padding {
     /// The end token, as OpenAI's weights were trained.
     End,
-    /// Id 0, an exclamation mark, as OpenCLIP's were.
+    /// Id 0, an exclamation mark, as transformers tokenizes for OpenCLIP's weights: every `!` of the text is then that token.
     Zero,
+    /// Id 0, as open_clip itself tokenizes: a `!` of the text is a word like others.
+    ZeroOfOpenClip,
 }
 
 /// A text encoder of CLIP on a device, constant.
@@ -68,19 +70,23 @@ impl Tower {
     }
 
     pub(crate) fn forward(&self, captions: &[String]) -> ClipTextOutput {
-        let pad = match self.padding {
-            Padding::End => END,
-            Padding::Zero => 0,
-        };
         let tokenizer = ClipBpe::shared();
-        let ids: Vec<i64> = captions
-            .iter()
-            .flat_map(|caption| tokenizer.padded(caption, TOKENS, pad))
-            .map(i64::from)
-            .collect();
+        let ids_of = |caption: &String| match self.padding {
+            Padding::End => tokenizer.padded(caption, TOKENS, END),
+            Padding::Zero => tokenizer.padded(caption, TOKENS, 0),
+            Padding::ZeroOfOpenClip => zero_behind_end(tokenizer.padded(caption, TOKENS, END)),
+        };
+        let ids: Vec<i64> = captions.iter().flat_map(ids_of).map(i64::from).collect();
         let data = TensorData::new(ids, [captions.len(), TOKENS]);
         self.network.forward(Tensor::<2, Int>::from_data(data, &self.device))
     }
+}
+
+/// Everything behind the first end token as 0.
+fn zero_behind_end(mut ids: Vec<u32>) -> Vec<u32> {
+    let behind = ids.iter().position(|&id| id == END).map_or(ids.len(), |end| end + 1);
+    ids[behind..].fill(0);
+    ids
 }
 
 /// The file that a location means: itself, or transformers' file in the folder.
@@ -116,7 +122,7 @@ pub(crate) fn components(
     let class = if config.has_projection() { "CLIPTextModelWithProjection" } else { "CLIPTextModel" };
     let pad = match padding {
         Padding::End => "<|endoftext|>",
-        Padding::Zero => "!",
+        Padding::Zero | Padding::ZeroOfOpenClip => "!",
     };
     let library = "transformers";
     [
