@@ -38,7 +38,7 @@ impl Denoiser for Linear {
         let caption = conditioning.pooled.clone().reshape([batch, 1, 1, 1]);
         let output = x_t.clone() * p(0) + caption * p(1);
         match &conditioning.guidance {
-            Some(scales) => output + add_plugin::per_sample(scales, &x_t.inner()) * p(2),
+            Some(scales) => output + add_plugin::per_sample(scales, &x_t) * p(2),
             None => output,
         }
     }
