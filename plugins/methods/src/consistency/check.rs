@@ -2,7 +2,7 @@
 
 use add_loss::ConsistencyDistance;
 use add_plugin::Prediction;
-use add_recipe::{EvaluatedModel, Problems, Recipe, Weights, one_line};
+use add_recipe::{Problems, Recipe, RowModel, Weights, one_line};
 
 use super::{Consistency, ConsistencyTeacher, Target};
 use crate::Guidance;
@@ -46,9 +46,9 @@ fn guidance(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
     let untrained = is_told && matches!(method.teacher, ConsistencyTeacher::Initial());
     for (i, row) in recipe.evaluation.rows.iter().enumerate() {
         let before = match row.model {
-            EvaluatedModel::Student => false,
-            EvaluatedModel::Undistilled => is_told,
-            EvaluatedModel::Teacher => untrained,
+            RowModel::Undistilled | RowModel::Stated => is_told,
+            RowModel::Teacher => untrained,
+            RowModel::Student | RowModel::Recipe(_) | RowModel::Released(_) => false,
         };
         let guided = (row.guidance - 1.0).abs() > f64::EPSILON;
         p.require(!(before && guided), &format!("evaluation.rows.{i}.guidance"), || {
