@@ -9,6 +9,7 @@
 //! `dit` is a backbone of its own in one file.
 //! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
+//! `progressive` distils in stages and is resumed between and within them.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
@@ -28,6 +29,7 @@ mod golden;
 mod hostile;
 mod loopback;
 mod methods;
+mod progressive;
 mod ranks;
 mod released;
 mod runs;

@@ -53,6 +53,12 @@ fn a_plan_counts_the_networks_that_are_assembled() {
         let loaded = recipe("methods/emoji-consistency.ron", sets);
         check_networks(&loaded).unwrap_or_else(|error| panic!("consistency, {sets:?}: {error}"));
     }
+    for sets in
+        [&[][..], &["dtype=(model: BF16, teacher: BF16)"], &["objective.guidance=None", "run.steps=200"]]
+    {
+        let loaded = recipe("methods/emoji-progressive.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("progressive, {sets:?}: {error}"));
+    }
     let sampling = recipe("emoji.ron", &["objective=Off()"]);
     check_networks(&sampling).expect("sampling alone");
 }

@@ -1,8 +1,8 @@
-//! The equations of Adversarial Diffusion Distillation, and of latent consistency distillation, as pure functions over
-//! tensors.
+//! The equations of Adversarial Diffusion Distillation, of latent consistency distillation and of progressive distillation
+//! as pure functions over tensors.
 //!
-//! Each function is one equation, named in its documentation; `PAPER.md` and `CONSISTENCY.md` map them to recipe fields and
-//! tests.
+//! Each function is one equation, named in its documentation; `PAPER.md`, `CONSISTENCY.md` and `PROGRESSIVE.md` map them to
+//! recipe fields and tests.
 //! Symbols are the paper's: `x_0` real sample, `x_s` student input, `x_hat_theta` student output, `x_hat_psi`
 //! the teacher's estimate, `alpha_t` and `sigma_t` the factors of signal and noise.
 
@@ -12,6 +12,7 @@ mod consistency;
 mod diffusion;
 mod distillation;
 mod hinge;
+mod progressive;
 mod r1;
 mod resize;
 mod teacher;
@@ -22,6 +23,10 @@ pub use consistency::{ConsistencyDistance, consistency, consistency_timesteps, s
 pub use diffusion::{diffuse, epsilon, flow, pure_noise_where, v, x0};
 pub use distillation::{PixelReduction, distillation};
 pub use hinge::{Reduction, hinge_discriminator, hinge_generator};
+pub use progressive::{
+    SnrWeighting, StepTimes, ddim_step, one_step_target, snr_plus_one, trailing_timesteps, truncated_snr,
+    two_ddim_steps,
+};
 pub use r1::{R1, R1Route, input_gradients, r1};
 pub use resize::{Window, crop_and_resize, resize};
 pub use teacher::{consecutive_estimate, consecutive_timesteps, guide};

@@ -5,9 +5,11 @@ pub mod consistency;
 pub mod diffusion;
 mod guidance;
 mod off;
+pub mod progressive;
 
 pub use add::Add;
 pub use consistency::Consistency;
 pub use diffusion::Diffusion;
 pub use guidance::Guidance;
 pub use off::Off;
+pub use progressive::Progressive;
