@@ -12,7 +12,7 @@ use crate::runs::{Quiet, StopAfter, assert_same, go, student, teacher};
 
 /// Two microbatches of eight, whoever computes them.
 fn in_two_rounds(mut loaded: LoadedRecipe) -> LoadedRecipe {
-    (loaded.recipe.batch, loaded.recipe.shards, loaded.recipe.rounds) = (16, 1, 2);
+    (loaded.recipe.batch, loaded.recipe.replicas, loaded.recipe.gradient_accumulation) = (16, 1, 2);
     loaded
 }
 

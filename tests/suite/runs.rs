@@ -230,8 +230,9 @@ fn figures(out: &Path) -> Vec<(String, f64)> {
 fn a_batch_in_parts_is_the_same_batch() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let parts = |mut loaded: LoadedRecipe, shards: usize, rounds: usize| {
-        (loaded.recipe.batch, loaded.recipe.shards, loaded.recipe.rounds) = (16, shards, rounds);
+    let parts = |mut loaded: LoadedRecipe, replicas: usize, accumulation: usize| {
+        (loaded.recipe.batch, loaded.recipe.replicas) = (16, replicas);
+        loaded.recipe.gradient_accumulation = accumulation;
         loaded
     };
     let check = |make: &dyn Fn() -> LoadedRecipe, name: &str| {
@@ -239,9 +240,9 @@ fn a_batch_in_parts_is_the_same_batch() {
         go(&parts(make(), 1, 1), &whole, &Start::Fresh);
         let cut = at(&format!("{name}-2"));
         go(&parts(make(), 2, 1), &cut, &Start::Fresh);
-        let rounds = at(&format!("{name}-rounds"));
-        go(&parts(make(), 1, 2), &rounds, &Start::Fresh);
-        assert_same(&cut, &rounds, 3);
+        let accumulated = at(&format!("{name}-accumulated"));
+        go(&parts(make(), 1, 2), &accumulated, &Start::Fresh);
+        assert_same(&cut, &accumulated, 3);
         for ((figure, a), (other, b)) in pairs(figures(&whole), figures(&cut)) {
             assert_eq!(figure, other, "{name}");
             assert!((a - b).abs() < 1e-3 * a.abs() + 1e-5, "{name} {figure}: {a} and {b}");

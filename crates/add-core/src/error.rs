@@ -95,7 +95,7 @@ impl CoreError {
                 | Self::Request(_)
                 | Self::Argument { .. }
         ) || matches!(self, Self::Plugin(PluginError::Field { .. } | PluginError::Mismatch(_)))
-            || matches!(self, Self::Train(TrainError::Rounds { .. }))
+            || matches!(self, Self::Train(TrainError::Accumulation { .. }))
     }
 
     /// For `map_err` on a file operation.

@@ -123,7 +123,8 @@ pub fn model_path(out: &Path) -> PathBuf {
 pub fn hash(recipe: &Recipe) -> String {
     // Every field is named, so that a new one is not forgotten.
     let Recipe { seed, dtype, data, codec, text, model, batch, objective, .. } = recipe;
-    let Recipe { name: _, device: _, shards: _, rounds: _, workers: _, cache: _, .. } = recipe;
+    let Recipe { name: _, device: _, replicas: _, gradient_accumulation: _, workers: _, cache: _, .. } =
+        recipe;
     let Recipe { run: _, preview: _, sampling: _, evaluation: _, .. } = recipe;
     let mut text = one_line(&(seed, data, codec, text, model, batch, objective));
     // A run in f32 and in one part has the hash that it had before these two were part of it.
@@ -135,8 +136,8 @@ pub fn hash(recipe: &Recipe) -> String {
 
 /// SHA-256 of what the ranks of a run must agree on: all of [`hash`], how the batch is cut, and when they meet.
 fn agreement(recipe: &Recipe) -> String {
-    let Recipe { shards, rounds, run, .. } = recipe;
-    let text = format!("{} {}", hash(recipe), one_line(&(shards, rounds, run)));
+    let Recipe { replicas, gradient_accumulation, run, .. } = recipe;
+    let text = format!("{} {}", hash(recipe), one_line(&(replicas, gradient_accumulation, run)));
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 

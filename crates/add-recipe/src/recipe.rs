@@ -41,14 +41,15 @@ pub struct Recipe {
     /// Pictures per step.
     #[serde(default = "default_batch")]
     pub batch: usize,
-    /// Parts of the batch that are computed side by side, each on its share of the threads; more than one pays where
-    /// the network is small. The numbers differ between counts by rounding alone.
-    #[serde(default = "default_shards")]
-    pub shards: usize,
-    /// Rounds in which those parts are computed, one after the other: the batch is cut into `rounds * shards` parts, and
-    /// more rounds take less memory. With more than one, the student's forward pass is done twice.
-    #[serde(default = "default_rounds")]
-    pub rounds: usize,
+    /// Copies of the networks that compute parts of the batch side by side, each on its share of the threads; more than one
+    /// pays where the network is small. The numbers differ between counts by rounding alone.
+    #[serde(default = "default_replicas")]
+    pub replicas: usize,
+    /// Steps over which a batch's gradients are accumulated, one after the other: the batch is cut into
+    /// `gradient_accumulation * replicas` parts, and more steps take less memory. With more than one, ADD does the student's
+    /// forward pass twice.
+    #[serde(default = "default_gradient_accumulation")]
+    pub gradient_accumulation: usize,
     /// Threads that load batches ahead of the step; with 0, each is loaded when its step comes. The numbers are the same.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -82,7 +83,7 @@ fn one() -> f64 {
 impl Recipe {
     /// In how many parts a batch is computed, side by side and one after the other, on all ranks together.
     pub fn parts(&self) -> usize {
-        self.shards * self.rounds
+        self.replicas * self.gradient_accumulation
     }
 
     /// Whether the text encoder has no weights of its own: its values belong to the model that is trained.
@@ -91,7 +92,7 @@ impl Recipe {
     }
 }
 
-fn default_shards() -> usize {
+fn default_replicas() -> usize {
     1
 }
 
@@ -99,7 +100,7 @@ fn default_workers() -> usize {
     1
 }
 
-fn default_rounds() -> usize {
+fn default_gradient_accumulation() -> usize {
     1
 }
 

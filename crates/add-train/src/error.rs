@@ -54,17 +54,17 @@ pub enum TrainError {
         times: u32,
     },
     /// The system gives no threads.
-    #[error("the threads for `shards` could not be started: {0}; try `shards: 1`")]
+    #[error("the threads for `replicas` could not be started: {0}; try `replicas: 1`")]
     Threads(String),
-    /// The ranks cannot share a recipe's rounds.
+    /// The ranks cannot share a recipe's accumulation steps.
     #[error(
-        "expected `rounds` to be a multiple of the {ranks} ranks, got {rounds}; try `rounds: {ranks}`, which cuts the \
-         batch into that many times `shards` parts"
+        "expected `gradient_accumulation` to be a multiple of the {ranks} ranks, got {accumulation}; try \
+         `gradient_accumulation: {ranks}`, which cuts the batch into that many times `replicas` parts"
     )]
-    Rounds {
-        /// The recipe's.
-        rounds: usize,
-        /// How many take part.
+    Accumulation {
+        /// The recipe's `gradient_accumulation`.
+        accumulation: usize,
+        /// Number of ranks.
         ranks: usize,
     },
     /// The ranks of a run do not have the same.

@@ -64,10 +64,10 @@ impl Plan {
             flops: 1e12 * self.tflops * self.utilisation,
             link: 1e9 * self.link,
         };
-        let Recipe { batch: whole, rounds, .. } = loaded.recipe;
+        let Recipe { batch: whole, gradient_accumulation, .. } = loaded.recipe;
         let each = share(whole, machine.gpus)?;
-        // GPUs take rounds from each other; each has at least one.
-        let turns = rounds.div_ceil(machine.gpus).min(each);
+        // GPUs share the accumulation steps; each has at least one.
+        let turns = gradient_accumulation.div_ceil(machine.gpus).min(each);
         let batch = each.div_ceil(turns);
         print(&format!(
             "{}: a batch of {whole} over {} GPUs, {each} on each, {batch} at a time\n",

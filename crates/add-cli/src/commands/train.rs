@@ -42,8 +42,8 @@ pub(crate) struct Train {
     /// Continue from a checkpoint: `latest` (there must be one), `auto` (if there is one), or its folder.
     #[arg(long, value_name = "latest|auto|PATH")]
     resume: Option<String>,
-    /// Share the run among so many threads, which take the recipe's `rounds` between them; on GPUs each has its own, the first
-    /// that of `device`.
+    /// Share the run among so many threads, which share the recipe's `gradient_accumulation` steps; with GPUs each thread has
+    /// its own, the first that of `device`.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     ranks: u16,
     /// Print the resolved recipe, parameter counts and a memory estimate, and stop.

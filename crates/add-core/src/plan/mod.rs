@@ -129,7 +129,7 @@ pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> 
     }
     let computation = Computation {
         passes: recipe.objective.passes(recipe),
-        parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
+        parts: recipe.replicas as f64 + if recipe.gradient_accumulation > 1 { 1.0 } else { 0.0 },
         kernels,
     };
     Ok(Plan::new(costed, computation))

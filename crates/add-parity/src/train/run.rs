@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use add_loss::{R1Route, Reduction, resize};
 use add_plugin::{Conditioning, NoiseSchedule, Pixels, Prediction};
 use add_recipe::slot::{CODEC, HEADS, STUDENT};
-use add_train::{distance::Space, model::Diffusion, report::StepReport, shards::Shards};
+use add_train::{distance::Space, model::Diffusion, replicas::Replicas, report::StepReport};
 use methods::add::{
     AddInputs, AddMethod, AddOptions, AddTrainer, ImageCondition, Prompts, StudentInput, TeacherInput,
     Terminal, View,
@@ -119,7 +119,7 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
                 terminal: Terminal::Schedule,
             },
         },
-        shards: Shards::new(parts, 1)?,
+        replicas: Replicas::new(parts, 1)?,
     })
 }
 
