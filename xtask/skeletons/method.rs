@@ -34,7 +34,7 @@ const OPTIMIZER: &str = "optimizer";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Skeleton {
-    /// Of the denoiser.
+    /// The denoiser's optimiser.
     pub optimizer: AdamWConfig,
     /// Half-life of the averaged weights, in images.
     pub ema_half_life: f64,

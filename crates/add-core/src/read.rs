@@ -44,7 +44,7 @@ impl LoadedRecipe {
 /// Reads the recipe at `path`, with `--set` assignments applied first.
 ///
 /// # Errors
-/// When the file cannot be read, does not say a recipe, or says one that cannot be run.
+/// When the file cannot be read, is not a valid recipe, or is one that cannot be run.
 pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
     let text = add_files::read_text(path, MAX_RECIPE)
         .map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
@@ -56,7 +56,7 @@ pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreErr
 /// Reads a recipe from `text`; `name` stands for its file in errors.
 ///
 /// # Errors
-/// When the text does not say a recipe, or says one that cannot be run.
+/// When the text is not a valid recipe, or is one that cannot be run.
 pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
     let problem = |span: Range<usize>, message: String| {
         let place = place(text, name, &span);

@@ -16,7 +16,7 @@ pub enum TrainError {
     /// A checkpoint is damaged or foreign.
     #[error("{path}: {problem}", path = path.display())]
     Checkpoint {
-        /// Where.
+        /// The file or folder.
         path: PathBuf,
         /// Expected and found.
         problem: String,
@@ -36,9 +36,9 @@ pub enum TrainError {
     /// A file cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     Io {
-        /// Where.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
     /// Loss or gradient stayed non-finite.

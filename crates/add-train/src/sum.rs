@@ -25,7 +25,7 @@ pub struct Sum<'s> {
 }
 
 impl<'s> Sum<'s> {
-    /// Of nothing yet.
+    /// An empty sum.
     pub fn new(ranks: &'s dyn Collective, parts: usize, device: Device) -> Self {
         let (waiting, reports) = (Vec::new(), Vec::new());
         Self { ranks, parts, device, waiting, reports, gradients: GradientMap::new() }

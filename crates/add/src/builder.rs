@@ -143,7 +143,7 @@ impl RecipeBuilder {
             workers: 1,
             cache: add_data::Keep::default(),
             objective: required(self.objective, "objective")?,
-            run: add_train::run::Cadence::default(),
+            run: add_train::run::RunLength::default(),
             preview: Preview::default(),
             sampling: required(self.sampling, "sampling")?,
             evaluation: Evaluation::default(),

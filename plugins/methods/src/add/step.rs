@@ -10,8 +10,8 @@ use add_plugin::{
 use add_recipe::slot::{CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
 use add_train::{
     distance::Space,
-    model::Diffusion,
     networks::{AnyNetwork, NetworkSet},
+    process::Process,
     replicas::Replicas,
     report::StepReport,
     teacher::BoundTeacher,
@@ -131,9 +131,9 @@ impl AddNetworks {
 /// What stays the same over all steps: the numbers and processes of the method.
 pub struct AddMethod<'w> {
     /// The student's forward process.
-    pub student_diffusion: Diffusion,
+    pub student_diffusion: Process,
     /// The teacher's forward process.
-    pub teacher_diffusion: Diffusion,
+    pub teacher_diffusion: Process,
     /// `c(t)` and the target.
     pub weighting: &'w dyn Weighting,
     /// `F` where it looks at latents through the teacher.

@@ -4,9 +4,9 @@ use add_plugin::{Conditioning, Denoiser, Latents, Network, TextNetwork, Timestep
 use add_recipe::slot::{DENOISER, TEXT};
 use add_train::{
     gradients::{GradientMap, scalar},
-    model::Diffusion as Process,
     networks::NetworkSet,
     optimizer::join,
+    process::Process,
     replicas::Replicas,
     report::StepReport,
 };
@@ -20,9 +20,9 @@ pub struct DiffusionInputs {
     pub x_0: Latents,
     /// Their captions; an empty one where it was dropped for classifier-free guidance.
     pub captions: Captions,
-    /// Timesteps.
+    /// Timesteps, one per sample.
     pub t: Timesteps,
-    /// Noise.
+    /// Noise `[B, C, H, W]`.
     pub eps: Tensor<4>,
 }
 
