@@ -105,6 +105,10 @@ impl Backbone for Mini {
         }
     }
 
+    fn takes_guidance(&self) -> bool {
+        self.guidance_embedding.is_some()
+    }
+
     fn feature_blocks(&self) -> Vec<(String, usize)> {
         UnetConfig { block_out_channels: self.channels.clone(), ..UnetConfig::default() }.blocks()
     }
@@ -195,7 +199,7 @@ inventory::submit!(Entry::backbone::<Mini>("Mini", "the blocks of Rombach et al.
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::parameter_count;
+    use add_plugin::{Network, parameter_count};
     use burn::tensor::{DType, TensorData};
 
     use super::*;
