@@ -10,9 +10,9 @@ use crate::{StoreError, members::Member};
 /// Which members of a sample are wanted, by suffix in small letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Of its picture; the first one that there is.
+    /// Suffixes of its picture; the first one that there is counts.
     pub pictures: Vec<String>,
-    /// Of its caption.
+    /// Suffix of its caption.
     pub caption: String,
 }
 
