@@ -7,7 +7,7 @@ use add_core::{
     read::LoadedRecipe,
     train::{model_path, train},
 };
-use add_plugin::{NoiseSchedule, Plugin, Sampler, SamplerContext, StartFrom as From};
+use add_plugin::{NoiseSchedule, Plugin, Sampler, SamplerContext, Start as From};
 use add_train::run::{Ending, StartFrom};
 use add_weights::WeightsFile;
 use burn::tensor::{DType, Device, Tensor};

@@ -199,7 +199,7 @@ inventory::submit!(Entry::backbone::<Mini>("Mini", "the blocks of Rombach et al.
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::{Network, parameter_count};
+    use add_plugin::parameter_count;
     use burn::tensor::{DType, TensorData};
 
     use super::*;

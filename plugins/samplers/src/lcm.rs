@@ -82,7 +82,6 @@ pub(crate) fn consistency(original_steps: usize) -> Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{Run, recipe};
 
     #[test]

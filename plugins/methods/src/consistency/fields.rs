@@ -40,6 +40,7 @@ pub struct Consistency {
 }
 
 /// The frozen model whose trajectories are learnt.
+#[expect(clippy::large_enum_variant, reason = "a recipe has one of them")]
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ConsistencyTeacher {
     /// The model that the student starts as.
