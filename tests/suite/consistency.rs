@@ -79,7 +79,7 @@ fn a_recipe_that_cannot_hold_is_refused_when_it_is_read() {
     let schedule = "schedule: ZeroTerminalSnr(inner: ScaledLinear())";
     for (sets, said) in [
         (&["objective.guidance=Uniform(3, 15)"][..], "is not told its guidance scale"),
-        (&[told], "before the distillation the guidance embedding of Undistilled means nothing"),
+        (&[told], "before the distillation the model's guidance embedding means nothing"),
         (&["objective.skip=0"], "expected a positive number, got 0"),
         (&["objective.skip=1001"], "expected at most 1000, got 1001"),
         (&["objective.distance=Huber(0)"], "expected a number above 0, got 0"),

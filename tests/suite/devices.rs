@@ -26,7 +26,7 @@ fn student(recipe: &str, sets: &[&str]) -> (f64, f64) {
 #[test]
 fn sd15_costs_what_was_published_and_its_attention() {
     let (flops, parameters) =
-        student("add-m.ron", &["model.backbone=Sd15()", "text.tokens=ClipL(weights: \"nowhere\")"]);
+        student("add-m.ron", &["model.backbone=Sd15()", "text=ClipL(weights: \"nowhere\")"]);
     assert!((parameters - 859_520_964.0).abs() < 0.5, "{parameters}");
     // Kim et al. 2023 (BK-SDM) count 338.7 G multiplications with an addition in convolutions and linear maps at 64x64.
     // Scores and their products, 4 N M C by hand: five self-attentions each of 4,096 tokens in 320 channels, 1,024 in 640

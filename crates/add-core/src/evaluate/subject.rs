@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use add_plugin::{Autoencoder, Plugin, Sampler, Start};
-use add_recipe::{EvaluationRow, Recipe, ReleasedModel, RowModel, SampleRequest, SampledModel, one_line};
+use add_plugin::{Autoencoder, Codec, Plugin, Sampler, Start, TextEncoder};
+use add_recipe::{
+    EvaluationRow, Model, NamedModel, Recipe, ReleasedModel, RowModel, SampleRequest, SampledModel, one_line,
+};
 use burn::tensor::Device;
 
 use super::{Extent, SEED, model};
@@ -63,15 +65,20 @@ pub(super) fn plans(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Plan<'_
 }
 
 fn plan<'a>(loaded: &LoadedRecipe, index: usize, row: &'a EvaluationRow) -> Result<Plan<'a>, CoreError> {
-    let other = match &row.model {
-        RowModel::Recipe(path) => Some(read::read(&loaded.resolve(path), &[])?),
-        RowModel::Released(released) => Some(released_recipe(loaded, index, released, row)?),
+    let own = pipeline_of_run(loaded, &row.model);
+    let other = match (&row.model, &own) {
+        (RowModel::Recipe(path), _) => Some(read::read(&loaded.resolve(path), &[])?),
+        (RowModel::Released(released), _) => {
+            let ReleasedModel { text, codec, model } = &**released;
+            Some(released_recipe(loaded, index, (text, codec, model), row)?)
+        }
+        (_, Some(own)) => Some(released_recipe(loaded, index, (own.text, own.codec, own.model), row)?),
         _ => None,
     };
     let plan = Plan {
-        which: &row.model,
+        which: if own.is_some() { &STATED } else { &row.model },
         other,
-        name: row.name.as_deref(),
+        name: row.name.as_deref().or(own.map(|own| own.name.name())),
         sampler: &row.sampler,
         steps: row.steps,
         guidance: row.guidance,
@@ -89,14 +96,24 @@ fn plan<'a>(loaded: &LoadedRecipe, index: usize, row: &'a EvaluationRow) -> Resu
     }
 }
 
+/// The model of the run that a row names, where it has a text encoder and a codec of its own.
+fn pipeline_of_run<'a>(loaded: &'a LoadedRecipe, which: &RowModel) -> Option<NamedModel<'a>> {
+    let (recipe, which) = (&loaded.recipe, which.of_run()?);
+    let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which)?;
+    let same = one_line(&(named.text, named.codec)) == one_line(&(&recipe.text, &recipe.codec));
+    (!same).then_some(named)
+}
+
+/// Text encoder, codec and model of a pipeline.
+type Parts<'a> = (&'a Plugin<dyn TextEncoder>, &'a Plugin<dyn Codec>, &'a Model);
+
 /// The recipe that would sample a released model, checked as any other.
 fn released_recipe(
     loaded: &LoadedRecipe,
     index: usize,
-    released: &ReleasedModel,
+    (text, codec, model): Parts<'_>,
     row: &EvaluationRow,
 ) -> Result<LoadedRecipe, CoreError> {
-    let ReleasedModel { text, codec, model } = released;
     let text = format!(
         "(name: \"row-{index}\", device: {}, data: Off(size: {}), codec: {}, text: {}, model: {}, objective: Off(), sampling: \
          (sampler: {}, steps: {}))",
