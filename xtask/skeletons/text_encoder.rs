@@ -65,7 +65,8 @@ impl TextNetwork for Network {
         let ids: Vec<i64> = captions.iter().flat_map(row).collect();
         let ids = TensorData::new(ids, [captions.len(), self.tokens]);
         let tokens = self.table.forward(Tensor::<2, Int>::from_data(ids, &self.device));
-        Conditioning { pooled: tokens.clone().mean_dim(1).squeeze_dim(1), tokens }
+        let pooled = tokens.clone().mean_dim(1).squeeze_dim(1);
+        Conditioning::new(tokens, pooled)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

@@ -25,7 +25,7 @@ pub struct Row {
     pub captions: Option<String>,
     /// Name of the metric, protocol included.
     pub metric: String,
-    /// Which way the metric improves; `None` where neither side is better, and in files of before.
+    /// Which way the metric improves; `None` where neither side is better, and in files of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub better: Option<Better>,
     /// The number, in the metric's unit.

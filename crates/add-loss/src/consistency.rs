@@ -13,7 +13,7 @@ use crate::diffuse;
 /// The timesteps that a consistency model knows, ascending: every `skip`-th of `total`, down from the last. Luo et al. 2023,
 /// section 4.3.
 ///
-/// Of 1000 with a `skip` of 20 these are 19, 39 to 999.
+/// With 1000 timesteps and a `skip` of 20 these are 19, 39 to 999.
 ///
 /// # Panics
 /// Panics when `skip` is 0.

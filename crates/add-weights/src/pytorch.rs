@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     /// Written by PyTorch 2.15: `{"a.weight": [[0, 1, 2], [3, 4, 5]], "a.bias": [1.5, -2.0] (a view), "steps": 7}`,
-    /// once as the zip file of today and once as the stream of before 1.6.
+    /// once as the zip file of today and once as the stream that PyTorch wrote before 1.6.
     const FILES: [&str; 2] = ["tensors.pth", "tensors_legacy.pth"];
 
     fn fixture(name: &str) -> std::path::PathBuf {
