@@ -29,6 +29,12 @@ fn step_at(s: usize, changes: &[Change<'_>]) -> StepReport {
     run.step(vec![inputs])
 }
 
+/// Every figure but the length of the embedding itself, which the step measures before it is masked.
+fn seen(report: &StepReport) -> Vec<(String, String)> {
+    let figures = report.figures().map(|(name, figure)| (name.to_owned(), format!("{figure:?}")));
+    figures.filter(|(name, _)| name != "norm_c_img").collect()
+}
+
 /// 0-based, out of 1000.
 const LAST: usize = 999;
 const EARLIER: usize = 749;
@@ -38,7 +44,7 @@ fn the_heads_know_the_image_embedding_only_where_the_input_holds_a_signal() {
     let matters = |s: usize, condition: ImageCondition| {
         let set: Change = &|trainer, _| trainer.method.options.image_condition = condition;
         let negative: Change = &|_, inputs| inputs.embedding_view = Box::new(Tensor::neg);
-        step_at(s, &[set]).to_json(0) != step_at(s, &[set, negative]).to_json(0)
+        seen(&step_at(s, &[set])) != seen(&step_at(s, &[set, negative]))
     };
     assert!(!matters(LAST, ImageCondition::WhereInformed));
     assert!(matters(EARLIER, ImageCondition::WhereInformed));
