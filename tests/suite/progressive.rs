@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 
 use add_core::{
     model_file::ModelCard,
-    read::LoadedRecipe,
+    read::{LoadedRecipe, read},
     train::{model_path, train},
 };
-use add_plugin::{NoiseSchedule, Plugin, Sampler, SamplerContext, Start as From};
+use add_plugin::{NoiseSchedule, SamplerContext, Start as From};
 use add_train::run::{Ending, StartFrom};
 use add_weights::WeightsFile;
 use burn::tensor::{DType, Device, Tensor};
@@ -138,8 +138,10 @@ fn a_range_of_scales_is_learnt_by_a_network_that_is_told_its_own() {
         &teacher,
         &StartFrom::Fresh,
     );
-    let loaded =
-        progressive(&teacher, &[told, "objective.guidance.scale=Uniform(1.0, 5.0)", "evaluation.rows=[]"]);
+    let loaded = progressive(
+        &teacher,
+        &[told, "objective.guidance.scale=Uniform(1.0, 5.0)", "evaluation.rows=[]", "run.keep=9"],
+    );
     let out = folder.path().join("run");
     go(&loaded, &out, &StartFrom::Fresh);
     let embedding = |step: u64| {
@@ -152,7 +154,8 @@ fn a_range_of_scales_is_learnt_by_a_network_that_is_told_its_own() {
 /// What the first halvings give up is what a sampler of so many steps leaves out.
 #[test]
 fn the_students_timesteps_are_those_of_the_sampler() {
-    let sampler: Plugin<dyn Sampler> = ron::from_str("Ddim()").unwrap();
+    let loaded = read(&root().join("configs/methods/emoji-progressive.ron"), &[]).unwrap();
+    let sampler = &loaded.recipe.sampling.sampler;
     for total in [100, 1000] {
         let alpha_bars: Vec<f64> = (0..total).map(|t| 1.0 - (t + 1) as f64 / total as f64).collect();
         let schedule = NoiseSchedule::from_alphas_cumprod(&alpha_bars);
@@ -203,7 +206,7 @@ fn stages_that_do_not_fit_are_refused_before_any_work() {
         ("model.adapter=Lora(rank: 2)", "expected Off()"),
         ("model.backbone=Mini(prediction: Epsilon)", "zero terminal SNR divides by zero"),
     ] {
-        let error = add_core::read::read(&path, &[set.to_owned()]).expect_err(set);
+        let error = read(&path, &[set.to_owned()]).expect_err(set);
         assert!(error.is_usage(), "{set}");
         let report = format!("{:?}", miette::Report::new(error));
         // Reports are wrapped to the width of a terminal.
