@@ -40,7 +40,6 @@ pub struct Consistency {
 }
 
 /// The frozen model whose trajectories are learnt.
-#[expect(clippy::large_enum_variant, reason = "a recipe has one of them")]
 #[derive(Debug, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "a recipe has one of them")]
 pub enum ConsistencyTeacher {
