@@ -79,8 +79,8 @@ pub struct Full {
     pub timings: Vec<Timing>,
 }
 
-/// Compares the network that [`NETWORKS`] calls `network` with the outputs in `expected`, on `device`. Its weights are made with
-/// `seed`, or else with that of the library's report, or else with [`SEED`].
+/// Compares the network that `NETWORKS` calls `network` with the outputs in `expected`, on `device`. Its weights are made with
+/// `seed`, or else with that of the library's report, or else with `SEED`.
 ///
 /// # Errors
 /// When the file is missing or damaged, or no such network is known.

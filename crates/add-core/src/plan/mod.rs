@@ -1,6 +1,6 @@
 //! What a recipe needs before it runs: memory, arithmetic, communication.
 //!
-//! Everything follows from the shapes of the recipe's networks ([`cost`]), from what a step does with them ([`step`]) and
+//! Everything follows from the shapes of the recipe's networks (`cost`), from what a step does with them (`step`) and
 //! from what is assumed of the numbers' types and of what is kept ([`Measures`]). Nothing is measured and no value made.
 
 mod cost;
