@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use add_core::{
+    error::CoreError,
     model_file::ModelCard,
     read::{LoadedRecipe, read},
     train::model_path,
@@ -66,9 +67,10 @@ fn refused(sets: &[&str]) -> String {
     let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
     match read(&root().join("configs").join(FILE), &sets) {
         Ok(_) => panic!("{sets:?} is accepted"),
-        Err(error) => {
-            format!("{:?}", miette::Report::new(error)).split_whitespace().collect::<Vec<_>>().join(" ")
+        Err(CoreError::Invalid { problems, .. }) => {
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         }
+        Err(other) => panic!("{sets:?}: {other}"),
     }
 }
 
