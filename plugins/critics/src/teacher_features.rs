@@ -100,13 +100,20 @@ impl Critic for TeacherFeatures {
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::Schedule;
+    use add_plugin::{Registered, Schedule};
     use {backbones as _, schedules as _};
 
     use super::*;
 
+    /// Reads a plugin as a recipe would.
+    fn read<T: ?Sized + Registered>(text: &str) -> Plugin<T> {
+        let options = ron::Options::default();
+        let options = options.with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
+        options.from_str(text).expect("linked")
+    }
+
     fn schedule() -> NoiseSchedule {
-        let linear: Plugin<dyn Schedule> = ron::from_str("ScaledLinear()").expect("linked");
+        let linear: Plugin<dyn Schedule> = read("ScaledLinear()");
         linear.tables()
     }
 
@@ -129,7 +136,7 @@ mod tests {
 
     #[test]
     fn blocks_that_the_teacher_lacks_are_named_with_those_that_it_has() {
-        let teacher: Plugin<dyn Backbone> = ron::from_str("Mini(channels: [16, 32])").expect("linked");
+        let teacher: Plugin<dyn Backbone> = read("Mini(channels: [16, 32])");
         let critic = |blocks: &[&str]| TeacherFeatures {
             blocks: blocks.iter().map(|&block| block.to_owned()).collect(),
             levels: Levels::default(),

@@ -133,11 +133,12 @@ fn at_ratio(schedule: &NoiseSchedule, ratio: f64) -> f64 {
     };
     let above = (0..schedule.steps()).find(|&t| log(t) > ratio.ln()).unwrap_or(schedule.steps() - 1);
     let below = above.saturating_sub(1);
-    if above == below {
-        return below as f64;
+    let rise = log(above) - log(below);
+    // Where both are beyond the largest ratio, the later one has less of the picture.
+    if rise <= 0.0 {
+        return above as f64;
     }
-    let place = ((ratio.ln() - log(below)) / (log(above) - log(below))).clamp(0.0, 1.0);
-    below as f64 + place
+    below as f64 + ((ratio.ln() - log(below)) / rise).clamp(0.0, 1.0)
 }
 
 /// `lambda = log(alpha / sigma)`; infinite at both ends.
