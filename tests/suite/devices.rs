@@ -87,7 +87,7 @@ fn the_check_of_a_gpu_runs_on_a_processor_in_small() {
     ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let table = std::fs::read_to_string(table).expect("written");
-    for word in ["| parity, unet | 38 passed, 0 failed", "a training step, batch 2 | 0.", "planned", "0.09 s"]
+    for word in ["| parity, unet | 96 passed, 0 failed", "a training step, batch 2 | 0.", "planned", "0.09 s"]
     {
         assert!(table.contains(word), "expected {word:?} in: {table}");
     }
