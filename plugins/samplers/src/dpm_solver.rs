@@ -170,6 +170,20 @@ mod tests {
         assert!(gaps.iter().all(|gap| (gap - gaps[0]).abs() < 1e-12), "{gaps:?}");
     }
 
+    /// With a shift, more than the last of its timesteps have a larger ratio than what counts as the largest.
+    #[test]
+    fn karras_levels_on_a_shifted_flow_begin_at_pure_noise() {
+        let schedule = Run::on_flow(8.0, 3).schedule;
+        let levels = karras(&schedule, 3);
+        assert!((levels[0].0 - 999.0).abs() < 1e-9 && levels[2].0.abs() < 1e-9, "{levels:?}");
+        assert!(levels[0].1.alpha.abs() < 1e-12 && levels[1].0 > 0.0 && levels[1].0 < 998.0, "{levels:?}");
+        for steps in 1..6 {
+            let mut run = Run::on_flow(8.0, steps);
+            let x = run.sample(&*recipe("DpmSolver2M(sigmas: Karras)"));
+            assert!((x - run.x0).abs() < 1e-9, "{steps} steps: {x}");
+        }
+    }
+
     #[test]
     fn the_second_step_from_pure_noise_is_finite_and_of_first_order() {
         let mut run = Run::on(&[0.9, 0.6, 0.3, 0.0], 3);
