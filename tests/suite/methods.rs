@@ -71,10 +71,10 @@ fn what_a_run_reads_follows_from_its_networks() {
     };
     assert_eq!(
         parts(Use::Training),
-        ["student", "text encoder", "text encoder", "feature network", "image encoder", "codec"]
+        ["student", "text encoder", "feature network", "text for the heads", "image encoder", "codec"]
     );
-    assert_eq!(parts(Use::Sampling), ["denoiser", "text encoder", "text encoder", "codec"]);
-    assert_eq!(parts(Use::SamplingTrained), ["text encoder", "text encoder", "codec"]);
+    assert_eq!(parts(Use::Sampling), ["denoiser", "text encoder", "codec"]);
+    assert_eq!(parts(Use::SamplingTrained), ["text encoder", "codec"]);
 }
 
 #[test]
