@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 /// What the heads see of a sample, and when to choose it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Skeleton {
+pub(crate) struct Skeleton {
     /// The teacher's block.
-    pub block: String,
+    pub(crate) block: String,
     /// The timestep at which samples are looked at.
-    pub t: f64,
+    pub(crate) t: f64,
 }
 
 impl Default for Skeleton {

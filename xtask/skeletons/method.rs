@@ -33,11 +33,11 @@ const OPTIMIZER: &str = "optimizer";
 /// What is learnt, from what, and when to choose it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Skeleton {
+pub(crate) struct Skeleton {
     /// The denoiser's optimiser.
-    pub optimizer: AdamWConfig,
+    pub(crate) optimizer: AdamWConfig,
     /// Half-life of the averaged weights, in images.
-    pub ema_half_life: f64,
+    pub(crate) ema_half_life: f64,
 }
 
 impl Default for Skeleton {

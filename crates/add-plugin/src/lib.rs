@@ -16,7 +16,7 @@
 //! }
 //!
 //! impl Weighting for Exponential {
-//!     fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64 {
+//!     fn weight(&self, schedule: &NoiseSchedule, t: f64) -> f64 {
 //!         schedule.alpha(t).powf(self.power)
 //!     }
 //! }
@@ -28,7 +28,7 @@
 //!     .with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
 //! let plugin: Plugin<dyn Weighting> = options.from_str("Exponential(power: 2.0)")?;
 //! let schedule = NoiseSchedule::from_alphas_cumprod(&[0.64]);
-//! assert!((plugin.weight(&schedule, 0) - 0.64).abs() < 1e-12);
+//! assert!((plugin.weight(&schedule, 0.0) - 0.64).abs() < 1e-12);
 //! # Ok(())
 //! # }
 //! ```

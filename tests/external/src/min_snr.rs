@@ -33,7 +33,7 @@ mod tests {
     fn the_ratio_is_cut_at_gamma() {
         // alpha^2 / sigma^2 is 9 and 1.
         let schedule = NoiseSchedule::from_alphas_cumprod(&[0.9, 0.5]);
-        for (t, expected) in [(0, 5.0), (1, 1.0)] {
+        for (t, expected) in [(0.0, 5.0), (1.0, 1.0)] {
             let weight = MinSnr::default().weight(&schedule, t);
             assert!((weight - expected).abs() < 1e-12, "{weight}");
         }
