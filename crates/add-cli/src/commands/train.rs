@@ -59,12 +59,12 @@ impl Train {
             let sizes = network_sizes(&loaded)?;
             for size in &sizes {
                 let part = if size.trained { "trained" } else { "frozen" };
-                print(&format!("{:<16} {:>13} parameters, {part}", size.name, size.parameters));
+                print(&format!("{:<18} {:>13} parameters, {part}", size.name, size.parameters));
             }
             let mebibytes = sizes.iter().map(NetworkSize::bytes).sum::<usize>() as f64 / f64::from(1 << 20);
             for needed in weights::needed(&loaded, Use::Training)? {
                 let state = if needed.is_here() { "here" } else { "to be fetched" };
-                print(&format!("{:<16} reads {}, {state}", needed.part, needed.location));
+                print(&format!("{:<18} reads {}, {state}", needed.part, needed.location));
             }
             print(&format!(
                 "{mebibytes:.0} MiB for values, gradients, moments and averages; activations come on top"
