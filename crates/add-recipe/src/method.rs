@@ -118,6 +118,32 @@ pub struct NamedModel<'a> {
     pub dtype: Dtype,
 }
 
+impl<'a> NamedModel<'a> {
+    /// The recipe's model as it is before it is distilled, sampled at the student's timesteps.
+    pub fn undistilled(recipe: &'a Recipe, student_timesteps: Vec<usize>) -> Self {
+        Self {
+            name: EvaluatedModel::Undistilled,
+            model: &recipe.model,
+            text: &recipe.text,
+            codec: &recipe.codec,
+            student_timesteps,
+            dtype: recipe.dtype.model,
+        }
+    }
+
+    /// The `model` that teaches, with the recipe's text encoder and codec, sampled at all timesteps.
+    pub fn teacher(recipe: &'a Recipe, model: &'a Model) -> Self {
+        Self {
+            name: EvaluatedModel::Teacher,
+            model,
+            text: &recipe.text,
+            codec: &recipe.codec,
+            student_timesteps: Vec::new(),
+            dtype: recipe.dtype.teacher,
+        }
+    }
+}
+
 /// A method on the list of methods.
 pub struct MethodEntry(Entry<dyn Method>);
 

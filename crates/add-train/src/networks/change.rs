@@ -18,6 +18,20 @@ pub struct Training {
     pub average: Option<Averaging>,
 }
 
+impl Training {
+    /// A network that is alone with its optimiser, and whose running average lies in the checkpoint's file `ema`.
+    pub fn averaged(
+        optimizer: &'static str,
+        config: AdamWConfig,
+        file: &'static str,
+        half_life: f64,
+        home: Home,
+    ) -> Self {
+        let average = Averaging { file: "ema", half_life, home };
+        Self { optimizer, config, file, prefix: "", average: Some(average) }
+    }
+}
+
 /// A running average of trained values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Averaging {

@@ -15,8 +15,8 @@ mod step;
 use add_eval::report::Presentation;
 use add_plugin::{Either, PluginError};
 use add_recipe::{
-    Condition, EvaluatedModel, Hooks, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems,
-    Recipe, RunContext, Slot, Source,
+    Condition, Hooks, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems, Recipe,
+    RunContext, Slot, Source,
     passes::{Count, Moment, Pass, Share, Tape},
     slot::{
         CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER, TEXT,
@@ -25,7 +25,7 @@ use add_recipe::{
 };
 use add_train::{
     health::Alarm,
-    networks::{Averaging, NetworkSet, Role, Training},
+    networks::{NetworkSet, Role, Training},
 };
 pub use fields::{
     Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, StudentTimesteps,
@@ -68,14 +68,7 @@ impl Add {
 
     /// How the student is trained.
     fn student_training(&self) -> Training {
-        let average = Averaging { file: "ema", half_life: self.ema_half_life, home: self.ema_home };
-        Training {
-            optimizer: OPTIMIZER_G,
-            config: self.generator,
-            file: "student",
-            prefix: "",
-            average: Some(average),
-        }
+        Training::averaged(OPTIMIZER_G, self.generator, "student", self.ema_half_life, self.ema_home)
     }
 
     /// How the heads are trained.
@@ -191,24 +184,11 @@ impl Method for Add {
     }
 
     fn models<'a>(&'a self, recipe: &'a Recipe) -> Vec<NamedModel<'a>> {
-        let undistilled = NamedModel {
-            name: EvaluatedModel::Undistilled,
-            model: &recipe.model,
-            text: &recipe.text,
-            codec: &recipe.codec,
-            student_timesteps: self.timesteps(recipe),
-            dtype: recipe.dtype.model,
-        };
-        let pipeline = self.teacher.model.pipeline();
-        let teacher = NamedModel {
-            name: EvaluatedModel::Teacher,
-            model: self.teacher_model(recipe),
-            text: pipeline.map_or(&recipe.text, |own| &own.text),
-            codec: pipeline.map_or(&recipe.codec, |own| &own.codec),
-            student_timesteps: Vec::new(),
-            dtype: recipe.dtype.teacher,
-        };
-        vec![undistilled, teacher]
+        let mut teacher = NamedModel::teacher(recipe, self.teacher_model(recipe));
+        if let Some(own) = self.teacher.model.pipeline() {
+            (teacher.text, teacher.codec) = (&own.text, &own.codec);
+        }
+        vec![NamedModel::undistilled(recipe, self.timesteps(recipe)), teacher]
     }
 
     fn takes_adapters(&self) -> bool {

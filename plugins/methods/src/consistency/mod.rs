@@ -13,14 +13,13 @@ use add_eval::report::Presentation;
 use add_loss::consistency_timesteps;
 use add_plugin::PluginError;
 use add_recipe::{
-    EvaluatedModel, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems, Recipe, RunContext,
-    Slot, Source,
+    Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems, Recipe, RunContext, Slot, Source,
     passes::{Count, Moment, Pass, Tape},
     slot::{CODEC, STUDENT, TEACHER, TEXT, frozen_text_and_codec, model_of},
 };
 use add_train::{
     health::Alarm,
-    networks::{Averaging, Change, NetworkSet, Role, Training},
+    networks::{Change, NetworkSet, Role, Training},
 };
 pub use fields::{Consistency, ConsistencyTeacher, Target};
 pub use step::{ConsistencyInputs, ConsistencyOptions, ConsistencyTrainer};
@@ -48,14 +47,7 @@ impl Consistency {
 
     /// How the student is trained.
     fn training(&self) -> Training {
-        let average = Averaging { file: "ema", half_life: self.ema_half_life, home: self.ema_home };
-        Training {
-            optimizer: OPTIMIZER,
-            config: self.optimizer,
-            file: "student",
-            prefix: "",
-            average: Some(average),
-        }
+        Training::averaged(OPTIMIZER, self.optimizer, "student", self.ema_half_life, self.ema_home)
     }
 
     /// How often the teacher computes for one step: with the text, and without it where it is guided.
@@ -134,23 +126,10 @@ impl Method for Consistency {
     }
 
     fn models<'a>(&'a self, recipe: &'a Recipe) -> Vec<NamedModel<'a>> {
-        let undistilled = NamedModel {
-            name: EvaluatedModel::Undistilled,
-            model: &recipe.model,
-            text: &recipe.text,
-            codec: &recipe.codec,
-            student_timesteps: self.timesteps(recipe),
-            dtype: recipe.dtype.model,
-        };
-        let teacher = NamedModel {
-            name: EvaluatedModel::Teacher,
-            model: self.teacher_model(recipe),
-            text: &recipe.text,
-            codec: &recipe.codec,
-            student_timesteps: Vec::new(),
-            dtype: recipe.dtype.teacher,
-        };
-        vec![undistilled, teacher]
+        vec![
+            NamedModel::undistilled(recipe, self.timesteps(recipe)),
+            NamedModel::teacher(recipe, self.teacher_model(recipe)),
+        ]
     }
 
     fn takes_adapters(&self) -> bool {

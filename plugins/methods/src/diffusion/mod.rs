@@ -12,7 +12,7 @@ use add_recipe::{
 };
 use add_train::{
     ema::Home,
-    networks::{Averaging, Change, NetworkSet, Training},
+    networks::{Change, NetworkSet, Training},
     optimizer::AdamWConfig,
 };
 use serde::{Deserialize, Serialize};
@@ -48,8 +48,8 @@ add_plugin::inventory::submit!(MethodEntry::of::<Diffusion>("Diffusion", "Ho et 
 impl Diffusion {
     /// How the network in the checkpoint's `file` is trained; its parameters have that prefix in optimiser and average.
     fn training(&self, file: &'static str) -> Training {
-        let average = Averaging { file: "ema", half_life: self.ema_half_life, home: self.ema_home };
-        Training { optimizer: OPTIMIZER, config: self.optimizer, file, prefix: file, average: Some(average) }
+        let alone = Training::averaged(OPTIMIZER, self.optimizer, file, self.ema_half_life, self.ema_home);
+        Training { prefix: file, ..alone }
     }
 }
 

@@ -18,14 +18,13 @@ use add_eval::report::Presentation;
 use add_loss::trailing_timesteps;
 use add_plugin::PluginError;
 use add_recipe::{
-    EvaluatedModel, Method, MethodEntry, MethodRun, NamedModel, Passes, Problems, Recipe, RunContext, Slot,
-    Source,
+    Method, MethodEntry, MethodRun, NamedModel, Passes, Problems, Recipe, RunContext, Slot, Source,
     passes::{Count, Moment, Pass, Tape},
     slot::{CODEC, STUDENT, TEACHER, TEXT, frozen_text_and_codec, model_of},
 };
 use add_train::{
     health::Alarm,
-    networks::{Averaging, Change, NetworkSet, Training},
+    networks::{Change, NetworkSet, Training},
 };
 pub use fields::{GuidanceStage, Halving, Progressive};
 
@@ -37,14 +36,7 @@ add_plugin::inventory::submit!(MethodEntry::of::<Progressive>("Progressive", "Me
 impl Progressive {
     /// How the student is trained.
     fn training(&self) -> Training {
-        let average = Averaging { file: "ema", half_life: self.ema_half_life, home: self.ema_home };
-        Training {
-            optimizer: OPTIMIZER,
-            config: self.optimizer,
-            file: "student",
-            prefix: "",
-            average: Some(average),
-        }
+        Training::averaged(OPTIMIZER, self.optimizer, "student", self.ema_half_life, self.ema_home)
     }
 }
 
@@ -99,21 +91,10 @@ impl Method for Progressive {
 
     fn models<'a>(&'a self, recipe: &'a Recipe) -> Vec<NamedModel<'a>> {
         let total = recipe.model.schedule.tables().steps();
-        let undistilled = NamedModel {
-            name: EvaluatedModel::Undistilled,
-            model: &recipe.model,
-            text: &recipe.text,
-            codec: &recipe.codec,
-            student_timesteps: trailing_timesteps(total, self.halving.to),
-            dtype: recipe.dtype.model,
-        };
-        let teacher = NamedModel {
-            name: EvaluatedModel::Teacher,
-            student_timesteps: Vec::new(),
-            dtype: recipe.dtype.teacher,
-            ..undistilled.clone()
-        };
-        vec![undistilled, teacher]
+        vec![
+            NamedModel::undistilled(recipe, trailing_timesteps(total, self.halving.to)),
+            NamedModel::teacher(recipe, &recipe.model),
+        ]
     }
 
     fn presentation(&self) -> Presentation {
