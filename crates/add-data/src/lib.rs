@@ -6,9 +6,11 @@
 
 mod bad_samples;
 mod batch;
+mod colour;
 mod decode;
 mod error;
 mod grid;
+mod jpeg;
 mod keep;
 mod label;
 mod loader;
@@ -16,10 +18,12 @@ mod order;
 mod picture;
 mod png_file;
 mod resize;
+mod tiff_palette;
+mod unread;
 
 pub use bad_samples::BadSamples;
 pub use batch::{Batch, Skipped};
-pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, decode_rgb};
+pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, SUFFIXES, decode_rgb};
 pub use error::DataError;
 pub use grid::Grid;
 pub use image::RgbImage;
@@ -29,3 +33,4 @@ pub use order::EpochOrder;
 pub use picture::{from_planes, pictures, to_planes};
 pub use png_file::{encode_png, png_text, write_png};
 pub use resize::{area_resize, enlarge, square};
+pub use unread::UNREAD_SUFFIXES;
