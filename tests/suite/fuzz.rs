@@ -15,7 +15,7 @@ use add_plugin::{Draw, Split};
 use add_train::checkpoint;
 use add_weights::{Location, WeightsFile, doctor};
 use burn::tensor::Device;
-use image::{ImageFormat, RgbImage};
+use image::{ImageEncoder as _, ImageFormat, RgbImage, codecs::png::PngEncoder};
 use proptest::{
     collection::vec,
     prelude::*,
@@ -23,7 +23,10 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use crate::{golden, root};
+use crate::{
+    golden, root,
+    stores::{shard, source},
+};
 
 /// Most time for one input. They are small: seconds mean a loop that grows with a number in the input.
 const MOST_TIME: Duration = Duration::from_secs(5);
@@ -236,9 +239,12 @@ fn captions_survive() {
         let recipe = include_str!("../fixtures/checkpoint/recipe.ron").replace("Emoji(size: 32)", &source);
         read::parse(&recipe, "fuzz.ron").unwrap().data
     };
-    for (file, captions, sound) in
-        [("list.jsonl", "Jsonl(\"list.jsonl\")", list), ("a.txt", "Sidecar", "one\ntwo \u{e9}\n")]
-    {
+    let table = "file,caption,split\na.png,\"one, two\",train\na.png,three \u{e9},test_pair\n";
+    for (file, captions, sound) in [
+        ("list.jsonl", "Jsonl(\"list.jsonl\")", list),
+        ("list.csv", "Csv(\"list.csv\")", table),
+        ("a.txt", "Sidecar", "one\ntwo \u{e9}\n"),
+    ] {
         let source = data(captions);
         survives(sound, 300, |bytes| {
             at(&folder.path().join(file), bytes);
@@ -335,9 +341,87 @@ fn picture(format: ImageFormat) -> Vec<u8> {
 
 #[test]
 fn pictures_survive() {
-    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-        survives(picture(format), 500, |bytes| {
+    let formats = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+        ImageFormat::Tiff,
+    ];
+    let kinds = [
+        "profile.png",
+        "profile.jpg",
+        "profile.webp",
+        "profile.tiff",
+        "profile-alpha.png",
+        "cmyk.jpg",
+        "palette.tif",
+        "lzw.tiff",
+        "deflate.tiff",
+        "cmyk.tiff",
+        "grey16.tiff",
+        "palette.bmp",
+        "onebit.bmp",
+        "two-frames.gif",
+        "transparent.gif",
+        "progressive.jpg",
+    ];
+    let kinds = kinds.map(|name| shipped(&format!("tests/fixtures/pictures/{name}")));
+    for sound in formats.map(picture).into_iter().chain(kinds) {
+        survives(sound, 300, |bytes| {
             let _ = decode_rgb(bytes);
         });
     }
+}
+
+/// The colour profile alone, in a picture that is sound.
+#[test]
+fn colour_profiles_survive() {
+    survives(shipped("tests/fixtures/pictures/wide.icc"), 1000, |bytes| {
+        let mut encoded = Vec::new();
+        let mut encoder = PngEncoder::new(&mut encoded);
+        encoder.set_icc_profile(bytes.to_vec()).unwrap();
+        encoder.write_image(&[9; 48], 4, 4, image::ExtendedColorType::Rgb8).unwrap();
+        decode_rgb(&encoded).unwrap();
+    });
+}
+
+#[test]
+fn parquet_files_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    for name in ["hf", "img2dataset", "lists", "metadata"] {
+        let sound = shipped(&format!("tests/fixtures/parquet/{name}.parquet"));
+        let recipes = [
+            format!("Parquet(files: [{path:?}], size: 8)"),
+            format!("ImageFolder(path: {:?}, size: 8, captions: Parquet(\"a.parquet\"))", folder.path()),
+        ];
+        let sources = recipes.map(|recipe| source(&recipe));
+        survives(sound, 1000, |bytes| {
+            at(&path, bytes);
+            for opened in sources.iter().filter_map(|source| source.open(Split::Train).ok()) {
+                for index in 0..opened.len().min(20) {
+                    let _ = (opened.get(index, &Draw { seed: 0, step: 0, index: 0 }), opened.caption(index));
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn packed_shards_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar.gz");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &shard(0..3, &[])).unwrap();
+    let source = source(&format!("WebDataset(shards: [{path:?}], size: 8)"));
+    survives(packed.finish().unwrap(), 300, |bytes| {
+        at(&path, bytes);
+        if let Ok(opened) = source.open(Split::Train) {
+            for index in 0..opened.len() {
+                let _ = (opened.get(index, &Draw { seed: 0, step: 0, index: 0 }), opened.caption(index));
+            }
+        }
+    });
 }

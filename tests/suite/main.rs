@@ -6,6 +6,7 @@
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
 //! are not there, and plans for them.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
+//! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
@@ -13,6 +14,7 @@ use plugins as _;
 
 mod adapters;
 mod binary;
+mod captions;
 mod devices;
 mod dtypes;
 mod exports;
@@ -20,6 +22,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod loopback;
+mod pictures;
 mod ranks;
 mod released;
 mod runs;

@@ -134,7 +134,7 @@ fn feed(loader: Loader, recipe: &Recipe, shards: &Shards) -> Feed {
 /// The recipe's batches.
 fn loader(loaded: &LoadedRecipe) -> Result<Loader, CoreError> {
     let recipe = &loaded.recipe;
-    let dataset = Arc::from(recipe.data.open(Split::Train)?);
+    let dataset = Arc::from(loaded.data(Split::Train)?);
     Ok(Loader::new(dataset, recipe.seed, recipe.batch).map_err(crate::data_error)?)
 }
 

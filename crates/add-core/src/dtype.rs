@@ -111,6 +111,15 @@ impl TextNetwork for InBf16<dyn TextNetwork> {
         Conditioning { tokens: wide(tokens), pooled: wide(pooled) }
     }
 
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        let Conditioning { tokens, pooled } = self.0.encode_windows(caption);
+        Conditioning { tokens: wide(tokens), pooled: wide(pooled) }
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        self.0.left_out(caption)
+    }
+
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(Self(self.0.frozen()))
     }

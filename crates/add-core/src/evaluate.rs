@@ -60,7 +60,7 @@ pub fn evaluate(
     for metric in &recipe.evaluation.metrics {
         measurements.push(metric.init(&device)?);
     }
-    let train = recipe.data.open(Split::Train)?;
+    let train = loaded.data(Split::Train)?;
     if train.is_empty() {
         return Err(crate::data_error(DataError::Empty).into());
     }
@@ -136,8 +136,7 @@ fn usable(
 
 /// The two held-out splits, one after the other.
 fn held_out(loaded: &LoadedRecipe) -> Result<Box<dyn Dataset>, CoreError> {
-    let data = &loaded.recipe.data;
-    Ok(Box::new(Joined(data.open(Split::TestPair)?, data.open(Split::TestConcept)?)))
+    Ok(Box::new(Joined(loaded.data(Split::TestPair)?, loaded.data(Split::TestConcept)?)))
 }
 
 struct Joined(Box<dyn Dataset>, Box<dyn Dataset>);

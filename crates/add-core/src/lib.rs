@@ -6,6 +6,7 @@
 mod adapters;
 pub mod assemble;
 mod caption_dropout;
+mod data_state;
 pub mod device;
 mod dtype;
 mod encodings;
@@ -19,6 +20,7 @@ pub mod outline;
 mod overrides;
 pub mod plan;
 mod preview;
+mod prompts;
 pub mod read;
 pub mod recipe;
 pub mod rehearsal;

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use add_plugin::{Dataset, PluginError, Split};
 use miette::NamedSource;
 use ron::{extensions::Extensions, ser::PrettyConfig};
 use serde::Serialize;
@@ -36,6 +37,14 @@ impl LoadedRecipe {
     /// A file that the recipe names: beside the recipe, or else from the current folder.
     pub fn resolve(&self, name: &str) -> PathBuf {
         self.beside(Path::new(name))
+    }
+
+    /// Opens a split of its data, whose relative paths begin at the recipe's folder.
+    ///
+    /// # Errors
+    /// When files are missing or unreadable.
+    pub fn data(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+        self.recipe.data.open_beside(split, self.path.parent().unwrap_or_else(|| Path::new("")))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     device::device,
     dtype,
     error::CoreError,
+    prompts::Prompts,
     recipe::{Dtypes, Recipe},
     validate::{MAX_SAMPLING_STEPS, check_prompt},
 };
@@ -108,15 +109,16 @@ impl Sampled {
             student_timesteps: &self.student_timesteps,
         };
         assert!(!wanted.captions.is_empty(), "at least one picture is wanted");
-        let null = self.text.encode(&[wanted.negative.to_owned()]);
         let pass = (PASS / recipe.data.size().pow(2).max(1)).max(1);
-        let parts = wanted.captions.chunks(pass).enumerate().map(|(i, captions)| {
+        let prompts = Prompts::new(&*self.text, recipe.sampling.long_prompt, wanted);
+        let mut first = wanted.first;
+        let parts = prompts.passes(wanted.captions, pass).map(|captions| {
             let request = SampleRequest {
                 sampler: wanted.sampler,
                 steps: wanted.steps,
                 guidance: wanted.guidance,
                 seed: wanted.seed,
-                first: wanted.first + (i * pass) as u64,
+                first,
                 size: recipe.data.size(),
                 start: match &wanted.start {
                     Start::Noise => Start::Noise,
@@ -125,7 +127,9 @@ impl Sampled {
                     }
                 },
             };
-            model.sample(&request, &self.text.encode(captions), &null).0
+            first += captions.len() as u64;
+            let (conditioning, null) = prompts.encoded(captions);
+            model.sample(&request, &conditioning, &null).0
         });
         Pixels(Tensor::cat(parts.collect(), 0).clamp(-1.0, 1.0))
     }

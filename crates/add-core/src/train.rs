@@ -18,7 +18,9 @@ use add_weights::{Precision, save};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble, device,
+    assemble,
+    data_state::DataState,
+    device,
     error::CoreError,
     model_file::{self, ModelCard},
     outline::{Outlined, outline},
@@ -61,9 +63,13 @@ pub fn train_among(
 ) -> Result<Ending, CoreError> {
     let recipe = &loaded.recipe;
     let hash = hash(recipe);
-    let go = |objective: &mut dyn run::Objective, observer: &mut dyn Observer| -> Result<Ending, CoreError> {
+    let go = |objective: &mut dyn run::Objective,
+              data: DataState,
+              observer: &mut dyn Observer|
+     -> Result<Ending, CoreError> {
         let mut folder = is_first(&**ranks).then(|| RunFolder::open(out)).transpose()?;
         if let Some(folder) = &folder {
+            data.compare(folder, start)?;
             folder.write("recipe.ron", &show(recipe))?;
         }
         let course = Course { cadence: recipe.run, recipe: &hash, start, stop, ranks: &**ranks };
@@ -81,12 +87,14 @@ pub fn train_among(
         Objective::Off() => unreachable!("checked above"),
         Objective::Diffusion(objective) => {
             let mut run = assemble::diffusion_run(loaded, objective, Rc::clone(ranks))?;
-            let ending = go(&mut run, observer)?;
+            let data = DataState::of(run.feed.dataset());
+            let ending = go(&mut run, data, observer)?;
             finish(&run.averaged(), ending)
         }
         Objective::Add(objective) => {
             let mut run = assemble::add_run(loaded, objective, Rc::clone(ranks))?;
-            let ending = go(&mut run, observer)?;
+            let data = DataState::of(run.feed.dataset());
+            let ending = go(&mut run, data, observer)?;
             let adapters = run.averaged_adapters();
             if is_first(&**ranks) && !adapters.is_empty() {
                 save(&out.join(ADAPTERS), &adapters, Precision::F32, &BTreeMap::new())?;

@@ -50,8 +50,22 @@ pub struct TextInfo {
 
 /// A text encoder on a device.
 pub trait TextNetwork: Network {
-    /// Tokenizes and encodes; the empty caption is the unconditional one.
+    /// Tokenizes and encodes; the empty caption is the unconditional one. What a caption has beyond the encoder's tokens is
+    /// left out.
     fn encode(&self, captions: &[String]) -> Conditioning;
+
+    /// The whole of a caption: as many windows of the encoder's tokens as it takes, each encoded by itself, their states one
+    /// after the other `[1, W * N, C]`. Pooled is the first window's.
+    ///
+    /// This is how ComfyUI and A1111's web UI read a long prompt. Each window has a start and an end of its own.
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        self.encode(&[caption.to_owned()])
+    }
+
+    /// The words of a caption that [`encode`](Self::encode) leaves out, if there are any.
+    fn left_out(&self, _caption: &str) -> Option<String> {
+        None
+    }
 
     /// A constant copy on the plain device that shares the numbers.
     fn frozen(&self) -> Box<dyn TextNetwork>;
@@ -76,6 +90,23 @@ impl Conditioning {
             tokens: Tensor::cat(vec![self.tokens, other.tokens], 0),
             pooled: Tensor::cat(vec![self.pooled, other.pooled], 0),
         }
+    }
+
+    /// Windows `[W, N, C]` of one caption as the caption `[1, W * N, C]`, with the first one's pooled embedding.
+    #[must_use]
+    pub fn joined(self) -> Self {
+        let [windows, tokens, width] = self.tokens.dims();
+        Self {
+            tokens: self.tokens.reshape([1, windows * tokens, width]),
+            pooled: self.pooled.narrow(0, 0, 1),
+        }
+    }
+
+    /// The token states so many times one after the other. Attention over them gives what it gives over one copy, so that
+    /// captions of different lengths fit together.
+    #[must_use]
+    pub fn again(self, times: usize) -> Self {
+        Self { tokens: self.tokens.repeat_dim(1, times), ..self }
     }
 
     /// A batch of one, `batch` times.

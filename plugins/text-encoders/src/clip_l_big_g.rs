@@ -3,7 +3,7 @@
 //! A token's state is that of both before their last layer, without the final norms, side by side (768 + 1280). Pooled
 //! is the projection of the second. The base model was trained with zeros in place of an empty caption's states.
 
-use add_nn::clip_text::ClipTextConfig;
+use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
     Conditioning, Entry, Pipeline, PluginError, SingleFile, TextEncoder, TextInfo, TextNetwork, fields,
     inventory,
@@ -117,10 +117,8 @@ struct ClipLBigGNetwork {
 
 impl TextNetwork for ClipLBigGNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let (first, second) = (self.clip_l.forward(captions), self.big_g.forward(captions));
-        let pooled = second.text_embeds.expect("the configuration asks for a projection");
-        let tokens =
-            Tensor::cat(vec![penultimate(first.hidden_states), penultimate(second.hidden_states)], 2);
+        let Conditioning { tokens, pooled } =
+            conditioning(self.clip_l.forward(captions), self.big_g.forward(captions));
         match self.empty {
             EmptyCaption::Encoded => Conditioning { tokens, pooled },
             EmptyCaption::Zeros => {
@@ -132,9 +130,32 @@ impl TextNetwork for ClipLBigGNetwork {
         }
     }
 
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        // The two read `!` differently, so that one may need a window more.
+        let windows = self.clip_l.windows(caption).max(self.big_g.windows(caption));
+        if windows == 1 {
+            return self.encode(&[caption.to_owned()]);
+        }
+        let (first, second) =
+            (self.clip_l.forward_windows(caption, windows), self.big_g.forward_windows(caption, windows));
+        conditioning(first, second).joined()
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        let left_out = [self.clip_l.left_out(caption), self.big_g.left_out(caption)];
+        left_out.into_iter().flatten().max_by_key(String::len)
+    }
+
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(self.clone())
     }
+}
+
+/// The two side by side.
+fn conditioning(first: ClipTextOutput, second: ClipTextOutput) -> Conditioning {
+    let pooled = second.text_embeds.expect("the configuration asks for a projection");
+    let tokens = Tensor::cat(vec![penultimate(first.hidden_states), penultimate(second.hidden_states)], 2);
+    Conditioning { tokens, pooled }
 }
 
 /// The state before the last layer.

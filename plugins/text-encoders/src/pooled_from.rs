@@ -105,6 +105,15 @@ impl TextNetwork for Pair {
         Conditioning { tokens, pooled }
     }
 
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        let tokens = self.tokens.encode_windows(caption).tokens;
+        Conditioning { tokens, pooled: self.pooled.encode(&[caption.to_owned()]).pooled }
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        self.tokens.left_out(caption)
+    }
+
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(Self { tokens: self.tokens.frozen(), pooled: self.pooled.frozen() })
     }

@@ -68,18 +68,41 @@ impl Tower {
     }
 
     pub(crate) fn forward(&self, captions: &[String]) -> ClipTextOutput {
-        let pad = match self.padding {
+        let tokenizer = ClipBpe::shared();
+        self.output(captions.iter().map(|caption| tokenizer.padded(caption, TOKENS, self.pad())).collect())
+    }
+
+    /// The windows of one caption as a batch, filled up to `at_least` with those of the empty caption.
+    pub(crate) fn forward_windows(&self, caption: &str, at_least: usize) -> ClipTextOutput {
+        let tokenizer = ClipBpe::shared();
+        let mut windows = tokenizer.windows(caption, TOKENS, self.pad());
+        let empty = tokenizer.padded("", TOKENS, self.pad());
+        windows.resize(windows.len().max(at_least), empty);
+        self.output(windows)
+    }
+
+    /// How many windows a caption takes.
+    pub(crate) fn windows(&self, caption: &str) -> usize {
+        ClipBpe::shared().windows(caption, TOKENS, self.pad()).len()
+    }
+
+    /// The words of a caption beyond its first window.
+    pub(crate) fn left_out(&self, caption: &str) -> Option<String> {
+        ClipBpe::shared().left_out(caption, TOKENS, self.pad())
+    }
+
+    /// The id that fills the rest of a caption.
+    fn pad(&self) -> u32 {
+        match self.padding {
             Padding::End => END,
             Padding::Zero => 0,
-        };
-        let tokenizer = ClipBpe::shared();
-        let ids: Vec<i64> = captions
-            .iter()
-            .flat_map(|caption| tokenizer.padded(caption, TOKENS, pad))
-            .map(i64::from)
-            .collect();
-        let data = TensorData::new(ids, [captions.len(), TOKENS]);
-        self.network.forward(Tensor::<2, Int>::from_data(data, &self.device))
+        }
+    }
+
+    fn output(&self, rows: Vec<Vec<u32>>) -> ClipTextOutput {
+        let shape = [rows.len(), TOKENS];
+        let ids: Vec<i64> = rows.into_iter().flatten().map(i64::from).collect();
+        self.network.forward(Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device))
     }
 }
 

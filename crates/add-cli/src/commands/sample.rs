@@ -7,19 +7,22 @@ use add_core::{
     device::device,
     error::CoreError,
     read::{LoadedRecipe, show},
-    recipe::{Objective, Recipe},
+    recipe::{LongPrompt, Objective, Recipe},
     sampled::{MAX_PICTURES, Sampled, Wanted, check_request, picture_start},
     weights::{self, Use},
 };
 use add_data::{Grid, pictures, write_png};
 use add_plugin::{Autoencoder, Start};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{RecipeArgs, student_file};
 use crate::{
     Outcome,
     progress::{Download, say},
 };
+
+/// Longest text that a warning quotes, in characters.
+const TOLD: usize = 300;
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
@@ -47,6 +50,9 @@ pub(crate) struct Sample {
     /// How much of --init is made anew: the part of the steps that is gone, above 0 to 1.
     #[arg(long, default_value_t = 0.8, requires = "init")]
     strength: f64,
+    /// What becomes of a prompt with more tokens than the text encoder takes [default: the recipe's].
+    #[arg(long, value_enum, ignore_case = true)]
+    long_prompt: Option<Long>,
     /// Pictures per prompt.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -62,9 +68,31 @@ pub(crate) struct Sample {
     weights: Option<String>,
 }
 
+/// What becomes of a long prompt.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum Long {
+    /// Its end is left out, as in training.
+    Cut,
+    /// It is encoded in windows, one after the other, as ComfyUI and A1111's web UI do.
+    Chunks,
+}
+
+impl From<Long> for LongPrompt {
+    fn from(long: Long) -> Self {
+        match long {
+            Long::Cut => Self::Cut,
+            Long::Chunks => Self::Chunks,
+        }
+    }
+}
+
 impl Sample {
     pub(crate) fn run(&self) -> Outcome {
         let mut loaded = self.recipe.read(&[])?;
+        if let Some(long) = self.long_prompt {
+            loaded.recipe.sampling.long_prompt = long.into();
+        }
         if self.grid.is_none() && self.out.is_none() {
             return Err(CoreError::Request(
                 "nowhere to write to: give --grid FILE.png or --out FOLDER".to_owned(),
@@ -81,6 +109,7 @@ impl Sample {
         let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
         check_request(&captions, &self.negative, steps, guidance)?;
         let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
+        self.say_left_out(&loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device(loaded.recipe.device)?)?;
         let wanted = Wanted {
             captions: &captions,
@@ -120,6 +149,26 @@ impl Sample {
             say(&format!("{}", path.display()));
         }
         Ok(0)
+    }
+
+    /// Names the words that the text encoder does not see.
+    fn say_left_out(&self, recipe: &Recipe, model: &Sampled) {
+        if recipe.sampling.long_prompt != LongPrompt::Cut {
+            return;
+        }
+        let prompts = self.prompt.iter().map(|prompt| ("--prompt", prompt));
+        for (argument, prompt) in prompts.chain([("--negative", &self.negative)]) {
+            if let Some(words) = model.text.left_out(prompt) {
+                let count = words.split_whitespace().count();
+                let shown: String = words.chars().take(TOLD).collect();
+                let more = if shown.len() < words.len() { "…" } else { "" };
+                let tokens = recipe.text.info().tokens;
+                tracing::warn!(
+                    "{argument}: the text encoder takes {tokens} tokens with start and end: its last {count} words are \
+                     left out, from \"{shown}{more}\" on; --long-prompt Chunks takes them too"
+                );
+            }
+        }
     }
 
     /// Noise, or the picture of `--init` as latents.
