@@ -6,7 +6,6 @@ use add_core::{
     read::LoadedRecipe,
     train::{ADAPTERS, model_path, network_sizes, train},
 };
-use add_plugin::without_variants;
 use add_train::run::Start;
 use add_weights::WeightsFile;
 
@@ -58,8 +57,7 @@ fn the_model_that_is_left_is_the_base_with_the_adapters_merged() {
     let mut changed = 0;
     for (name, (shape, before)) in &base {
         let layer = name.strip_prefix("denoiser.").and_then(|name| name.strip_suffix(".weight"));
-        let layer = layer.map(without_variants);
-        let factor = |end: &str| adapters.get(&format!("unet.{}.{end}.weight", layer.as_deref()?));
+        let factor = |end: &str| adapters.get(&format!("unet.{}.{end}.weight", layer?));
         let (Some((_, a)), Some((_, b))) = (factor("lora_A"), factor("lora_B")) else {
             assert_eq!(before, &merged[name].1, "{name} has no adapter");
             continue;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use add_core::{
-    outline::Role,
     plan::{Kernels, Measures, plan},
     read::read,
+    recipe::slot::STUDENT,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ fn student(recipe: &str, sets: &[&str]) -> (f64, f64) {
     let loaded = read(&root().join("configs").join(recipe), &sets).expect("a recipe");
     let plan = plan(&loaded, Kernels::Fused).expect("a plan");
     let held = plan.held(&Measures::default());
-    let student = held.iter().find(|held| held.role == Role::Student).expect("a student");
+    let student = held.iter().find(|held| held.role == STUDENT).expect("a student");
     (plan.forward_flops(), student.parameters)
 }
 

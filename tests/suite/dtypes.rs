@@ -80,7 +80,7 @@ fn an_average_in_the_computers_memory_is_the_same_average() {
 fn what_cannot_be_rounded_is_refused() {
     for (sets, part) in [
         (["dtype=(text: BF16)", "batch=8"], "part of the model that is trained"),
-        (["dtype=(model: BF16)", "device=NdArray()"], "knows no bf16"),
+        (["dtype=(model: BF16)", "device=NdArray()"], "does not support bf16"),
         (["dtype=(model: F16)", "batch=8"], "F16"),
     ] {
         let sets = sets.map(str::to_owned);

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("add-kernels", &[]),
-    ("add-plugin", &[]),
+    ("add-parameters", &[]),
+    ("add-plugin", &["add-parameters"]),
     ("add-store", &[]),
     ("add-eval", &[]),
-    ("add-nn", &["add-kernels"]),
-    ("add-weights", &["add-kernels", "add-nn"]),
+    ("add-nn", &["add-kernels", "add-parameters"]),
+    ("add-weights", &["add-nn", "add-parameters"]),
     ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
-    ("add-train", &["add-kernels", "add-loss", "add-plugin", "add-weights"]),
+    ("add-train", &["add-kernels", "add-loss", "add-parameters", "add-plugin", "add-weights"]),
     (
         "add-parity",
         &[
@@ -22,18 +23,24 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "add-loss",
             "add-nn",
             "add-plugin",
+            "add-recipe",
             "add-train",
             "add-weights",
             "codecs",
             "features",
             "heads",
+            "methods",
             "samplers",
             "schedules",
             "text-encoders",
             "weightings",
         ],
     ),
-    ("add-core", &["add-data", "add-eval", "add-loss", "add-plugin", "add-train", "add-weights"]),
+    ("add-recipe", &["add-data", "add-eval", "add-plugin", "add-train", "add-weights"]),
+    (
+        "add-core",
+        &["add-data", "add-eval", "add-parameters", "add-plugin", "add-recipe", "add-train", "add-weights"],
+    ),
     (
         "add-cli",
         &[
@@ -54,7 +61,11 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 /// What every crate may depend on.
 const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
 
-/// What every plugin crate may depend on: never another plugin crate, never add-train or add-core.
+/// What the crate of training methods may depend on besides: it builds runs.
+const METHODS: &[&str] =
+    &["add-data", "add-eval", "add-loss", "add-plugin", "add-recipe", "add-train", "add-weights"];
+
+/// What every other plugin crate may depend on: never another plugin crate, never add-train or add-core.
 const PLUGIN: &[&str] =
     &["add-data", "add-eval", "add-kernels", "add-loss", "add-nn", "add-plugin", "add-store", "add-weights"];
 
@@ -70,6 +81,7 @@ pub(crate) fn wrong_arrows() -> Result<Vec<String>, String> {
         let name = package.name.as_str();
         let may: &[&str] = match (name, plugin) {
             ("plugins" | "add-tests", _) => continue,
+            ("methods", _) => METHODS,
             (_, true) => PLUGIN,
             (name, false) => allowed.get(name).copied().unwrap_or(&[]),
         };

@@ -18,6 +18,7 @@ pub(crate) fn run() -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
     let mut breaches = direction::wrong_arrows()?;
     breaches.extend(licences::breaches(root)?);
+    let methods = methods(root);
     for path in sources(root) {
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let name = path.strip_prefix(root).unwrap_or(&path).display();
@@ -28,6 +29,7 @@ pub(crate) fn run() -> Result<(), String> {
         if text.contains(UNCHECKED) && !path.starts_with(root.join("crates/add-kernels")) {
             breaches.push(format!("{name}: lifts the lint that add-kernels alone may lift"));
         }
+        breaches.extend(methods.iter().flat_map(|method| named(method, &path, root, &text)));
         if !text.starts_with("//!") {
             breaches.push(format!("{name}: begins without `//!` saying what it is"));
         }
@@ -38,6 +40,42 @@ pub(crate) fn run() -> Result<(), String> {
         return Ok(());
     }
     Err(breaches.join("\n"))
+}
+
+/// The names of the training methods that this workspace registers.
+fn methods(root: &Path) -> Vec<String> {
+    let texts = sources(root).into_iter().filter(|path| path.starts_with(root.join("plugins/methods")));
+    let texts = texts.filter_map(|path| fs::read_to_string(path).ok());
+    let names = |text: String| -> Vec<String> {
+        let entries = text.split("MethodEntry::of::<").skip(1);
+        entries.filter_map(|rest| Some(rest.split_once('>')?.0.to_owned())).collect()
+    };
+    texts.flat_map(names).collect()
+}
+
+/// Folders whose code may name a training method: its own, and those that hold it to references.
+const MAY_NAME_METHODS: [&str; 4] = ["plugins/methods", "plugins/all", "crates/add-parity", "tests"];
+
+/// The lines of code that name a training method where everything must follow from the family's trait.
+fn named(method: &str, path: &Path, root: &Path, text: &str) -> Vec<String> {
+    if MAY_NAME_METHODS.iter().any(|folder| path.starts_with(root.join(folder))) {
+        return Vec::new();
+    }
+    let tests = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    let code = text[..tests].lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+    let (quoted, variant, module) =
+        (format!("\"{method}\""), format!("Objective::{method}"), format!("methods::{method}"));
+    // Plugins of other families may have the same name.
+    let registers = |line: &str| line.contains("Entry::");
+    let names = |line: &str| {
+        !registers(line) && (line.contains(&quoted) || line.contains(&variant) || line.contains(&module))
+    };
+    let name = path.strip_prefix(root).unwrap_or(path).display();
+    code.filter(|(_, line)| names(line))
+        .map(|(at, _)| {
+            format!("{name}:{}: names the method {method}; ask the trait `Method` instead", at + 1)
+        })
+        .collect()
 }
 
 /// Every function and test that PAPER.md names must exist.

@@ -143,12 +143,13 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// The bench called `name`.
 pub(crate) fn find(name: &str) -> Result<Case, BenchError> {
-    all().into_iter().find(|case| case.name == name).ok_or_else(|| BenchError::Unknown(name.to_owned()))
+    all().into_iter().find(|case| case.name == name).ok_or_else(|| unknown(name))
 }
 
-/// All names, for an error.
-pub(crate) fn names() -> String {
-    all().iter().map(|case| case.name).collect::<Vec<_>>().join(", ")
+/// The error about a name that no bench has.
+pub(crate) fn unknown(name: &str) -> BenchError {
+    let names = all().iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
+    BenchError::Unknown { name: name.to_owned(), names }
 }
 
 #[cfg(test)]

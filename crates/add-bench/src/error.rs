@@ -8,8 +8,13 @@ use add_core::error::CoreError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
     /// No bench has such a name.
-    #[error("no bench is called `{0}`; the names: {names}", names = crate::cases::names())]
-    Unknown(String),
+    #[error("no bench is called `{name}`; the names: {names}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// All names, with commas between.
+        names: String,
+    },
     /// A process cannot be started.
     #[error("{program} cannot be started: {source}")]
     Start {

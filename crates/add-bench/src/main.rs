@@ -84,7 +84,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         .filter(|case| arguments.only.as_ref().is_none_or(|part| case.name.contains(part)))
         .collect();
     if chosen.is_empty() {
-        return Err(BenchError::Unknown(arguments.only.clone().unwrap_or_default()));
+        return Err(cases::unknown(arguments.only.as_deref().unwrap_or_default()));
     }
     let peer = peer::prepare(arguments.against, &arguments.python)?;
     let comparison = Comparison { peer, rounds: arguments.rounds, threads: arguments.threads };

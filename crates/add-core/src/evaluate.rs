@@ -5,15 +5,12 @@ use std::{path::Path, time::Instant};
 use add_data::{BadSamples, DataError, Skipped};
 use add_eval::{FeatureSet, Row, pixel_std};
 use add_plugin::{Dataset, Draw, Labels, Measurement, Pixels, PluginError, Sample, Split, Start};
+use add_recipe::{
+    Dtypes, EvaluatedModel, EvaluationRow, NamedModel, SampleRequest, SampledModel, data_error,
+};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::{
-    assemble, device,
-    error::CoreError,
-    read::LoadedRecipe,
-    recipe::{Dtypes, EvaluatedModel, EvaluationRow, Objective, TeacherModel},
-    sampled::{Sampled, Wanted},
-};
+use crate::{assemble, device, error::CoreError, read::LoadedRecipe};
 
 /// Pictures per pass through the metrics' networks.
 const PASS: usize = 50;
@@ -62,7 +59,7 @@ pub fn evaluate(
     }
     let train = loaded.data(Split::Train)?;
     if train.is_empty() {
-        return Err(crate::data_error(DataError::Empty).into());
+        return Err(data_error(DataError::Empty).into());
     }
     reference(&*train, &device, &mut measurements, observer)?;
     let (samples, splits) = match extent {
@@ -126,7 +123,7 @@ fn usable(
         match data.get(index, draw) {
             Ok(sample) => samples.push(sample),
             Err(PluginError::Sample { index, file, problem: reason }) => {
-                bad.count(&[Skipped { index, file, reason }]).map_err(crate::data_error)?;
+                bad.count(&[Skipped { index, file, reason }]).map_err(data_error)?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -184,37 +181,27 @@ fn model(
     loaded: &LoadedRecipe,
     which: EvaluatedModel,
     student: &Path,
-) -> Result<(&'static str, Sampled), CoreError> {
+) -> Result<(&'static str, SampledModel), CoreError> {
     let recipe = &loaded.recipe;
-    let (name, model, dtypes) = match (which, &recipe.objective) {
-        (EvaluatedModel::Student, _) => ("student", assemble::sampled(loaded, student)?, recipe.dtype),
-        (EvaluatedModel::Undistilled, Objective::Add(objective)) => {
-            let timesteps = objective.student_timesteps.resolve(recipe.model.schedule.tables().steps());
-            ("undistilled", assemble::untrained(loaded, &recipe.model, timesteps)?, recipe.dtype)
-        }
-        (EvaluatedModel::Teacher, Objective::Add(objective)) => {
-            let teacher = match &objective.teacher.model {
-                TeacherModel::Initial() => &recipe.model,
-                TeacherModel::Other(other) => other,
-            };
-            let dtypes = Dtypes { model: recipe.dtype.teacher, ..recipe.dtype };
-            ("teacher", assemble::untrained(loaded, teacher, Vec::new())?, dtypes)
-        }
-        (_, Objective::Diffusion(_) | Objective::Off()) => {
-            return Err(CoreError::Request(
-                "evaluation.rows: only a recipe with `objective: Add` has another model than a Student"
-                    .to_owned(),
-            ));
-        }
+    if which == EvaluatedModel::Student {
+        return Ok((which.name(), assemble::sampled(loaded, student)?.in_types(recipe.dtype)));
+    }
+    let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which);
+    let Some(NamedModel { model, student_timesteps, dtype, .. }) = named else {
+        return Err(CoreError::Request(format!(
+            "evaluation.rows: `objective: {}` has no model {which:?}; expected Student",
+            recipe.objective.name()
+        )));
     };
-    Ok((name, model.in_types(dtypes)))
+    let model = assemble::untrained(loaded, model, student_timesteps)?;
+    Ok((which.name(), model.in_types(Dtypes { model: dtype, ..recipe.dtype })))
 }
 
 #[expect(clippy::too_many_arguments, reason = "a private step of `evaluate`, which holds all of these")]
 fn measure(
     loaded: &LoadedRecipe,
     name: &str,
-    model: &Sampled,
+    model: &SampledModel,
     row: &EvaluationRow,
     captions: &Captions,
     device: &Device,
@@ -228,7 +215,7 @@ fn measure(
     for (i, part) in captions.texts.chunks(PASS).enumerate() {
         let began = Instant::now();
         let first = i * PASS;
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: part,
             negative: "",
             sampler: &*row.sampler,
@@ -269,7 +256,7 @@ fn measure(
 fn diversity(
     loaded: &LoadedRecipe,
     name: &str,
-    model: &Sampled,
+    model: &SampledModel,
     row: &EvaluationRow,
     captions: &Captions,
 ) -> Result<Row, CoreError> {
@@ -280,7 +267,7 @@ fn diversity(
     let mut sum = 0.0;
     for prompt in 0..prompts {
         let caption = vec![captions.texts[prompt * spread].clone(); pictures];
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: &caption,
             negative: "",
             sampler: &*row.sampler,

@@ -7,14 +7,14 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use add_files::hex;
 use add_plugin::{
     Autoencoder, Component, Content, Fields, Network, Pipeline, Prediction, SingleFile, TextNetwork, fields,
-    without_variants,
 };
+use add_recipe::{Recipe, SampledModel};
 pub use add_weights::Precision;
 use add_weights::{
     NamedTensor, Source, arrange,
@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, recipe::Recipe,
-    sampled::Sampled, weights::student_timesteps,
+    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe,
+    weights::student_timesteps,
 };
 
 /// Whose layout.
@@ -74,7 +74,7 @@ pub fn export(
     let moved = written.and_then(|files| {
         // An empty folder may be there, which a rename would not replace everywhere.
         let _ = fs::remove_dir(out);
-        fs::rename(&partial, out).map_err(CoreError::io(out)).map(|()| files)
+        add_files::rename(&partial, out).map_err(CoreError::io(out)).map(|()| files)
     });
     match moved {
         Ok(files) => Ok(files.iter().map(|file| out.join(file)).collect()),
@@ -113,7 +113,7 @@ impl Names {
 struct Exported<'a> {
     recipe: &'a Recipe,
     names: Names,
-    model: Sampled,
+    model: SampledModel,
     codec: Box<dyn Autoencoder>,
     card: ModelCard,
 }
@@ -144,7 +144,8 @@ impl<'a> Exported<'a> {
         let mut files = Vec::new();
         let mut text = |file: PathBuf, text: &str| -> Result<(), CoreError> {
             let path = out.join(&file);
-            fs::write(&path, text).map_err(CoreError::io(&path))?;
+            add_files::replace(&path, |file| file.write_all(text.as_bytes()))
+                .map_err(CoreError::io(&path))?;
             files.push(file);
             Ok(())
         };
@@ -247,7 +248,7 @@ impl<'a> Exported<'a> {
         }
         let mut digest = Sha256::new();
         write_data(&mut digest, &tensors, precision).map_err(CoreError::io(out))?;
-        let sha256 = hex(&digest.finalize());
+        let sha256 = hex::encode(digest.finalize());
         let file = PathBuf::from(format!("{}.safetensors", self.recipe.name));
         save(&out.join(&file), &tensors, precision, &self.model_spec(&sha256))?;
         Ok(vec![file])
@@ -320,7 +321,7 @@ fn under(network: &dyn Network, prefix: &str) -> BTreeMap<String, NamedTensor> {
     let mut all = BTreeMap::new();
     network.for_each_parameter(&mut |path, shape, values| {
         if let Some(name) = path.strip_prefix(prefix) {
-            all.insert(without_variants(name), NamedTensor { shape: shape.to_vec(), values });
+            all.insert(name.to_owned(), NamedTensor { shape: shape.to_vec(), values });
         }
     });
     all

@@ -3,15 +3,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use add_plugin::Network;
+use add_parameters::{Network, path::current};
+use add_recipe::{Model, Recipe, one_line};
 use add_weights::{NamedTensor, Precision, WeightsFile, save};
 use burn::tensor::DType;
 
-use crate::{
-    error::CoreError,
-    read::one_line,
-    recipe::{Model, Recipe},
-};
+use crate::error::CoreError;
 
 /// What a model file says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +107,15 @@ pub fn read(
             return Err(failed(format!("it holds another model: {key}: expected {expected}, found {found}")));
         }
     }
+    let stored: BTreeMap<String, &String> = file.tensors().keys().map(|name| (current(name), name)).collect();
     let mut problems = Vec::new();
     for (prefix, network) in networks {
         network.set_parameters(&mut |name, shape, device| {
             let name = format!("{prefix}.{name}");
-            let loaded = match file.info(&name) {
+            let stored = stored.get(&name).map_or(&*name, |stored| stored.as_str());
+            let loaded = match file.info(stored) {
                 Ok(info) if info.shape == shape => {
-                    file.check_finite([&*name]).and_then(|()| file.tensor(&name, DType::F32, device))
+                    file.check_finite([stored]).and_then(|()| file.tensor(stored, DType::F32, device))
                 }
                 Ok(info) => {
                     problems.push(format!("{name}: expected {shape:?}, found {:?}", info.shape));

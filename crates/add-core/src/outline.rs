@@ -1,57 +1,16 @@
 //! The networks of a recipe's run by the shapes of their parameters; no value is made for it and no file read.
 
-use add_plugin::{Denoiser, Network, is_adapter, parameter_count};
+use std::collections::BTreeMap;
+
+use add_plugin::{FeatureExtractor, Network, is_adapter, parameter_count};
+use add_recipe::{Dtype, Recipe, Slot, Source, slot::ADAPTERS};
+use add_train::{
+    ema::Home,
+    networks::{Change, Role},
+};
 use burn::tensor::Device;
 
-use crate::{
-    assemble::{self, Features},
-    error::CoreError,
-    read::LoadedRecipe,
-    recipe::{Adapter, Dtype, Objective, TeacherModel},
-};
-
-/// What a network is in a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The model that is pretrained or sampled.
-    Denoiser,
-    /// The model that is distilled into.
-    Student,
-    /// What is trained of a student beside values that stay as they are.
-    Adapters,
-    /// Captions to states.
-    Text,
-    /// The model that is distilled.
-    Teacher,
-    /// What the heads look through.
-    Features,
-    /// The discriminator.
-    Heads,
-    /// The network of `c_img`.
-    ImageEncoder,
-    /// Pixels to latents and back.
-    Codec,
-    /// What decodes for the distillation loss in the codec's place.
-    DistillationCodec,
-}
-
-impl Role {
-    /// Its name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Denoiser => "denoiser",
-            Self::Student => "student",
-            Self::Adapters => "adapters",
-            Self::Text => "text encoder",
-            Self::Teacher => "teacher",
-            Self::Features => "feature network",
-            Self::Heads => "heads",
-            Self::ImageEncoder => "image encoder",
-            Self::Codec => "codec",
-            Self::DistillationCodec => "distillation codec",
-        }
-    }
-}
+use crate::{assemble::heads, error::CoreError, read::LoadedRecipe};
 
 /// One network of a recipe.
 #[derive(Debug, Clone)]
@@ -59,16 +18,18 @@ pub(crate) struct Outlined {
     pub(crate) role: Role,
     /// Paths and shapes of its parameters and buffers.
     pub(crate) shapes: Vec<(String, Vec<usize>)>,
-    /// Whether the run changes them.
+    /// Whether an optimiser moves them.
     pub(crate) trained: bool,
-    /// Whether the run keeps their running average too.
-    pub(crate) averaged: bool,
+    /// Where their running average lies, if the run keeps one.
+    pub(crate) average: Option<Home>,
     /// Whether its values are another network's, which are held once.
     pub(crate) shared: bool,
     /// What its tape keeps.
     pub(crate) keeps: Keeps,
     /// What it computes in, and is held in where it is frozen.
     pub(crate) dtype: Dtype,
+    /// What a sample of its input is.
+    pub(crate) input: Input,
 }
 
 /// What a network's tape keeps.
@@ -80,29 +41,49 @@ pub(crate) enum Keeps {
     Blocks,
 }
 
+/// What a sample of a network's input is, from which the positions of its layers follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Latents of this side, with so many tokens of text.
+    Latents { side: usize, text: usize },
+    /// A caption of so many tokens.
+    Text(usize),
+    /// A picture of this side.
+    Pixels(usize),
+    /// A picture of this side, looked at through the hooks of these names and channels.
+    Hooked { side: usize, hooks: Vec<(String, usize)> },
+    /// The hooked features of the network of this role.
+    FeaturesOf(Role),
+}
+
 impl Outlined {
-    fn new(role: Role, network: &(impl Network + ?Sized), trained: bool, averaged: bool) -> Self {
+    fn new(slot: &Slot<'_>, network: &(impl Network + ?Sized), input: Input) -> Self {
         let mut shapes = Vec::with_capacity(parameter_count(network).min(4096));
         network.for_each_shape(&mut |path, shape| {
-            shapes.push((add_plugin::without_variants(path), shape.to_vec()));
+            shapes.push((path.to_owned(), shape.to_vec()));
         });
-        Self { role, shapes, trained, averaged, shared: false, keeps: Keeps::Layers, dtype: Dtype::F32 }
+        let training = slot.change.training();
+        Self {
+            role: slot.role,
+            shapes,
+            trained: training.is_some(),
+            average: training.and_then(|training| training.average).map(|average| average.home),
+            shared: false,
+            keeps: Keeps::Layers,
+            dtype: slot.dtype,
+            input,
+        }
     }
 
     fn checkpointed(self, checkpointed: bool) -> Self {
         Self { keeps: if checkpointed { Keeps::Blocks } else { Keeps::Layers }, ..self }
     }
 
-    /// A student with adapters: its values, which stay as they are, and what is trained.
-    fn adapted(network: &dyn Denoiser) -> [Self; 2] {
-        let mut base = Self::frozen(Role::Student, network);
-        let adapters;
-        (adapters, base.shapes) = base.shapes.into_iter().partition(|(path, _)| is_adapter(path));
-        [base, Self { shapes: adapters, ..Self::new(Role::Adapters, network, true, true) }]
-    }
-
-    fn frozen(role: Role, network: &(impl Network + ?Sized)) -> Self {
-        Self::new(role, network, false, false)
+    /// The values that stay as they are, and the adapters that are trained beside them.
+    fn beside_adapters(self) -> [Self; 2] {
+        let (adapters, base) = self.shapes.iter().cloned().partition(|(path, _)| is_adapter(path));
+        let adapters = Self { role: ADAPTERS, shapes: adapters, ..self.clone() };
+        [Self { shapes: base, trained: false, average: None, ..self }, adapters]
     }
 
     /// Values in its parameters and buffers.
@@ -111,89 +92,103 @@ impl Outlined {
     }
 }
 
-/// The networks of a recipe's run.
-pub(crate) struct Outline {
-    pub(crate) networks: Vec<Outlined>,
-    /// What the heads look through, in an ADD run.
-    pub(crate) features: Option<Features>,
+/// Outlines the networks of `loaded`, in the order of its method's list.
+pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Vec<Outlined>, CoreError> {
+    let recipe = &loaded.recipe;
+    let slots = recipe.objective.networks(recipe);
+    let mut outliner = Outliner {
+        recipe,
+        slots: &slots,
+        // A plan can be made on a machine without the recipe's device.
+        device: Device::flex(),
+        features: BTreeMap::new(),
+        done: Vec::new(),
+    };
+    for slot in &slots {
+        outliner.add(slot)?;
+    }
+    // What has no values, such as the codec of pixels, takes nothing.
+    outliner.done.retain(|network| network.parameters() > 0);
+    Ok(outliner.done)
 }
 
-/// Outlines the networks of `loaded`.
-pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Outline, CoreError> {
-    let recipe = &loaded.recipe;
-    // A plan can be made on a machine without the recipe's device.
-    let device = Device::flex();
-    let text_info = recipe.text.info();
-    let denoiser = &*recipe.model.backbone.init(text_info, recipe.seed, &device)?;
-    let text = &*recipe.text.outline(&device)?;
-    let codec = Outlined::frozen(Role::Codec, &*recipe.codec.outline(&device)?)
-        .checkpointed(recipe.codec.is_checkpointed());
-    let by_blocks = recipe.model.backbone.is_checkpointed();
-    let mut features = None;
-    let mut networks = match &recipe.objective {
-        Objective::Off() => {
-            vec![Outlined::frozen(Role::Denoiser, denoiser), Outlined::frozen(Role::Text, text)]
-        }
-        Objective::Diffusion(_) => {
-            let own_text = recipe.text.weights().is_empty();
-            vec![
-                Outlined::new(Role::Denoiser, denoiser, true, true).checkpointed(by_blocks),
-                Outlined::new(Role::Text, text, own_text, own_text),
-            ]
-        }
-        Objective::Add(objective) => {
-            let teacher = match &objective.teacher.model {
-                TeacherModel::Initial() => {
-                    let dtypes = recipe.dtype;
-                    let shared = !recipe.model.adapter.is_off() && dtypes.teacher == dtypes.model;
-                    Outlined { shared, ..Outlined::frozen(Role::Teacher, denoiser) }
+struct Outliner<'a> {
+    recipe: &'a Recipe,
+    slots: &'a [Slot<'a>],
+    device: Device,
+    features: BTreeMap<Role, Box<dyn FeatureExtractor>>,
+    done: Vec<Outlined>,
+}
+
+impl Outliner<'_> {
+    fn add(&mut self, slot: &Slot<'_>) -> Result<(), CoreError> {
+        let (recipe, device) = (self.recipe, &self.device);
+        match &slot.source {
+            Source::Model { model, text, codec } => {
+                let info = text.info();
+                let side = recipe.data.size() / codec.info().reduction.max(1);
+                let input = Input::Latents { side, text: info.tokens };
+                let by_blocks = model.backbone.is_checkpointed();
+                match slot.adapter {
+                    None => {
+                        let network = model.backbone.init(info, recipe.seed, device)?;
+                        self.done.push(Outlined::new(slot, &*network, input).checkpointed(by_blocks));
+                    }
+                    Some(lora) => {
+                        let network = model.backbone.adapted(info, lora, recipe.seed, device)?;
+                        let both = Outlined::new(slot, &*network, input).checkpointed(by_blocks);
+                        self.done.extend(both.beside_adapters());
+                    }
                 }
-                TeacherModel::Other(model) => {
-                    let teacher = model.backbone.init(text_info, recipe.seed, &device)?;
-                    Outlined::frozen(Role::Teacher, &*teacher)
-                }
-            };
-            let looked = assemble::features(objective, |network| network.outline(&device))?;
-            let heads = assemble::heads(recipe, objective, &looked, &device)?;
-            let looked = features.insert(looked);
-            let image_encoder = looked.image_encoder.iter();
-            let decoder = objective.distillation.space.codec();
-            let decoder = decoder.map(|codec| {
-                let network = Outlined::frozen(Role::DistillationCodec, &*codec.outline(&device)?);
-                Ok::<_, CoreError>(network.checkpointed(codec.is_checkpointed()))
-            });
-            let student = match &recipe.model.adapter {
-                Adapter::Off() => vec![Outlined::new(Role::Student, denoiser, true, true)],
-                Adapter::Lora(lora) => {
-                    let network = recipe.model.backbone.adapted(text_info, lora, recipe.seed, &device)?;
-                    Outlined::adapted(&*network).into()
-                }
-            };
-            student
-                .into_iter()
-                .map(|part| part.checkpointed(by_blocks))
-                .chain([
-                    Outlined::frozen(Role::Text, text),
-                    teacher,
-                    Outlined::frozen(Role::Features, &*looked.network)
-                        .checkpointed(objective.adversarial.features.is_checkpointed()),
-                    Outlined::new(Role::Heads, &*heads, true, false),
-                ])
-                .chain(image_encoder.map(|network| Outlined::frozen(Role::ImageEncoder, &**network)))
-                .chain(decoder.transpose()?)
-                .collect()
+            }
+            Source::BeginningOf(role) => {
+                let original = self.done.iter().find(|network| network.role == *role);
+                let original = original.expect("a copy follows what it is a copy of").clone();
+                // Beside adapters the values stay, and a running average is held once with what follows it.
+                let stays = self.slots.iter().any(|other| other.role == *role && other.adapter.is_some());
+                let shared = match slot.change {
+                    Change::Frozen => stays && original.dtype == slot.dtype,
+                    Change::Follows(_) => slot.dtype == Dtype::F32,
+                    _ => false,
+                };
+                self.done.push(Outlined {
+                    role: slot.role,
+                    trained: false,
+                    average: None,
+                    shared,
+                    keeps: Keeps::Layers,
+                    dtype: slot.dtype,
+                    ..original
+                });
+            }
+            Source::Text { encoder, .. } => {
+                let network = encoder.outline(device)?;
+                self.done.push(Outlined::new(slot, &*network, Input::Text(encoder.info().tokens)));
+            }
+            Source::Codec(codec) => {
+                let outlined =
+                    Outlined::new(slot, &*codec.outline(device)?, Input::Pixels(recipe.data.size()));
+                self.done.push(outlined.checkpointed(codec.is_checkpointed()));
+            }
+            Source::Features(plugin) => {
+                let network = plugin.outline(device)?;
+                let side = network.input_size();
+                let is_looked_through =
+                    |other: &Slot<'_>| matches!(other.source, Source::Heads { on, .. } if on == slot.role);
+                let input = if self.slots.iter().any(is_looked_through) {
+                    Input::Hooked { side, hooks: network.hooks() }
+                } else {
+                    Input::Pixels(side)
+                };
+                let outlined = Outlined::new(slot, &*network, input).checkpointed(plugin.is_checkpointed());
+                self.done.push(outlined);
+                self.features.insert(slot.role, network);
+            }
+            Source::Heads { on, .. } => {
+                let network = heads(recipe, self.slots, slot, &|role| &*self.features[&role], device)?;
+                self.done.push(Outlined::new(slot, &*network, Input::FeaturesOf(*on)));
+            }
         }
-    };
-    networks.extend((codec.parameters() > 0).then_some(codec));
-    for network in &mut networks {
-        network.dtype = match network.role {
-            Role::Denoiser | Role::Student | Role::Adapters => recipe.dtype.model,
-            Role::Text => recipe.dtype.text,
-            Role::Teacher => recipe.dtype.teacher,
-            Role::Features | Role::ImageEncoder => recipe.dtype.features,
-            Role::Heads => Dtype::F32,
-            Role::Codec | Role::DistillationCodec => recipe.dtype.codec,
-        };
+        Ok(())
     }
-    Ok(Outline { networks, features })
 }

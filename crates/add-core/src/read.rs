@@ -6,15 +6,13 @@ use std::{
 };
 
 use add_plugin::{Dataset, PluginError, Split};
+pub use add_recipe::show;
+use add_recipe::{Recipe, options};
 use miette::NamedSource;
-use ron::{extensions::Extensions, ser::PrettyConfig};
-use serde::Serialize;
 
 use crate::{
     error::{CoreError, Problem},
-    overrides,
-    recipe::Recipe,
-    spans, validate,
+    overrides, spans, validate,
 };
 
 /// Largest recipe, in bytes. The shipped ones have less than 4 kB.
@@ -78,25 +76,6 @@ pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
     let problems: Vec<Problem> =
         found.map(|(path, message)| problem(nearest(text, &path), format!("{path}: {message}"))).collect();
     if problems.is_empty() { Ok(recipe) } else { Err(CoreError::Invalid { path: name.to_owned(), problems }) }
-}
-
-/// The recipe with every default spelt out; reading it gives the same recipe again.
-pub fn show(recipe: &Recipe) -> String {
-    let pretty = PrettyConfig::new().indentor("    ").compact_arrays(true);
-    options().to_string_pretty(recipe, pretty).expect(SAYABLE) + "\n"
-}
-
-/// Any part of a recipe on one line.
-pub(crate) fn one_line<T: Serialize>(value: &T) -> String {
-    options().to_string(value).expect(SAYABLE)
-}
-
-const SAYABLE: &str = "a recipe holds nothing that RON cannot say";
-
-fn options() -> ron::Options {
-    ron::Options::default()
-        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES)
-        .with_default_extension(Extensions::IMPLICIT_SOME)
 }
 
 /// The place of the field at `path`, or of its closest parent that the text states.

@@ -3,18 +3,56 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use add_data::Loader;
-use add_plugin::{Dataset, Draw, PluginError, Purpose, Sample, Start};
-use add_train::{TrainError, ranks::Alone, run::Objective as _};
+use add_plugin::{Dataset, Draw, PluginError, Purpose, Sample, Start, is_adapter};
+use add_recipe::{SampleRequest, data_error, in_bf16, slot::ADAPTERS};
+use add_train::{TrainError, networks::Role, ranks::Alone};
 
 use crate::{
-    assemble::{self, Values, add_run_with, diffusion},
+    assemble::{self, Values, run_with},
     device::device,
-    dtype,
     error::CoreError,
+    outline::outline,
     read::LoadedRecipe,
-    recipe::Objective,
-    sampled::{Sampled, Wanted},
+    train::check_trains,
 };
+
+/// Every network of a recipe as it is assembled, with drawn values: its role and the number of its values. Adapters are
+/// counted apart, as a plan does.
+///
+/// # Errors
+/// When the recipe's device cannot be had, or its networks do not fit together.
+pub fn networks(loaded: &LoadedRecipe) -> Result<Vec<(Role, usize)>, CoreError> {
+    let recipe = &loaded.recipe;
+    let slots = recipe.objective.networks(recipe);
+    let set = assemble::networks(loaded, &slots, Values::Drawn, &device(recipe.device)?)?;
+    let mut all = Vec::new();
+    for role in set.roles() {
+        let (mut own, mut adapters) = (0, 0);
+        let network = set.get(role).expect("a role of the set").network();
+        network.for_each_shape(&mut |path, shape| {
+            let count = if is_adapter(path) { &mut adapters } else { &mut own };
+            *count += shape.iter().product::<usize>();
+        });
+        all.extend([(role, own), (ADAPTERS, adapters)].into_iter().filter(|(_, values)| *values > 0));
+    }
+    Ok(all)
+}
+
+/// Refuses a plan that counts other networks than are assembled.
+///
+/// # Errors
+/// Names both lists where they differ.
+pub fn check_networks(loaded: &LoadedRecipe) -> Result<(), CoreError> {
+    let planned: Vec<(Role, usize)> =
+        outline(loaded)?.iter().map(|network| (network.role, network.parameters())).collect();
+    let assembled = networks(loaded)?;
+    if planned == assembled {
+        return Ok(());
+    }
+    Err(CoreError::Request(format!(
+        "plan: the planned networks are not those that are assembled; expected {assembled:?}, planned {planned:?}"
+    )))
+}
 
 /// Pictures of noise, drawn when they are asked for.
 struct Noise {
@@ -40,19 +78,17 @@ impl Dataset for Noise {
     }
 }
 
-/// Seconds of a distillation recipe's steps with drawn values: of the first, and of each of the `steps` after it on
+/// Seconds of a recipe's training steps with drawn values: of the first, and of each of the `steps` after it on
 /// average.
 ///
 /// # Errors
-/// When the recipe is of another kind, its device cannot be had, or a step fails or is not finite.
+/// When the recipe trains nothing, its device cannot be had, or a step fails or is not finite.
 pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError> {
     let recipe = &loaded.recipe;
-    let Objective::Add(objective) = &recipe.objective else {
-        return Err(CoreError::Request(format!("{}: expected a recipe with `objective: Add`", recipe.name)));
-    };
+    check_trains(recipe)?;
     let noise = Noise { size: recipe.data.size() };
-    let loader = Loader::new(Arc::new(noise), recipe.seed, recipe.batch).map_err(crate::data_error)?;
-    let mut run = add_run_with(loaded, objective, Values::Drawn, loader, Rc::new(Alone))?;
+    let loader = Loader::new(Arc::new(noise), recipe.seed, recipe.batch).map_err(data_error)?;
+    let mut run = run_with(loaded, Values::Drawn, loader, Rc::new(Alone))?;
     let began = Instant::now();
     // A step reads its losses, so it has ended when it returns.
     let mut finite_step = |step| match run.step(step)?.non_finite() {
@@ -76,13 +112,10 @@ pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError>
 pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
     let recipe = &loaded.recipe;
     let device = device(recipe.device)?;
-    let (denoiser, text) = assemble::drawn_model(recipe, &recipe.model, &device)?;
-    let codec = &*dtype::frozen_codec(recipe.codec.outline(&device)?, recipe.dtype.codec);
-    let diffusion = diffusion(&recipe.model);
-    let student_timesteps = vec![diffusion.schedule.steps() - 1];
-    let model = Sampled { denoiser, text, diffusion, student_timesteps }.in_types(recipe.dtype);
+    let model = assemble::drawn(recipe, &device)?.in_types(recipe.dtype);
+    let codec = &*in_bf16::frozen_codec(recipe.codec.outline(&device)?, recipe.dtype.codec);
     let picture = |seed: u64| {
-        let wanted = Wanted {
+        let wanted = SampleRequest {
             captions: &["a picture of noise".to_owned()],
             negative: "",
             sampler: &*recipe.sampling.sampler,

@@ -7,8 +7,8 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use add_files::hex;
 use add_plugin::Network;
+use add_recipe::{Product, Recipe, one_line, show};
 use add_train::{
     folder::RunFolder,
     ranks::{Alone, Collective, is_first},
@@ -24,9 +24,7 @@ use crate::{
     error::CoreError,
     model_file::{self, ModelCard},
     outline::{Outlined, outline},
-    read::{LoadedRecipe, one_line, show},
-    recipe::{Objective, Recipe},
-    sampled::Sampled,
+    read::LoadedRecipe,
 };
 
 /// The file of a run folder that holds its averaged model.
@@ -62,73 +60,59 @@ pub fn train_among(
     stop: &AtomicBool,
 ) -> Result<Ending, CoreError> {
     let recipe = &loaded.recipe;
-    let hash = hash(recipe);
-    let go = |objective: &mut dyn run::Objective,
-              data: DataState,
-              observer: &mut dyn Observer|
-     -> Result<Ending, CoreError> {
-        let mut folder = is_first(&**ranks).then(|| RunFolder::open(out)).transpose()?;
-        if let Some(folder) = &folder {
-            data.compare(folder, start)?;
-            folder.write("recipe.ron", &show(recipe))?;
-        }
-        let course = Course { cadence: recipe.run, recipe: &hash, start, stop, ranks: &**ranks };
-        Ok(run::run(objective, folder.as_mut(), course, observer)?)
-    };
-    let finish = |model: &Sampled, ending: Ending| -> Result<Ending, CoreError> {
-        if is_first(&**ranks) {
-            export(recipe, out, model, ending)?;
-        }
-        Ok(ending)
-    };
-    check_objective(recipe)?;
+    check_trains(recipe)?;
     device::check_sum(recipe.device, &**ranks)?;
-    match &recipe.objective {
-        Objective::Off() => unreachable!("checked above"),
-        Objective::Diffusion(objective) => {
-            let mut run = assemble::diffusion_run(loaded, objective, Rc::clone(ranks))?;
-            let data = DataState::of(run.feed.dataset());
-            let ending = go(&mut run, data, observer)?;
-            finish(&run.averaged(), ending)
-        }
-        Objective::Add(objective) => {
-            let mut run = assemble::add_run(loaded, objective, Rc::clone(ranks))?;
-            let data = DataState::of(run.feed.dataset());
-            let ending = go(&mut run, data, observer)?;
-            let adapters = run.averaged_adapters();
-            if is_first(&**ranks) && !adapters.is_empty() {
-                save(&out.join(ADAPTERS), &adapters, Precision::F32, &BTreeMap::new())?;
-            }
-            finish(&run.averaged(), ending)
-        }
+    let (mut run, data) = assemble::run(loaded, Rc::clone(ranks))?;
+    let mut folder = is_first(&**ranks).then(|| RunFolder::open(out)).transpose()?;
+    if let Some(folder) = &folder {
+        data.compare(folder, start)?;
+        folder.write("recipe.ron", &show(recipe))?;
     }
+    let (continuation, agreement) = (hash(recipe), agreement(recipe));
+    let course = Course {
+        cadence: recipe.run,
+        recipe: &continuation,
+        agreement: &agreement,
+        start,
+        stop,
+        ranks: &**ranks,
+    };
+    let mut alarms = recipe.objective.alarms();
+    let ending = run::run(&mut *run, folder.as_mut(), course, &mut alarms, observer)?;
+    let product = run.product();
+    if is_first(&**ranks) {
+        export(recipe, out, &product, ending)?;
+    }
+    Ok(ending)
 }
 
-/// Refuses a recipe that is for sampling alone.
+/// Refuses a recipe that trains nothing.
 ///
 /// # Errors
-/// When its objective is `Off()`.
-pub fn check_objective(recipe: &Recipe) -> Result<(), CoreError> {
-    match recipe.objective {
-        Objective::Off() => Err(CoreError::Request(format!(
-            "objective: Off(): the recipe {} is for sampling; there is nothing to train",
-            recipe.name
-        ))),
-        Objective::Diffusion(_) | Objective::Add(_) => Ok(()),
+/// When its objective is for sampling alone.
+pub fn check_trains(recipe: &Recipe) -> Result<(), CoreError> {
+    if recipe.objective.trains() {
+        return Ok(());
     }
+    Err(CoreError::Request(format!(
+        "objective: {}(): this recipe, {}, only samples; there is nothing to train",
+        recipe.objective.name(),
+        recipe.name
+    )))
 }
 
-/// Writes the averaged model into the run folder.
-fn export(recipe: &Recipe, out: &Path, model: &Sampled, ending: Ending) -> Result<(), CoreError> {
+/// Writes what the run has made into its folder.
+fn export(recipe: &Recipe, out: &Path, product: &Product, ending: Ending) -> Result<(), CoreError> {
     let step = match ending {
         Ending::Finished => recipe.run.steps,
         Ending::Stopped(step) => step,
     };
-    let card = ModelCard::new(recipe, &recipe.model, &model.student_timesteps, step);
-    let mut networks: Vec<(&str, &dyn Network)> = vec![("denoiser", &*model.denoiser)];
-    if recipe.text.weights().is_empty() {
-        networks.push(("text", &*model.text));
+    if !product.adapters.is_empty() {
+        save(&out.join(ADAPTERS), &product.adapters, Precision::F32, &BTreeMap::new())?;
     }
+    let card = ModelCard::new(recipe, &recipe.model, &product.student_timesteps, step);
+    let networks: Vec<(&str, &dyn Network)> =
+        product.networks.iter().map(|(prefix, network)| (*prefix, &**network)).collect();
     model_file::write(&model_path(out), &networks, Precision::F16, &card)
 }
 
@@ -137,12 +121,26 @@ pub fn model_path(out: &Path) -> PathBuf {
     out.join(MODEL)
 }
 
-/// SHA-256 of what a training step depends on. Name, cadence, pictures and evaluation may change between a run and
-/// its continuation.
+/// SHA-256 of what a training step depends on: a run is continued only under the same. Name, cadence, pictures, evaluation,
+/// device, and how the parts of a batch are shared out may change in between; their number may not.
 pub fn hash(recipe: &Recipe) -> String {
-    let Recipe { seed, data, codec, text, model, batch, objective, .. } = recipe;
-    let text = one_line(&(seed, data, codec, text, model, batch, objective));
-    hex(&Sha256::digest(text.as_bytes()))
+    // Every field is named, so that a new one is not forgotten.
+    let Recipe { seed, dtype, data, codec, text, model, batch, objective, .. } = recipe;
+    let Recipe { name: _, device: _, shards: _, rounds: _, workers: _, cache: _, .. } = recipe;
+    let Recipe { run: _, preview: _, sampling: _, evaluation: _, .. } = recipe;
+    let mut text = one_line(&(seed, data, codec, text, model, batch, objective));
+    // A run in f32 and in one part has the hash that it had before these two were part of it.
+    if !dtype.are_f32() || recipe.parts() != 1 {
+        text.push_str(&one_line(&(dtype, recipe.parts())));
+    }
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// SHA-256 of what the ranks of a run must agree on: all of [`hash`], how the batch is cut, and when they meet.
+fn agreement(recipe: &Recipe) -> String {
+    let Recipe { shards, rounds, run, .. } = recipe;
+    let text = format!("{} {}", hash(recipe), one_line(&(shards, rounds, run)));
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// One network of a recipe.
@@ -175,11 +173,11 @@ impl NetworkSize {
 /// When the recipe cannot be assembled.
 pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreError> {
     let size = |network: &Outlined| NetworkSize {
-        name: network.role.name(),
+        name: network.role.0,
         parameters: network.parameters(),
         trained: network.trained,
-        averaged: network.averaged,
+        averaged: network.average.is_some(),
         shared: network.shared,
     };
-    Ok(outline(loaded)?.networks.iter().map(size).collect())
+    Ok(outline(loaded)?.iter().map(size).collect())
 }

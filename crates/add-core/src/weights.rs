@@ -3,34 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use add_plugin::{Naming, Prediction};
+use add_recipe::{Model, Source, Weights, slot::sampling_slots};
 pub use add_weights::Progress;
 use add_weights::{
     Location, WeightsError, WeightsFile,
     doctor::{self, Diagnosis},
     names::ldm,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::{
-    error::CoreError,
-    model_file::ModelCard,
-    read::LoadedRecipe,
-    recipe::{ImageEncoder, Model, Objective, TeacherModel},
-};
-
-/// Where a model's values come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Weights {
-    /// Drawn from the recipe's seed.
-    Random(),
-    /// A file of this project with `denoiser.*`, and `text.*` where the text encoder has no weights of its own;
-    /// relative to the recipe.
-    File(String),
-    /// The denoiser of a diffusers pipeline: its folder, such as `hf://stabilityai/sd-turbo`, or the file itself.
-    Diffusers(Location),
-    /// The denoiser in a single file of Stable Diffusion's own training code.
-    Ldm(Location),
-}
+use crate::{error::CoreError, model_file::ModelCard, read::LoadedRecipe};
 
 /// The denoiser's file in a diffusers pipeline.
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
@@ -72,41 +54,34 @@ pub enum Use {
 /// When a plugin names a place that is none.
 pub fn needed(loaded: &LoadedRecipe, wanted_for: Use) -> Result<Vec<Needed>, CoreError> {
     let recipe = &loaded.recipe;
-    let mut all = Vec::new();
-    let mut add = |part, location| {
-        let new = Needed { part, location };
-        if !all.iter().any(|old: &Needed| old.location == new.location) {
-            all.push(new);
-        }
+    let slots = match wanted_for {
+        Use::Training => recipe.objective.networks(recipe),
+        Use::Sampling | Use::SamplingTrained => sampling_slots(recipe),
     };
-    if wanted_for != Use::SamplingTrained
-        && let Some((_, location)) = released(loaded, &recipe.model)
-    {
-        add("denoiser", location);
-    }
-    let mut plugins = vec![("text encoder", recipe.text.weights()), ("codec", recipe.codec.weights())];
-    if wanted_for == Use::Training
-        && let Objective::Add(objective) = &recipe.objective
-    {
-        if let TeacherModel::Other(teacher) = &objective.teacher.model
-            && let Some((_, location)) = released(loaded, teacher)
-        {
-            add("teacher", location);
-        }
-        plugins.push(("feature network", objective.adversarial.features.weights()));
-        if let ImageEncoder::Network(network) = &objective.adversarial.image_encoder {
-            plugins.push(("image encoder", network.weights()));
-        }
-        if let Some(codec) = objective.distillation.space.codec() {
-            plugins.push(("distillation codec", codec.weights()));
-        }
-    }
-    for (part, places) in plugins {
-        for place in places {
-            add(part, Location::parse(&place)?);
+    let mut all: Vec<Needed> = Vec::new();
+    for slot in slots {
+        let places = match &slot.source {
+            Source::Model { .. } if wanted_for == Use::SamplingTrained => Vec::new(),
+            Source::Model { model, .. } => {
+                released(loaded, model).into_iter().map(|(_, location)| location).collect()
+            }
+            Source::Text { encoder, .. } => places(&encoder.weights())?,
+            Source::Codec(codec) => places(&codec.weights())?,
+            Source::Features(features) => places(&features.weights())?,
+            Source::BeginningOf(_) | Source::Heads { .. } => Vec::new(),
+        };
+        for location in places {
+            if !all.iter().any(|old| old.location == location) {
+                all.push(Needed { part: slot.role.0, location });
+            }
         }
     }
     Ok(all)
+}
+
+/// The places that a plugin names.
+fn places(names: &[String]) -> Result<Vec<Location>, CoreError> {
+    names.iter().map(|name| Ok(Location::parse(name)?)).collect()
 }
 
 /// Brings every released file of a recipe to this machine.
@@ -173,14 +148,11 @@ pub fn diagnose(place: &str) -> Result<Diagnosis, WeightsError> {
 
 /// The diffusers pipelines that a recipe's models come from.
 fn pipelines(loaded: &LoadedRecipe) -> Vec<Location> {
-    let teacher = match &loaded.recipe.objective {
-        Objective::Add(objective) => match &objective.teacher.model {
-            TeacherModel::Other(model) => Some(model),
-            TeacherModel::Initial() => None,
-        },
+    let slots = loaded.recipe.objective.networks(&loaded.recipe).into_iter();
+    let models = slots.filter_map(|slot| match slot.source {
+        Source::Model { model, .. } => Some(model),
         _ => None,
-    };
-    let models = [Some(&loaded.recipe.model), teacher].into_iter().flatten();
+    });
     models.filter_map(|model| pipeline(loaded, model)).collect()
 }
 

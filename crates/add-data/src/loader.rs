@@ -223,11 +223,6 @@ impl Feed {
     pub fn bad_samples(&self) -> &BadSamples {
         &self.bad
     }
-
-    /// The data that its batches come from.
-    pub fn dataset(&self) -> &dyn Dataset {
-        &*self.loader.dataset
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! PNG files that say how they were made: recipe, prompt and seed as text chunks.
 
-use std::{io::Cursor, path::Path};
+use std::{
+    io::{Cursor, Write},
+    path::Path,
+};
 
-use add_files::replace;
 use image::RgbImage;
 use png::{BitDepth, ColorType, Decoder, Encoder, EncodingError};
 
@@ -40,7 +42,8 @@ pub fn encode_png(picture: &RgbImage, text: &[(&str, &str)]) -> Result<Vec<u8>, 
 /// When it cannot be encoded or written.
 pub fn write_png(path: &Path, picture: &RgbImage, text: &[(&str, &str)]) -> Result<(), DataError> {
     let bytes = encode_png(picture, text)?;
-    replace(path, &[&bytes]).map_err(|source| DataError::Write { path: path.to_owned(), source })
+    add_files::replace(path, |file| file.write_all(&bytes))
+        .map_err(|source| DataError::Write { path: path.to_owned(), source })
 }
 
 /// The `(keyword, text)` metadata in front of a PNG's pixels.

@@ -13,7 +13,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use crate::read;
+use crate::{read, replace::by_way_of};
 
 /// Bytes of a SHA-256.
 const SEAL: usize = 32;
@@ -37,13 +37,6 @@ impl Key {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// A folder of entries, or none.
@@ -87,7 +80,7 @@ impl Cache {
         }
         let path = self.path(*key);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        if let Err(error) = made.and_then(|()| replace(&path, &[&seal(key, bytes), bytes]))
+        if let Err(error) = made.and_then(|()| write(&path, &[&seal(key, bytes), bytes]))
             && !self.full.swap(true, Ordering::Relaxed)
         {
             warn!("{}: {error}; nothing more is kept there", self.folder.display());
@@ -95,7 +88,7 @@ impl Cache {
     }
 
     fn path(&self, key: Key) -> PathBuf {
-        let hex = hex(&key.0);
+        let hex = hex::encode(key.0);
         self.folder.join(&hex[..2]).join(&hex[2..])
     }
 }
@@ -105,20 +98,12 @@ fn seal(key: &Key, bytes: &[u8]) -> [u8; SEAL] {
     Key::of([key.bytes(), bytes]).0
 }
 
-/// Writes a file of these parts; an old one is replaced only by a whole new one.
-///
-/// # Errors
-/// When the disk refuses.
-pub fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+/// Writes an entry under a name of its own first, since threads and processes may write the same one at the same time. It is
+/// not flushed to the disk: what a machine that loses its power leaves of it has no sound seal.
+fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    // Threads and processes may write the same entry.
     let unique = format!("{}-{}.tmp", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let unfinished = path.with_extension(unique);
-    let written = fs::write(&unfinished, parts.concat()).and_then(|()| fs::rename(&unfinished, path));
-    written.inspect_err(|_| {
-        // Half a file is of no use, and when the disk is full its room is.
-        let _ = fs::remove_file(&unfinished);
-    })
+    by_way_of(&path.with_extension(unique), path, |unfinished| fs::write(unfinished, parts.concat()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,17 @@
-//! Reading files of unknown origin: regular files alone, and no more of them than a limit.
+//! Reading files of unknown origin: regular files alone, and no more of them than a limit. Writing files that are whole
+//! or not there.
 //!
 //! A pipe has no end to wait for, a device such as `/dev/zero` none at all, and a file of 100 GB in the place of a
 //! recipe should cost an error, not the machine's memory. What is computed from such files may be kept in a [`Cache`].
 
 mod cache;
+mod mapped;
+mod replace;
 mod text;
 
-pub use cache::{Cache, Key, hex, replace};
+pub use cache::{Cache, Key};
+pub use mapped::MappedFile;
+pub use replace::{rename, replace, sync};
 pub use text::{decode_text, has_utf_16_mark};
 
 use std::{

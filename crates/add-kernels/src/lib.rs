@@ -27,7 +27,6 @@ mod group_norm;
 mod half;
 mod layer_norm;
 mod linear;
-mod mapped;
 mod memory;
 mod parallel;
 mod product;
@@ -47,7 +46,6 @@ pub use group_norm::{group_norm, group_norm_silu};
 pub use half::{as_type, wide_type, widened};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use mapped::MappedFile;
 pub use memory::{keep_free_memory, peak_resident, reset_peak_resident};
 pub use resize::{Filter, resize, separable};
 

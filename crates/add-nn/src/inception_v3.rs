@@ -266,16 +266,16 @@ impl Mixed {
 
 #[cfg(test)]
 mod tests {
+    use add_parameters::Network;
     use burn::tensor::Device;
 
     use super::*;
-    use crate::state::for_each_shape;
 
     #[test]
     fn parameters_carry_pytorch_fid_names_and_the_known_size() {
         let (mut names, mut count) = (Vec::new(), 0);
         let net = InceptionV3::new(&Init::new(0, &Device::flex()));
-        for_each_shape(&net, &mut |name, shape, _| {
+        net.for_each_shape(&mut |name, shape| {
             let name = InceptionV3::pytorch_fid_name(name);
             if !name.contains("running") {
                 count += shape.iter().product::<usize>();

@@ -1,7 +1,7 @@
 //! The networks: UNet2DCondition, autoencoders, CLIP, ViT, MobileNetV2, InceptionV3.
 //!
 //! Every network is a Burn [`Module`](burn::module::Module) whose parameters carry the names and the layout of the
-//! released checkpoints ([`state`]), built from a configuration in the checkpoint's own format and from a seed
+//! released checkpoints ([`add_parameters`]), built from a configuration in the checkpoint's own format and from a seed
 //! ([`layers::Init`]). A network on a plain device is frozen: its weights are constants, and gradients flow
 //! through it to its input.
 
@@ -14,6 +14,5 @@ pub mod layers;
 pub mod mobilenet_v2;
 pub mod open_clip;
 pub mod probe;
-pub mod state;
 pub mod unet;
 pub mod vit;

@@ -166,16 +166,16 @@ fn conv_norm(c_in: usize, c_out: usize, kernel: usize, geometry: ConvGeometry, i
 
 #[cfg(test)]
 mod tests {
+    use add_parameters::Network;
     use burn::tensor::Device;
 
     use super::*;
-    use crate::state::{for_each_shape, set_parameters};
 
     #[test]
     fn parameters_carry_torchvision_names() {
         let mut names = Vec::new();
         let net = MobileNetV2::new(&Init::new(0, &Device::flex()));
-        for_each_shape(&net, &mut |name, _, _| names.push(MobileNetV2::torchvision_name(name)));
+        net.for_each_shape(&mut |name, _| names.push(MobileNetV2::torchvision_name(name)));
         assert_eq!(names.len(), 52 * 5);
         for name in [
             "features.0.0.weight",
@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn folding_changes_no_output() {
         let device = Device::flex();
-        let net = MobileNetV2::new(&Init::new(0, &device));
-        let net = set_parameters(net, &mut |name, shape| {
+        let mut net = MobileNetV2::new(&Init::new(0, &device));
+        net.set_parameters(&mut |name, shape, _| {
             let value = if name.ends_with("running_var") { 0.3 } else { 0.7 };
             name.contains(".norm.").then(|| Tensor::full([shape[0]], value, &device))
         });

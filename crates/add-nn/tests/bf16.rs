@@ -7,10 +7,10 @@ use add_nn::{
     config::PerLevel,
     layers::Init,
     mobilenet_v2::MobileNetV2,
-    state::{gradients, map_parameters},
     unet::{AddedConditions, AdditionEmbedType, DownBlockType, UNet2dCondition, UnetConfig, UpBlockType},
     vit::{Vit, VitConfig},
 };
+use add_parameters::Network;
 use burn::{
     module::Module,
     tensor::{DType, Device, Int, Tensor},
@@ -27,7 +27,9 @@ fn ramp<const D: usize>(shape: [usize; D]) -> Tensor<D> {
 }
 
 fn held<M: Module>(module: &M, dtype: DType) -> M {
-    map_parameters(module.clone(), &mut |_, _, value| value.cast(dtype))
+    let mut held = module.clone();
+    held.map_parameters(&mut |_, _, value| value.cast(dtype));
+    held
 }
 
 fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f64> {
@@ -104,7 +106,7 @@ fn a_trained_unet_keeps_its_values_and_gradients_in_f32() {
     let run = |dtype: DType| {
         let y = predict(&net, ramp([2, 4, 6, 4]).cast(dtype));
         let mut tape = (y * ramp([2, 4, 6, 4]).cast(dtype)).sum().backward();
-        gradients(&net, &mut tape)
+        net.take_gradients(&mut tape)
     };
     let (got, want) = (run(DType::BF16), run(DType::F32));
     assert!(got.len() > 100 && got.keys().eq(want.keys()), "{} and {}", got.len(), want.len());

@@ -4,10 +4,8 @@
 //! [-1, 1) is element `i` of the stream of `name` and a seed ([`add_nn::layers::stream_of`]), and offset and scale
 //! follow from name and shape.
 
-use add_nn::{
-    layers::{stream_of, unit},
-    state::set_parameters,
-};
+use add_nn::layers::{stream_of, unit};
+use add_plugin::Network;
 use add_weights::Source;
 use burn::{
     module::Module,
@@ -28,12 +26,13 @@ const EMBEDDINGS: [&str; 8] = [
 
 /// Fills `module`, on the CPU, with the formula's values under the names that `source` gives its parameters. One that
 /// the formula leaves alone, a scalar, keeps its own.
-pub(crate) fn fill<M: Module>(module: M, source: &dyn Fn(&str) -> Source, seed: u64) -> M {
+pub(crate) fn fill<M: Module>(mut module: M, source: &dyn Fn(&str) -> Source, seed: u64) -> M {
     let flat = |values: Vec<f32>| {
         let count = values.len();
         Tensor::from_data(TensorData::new(values, [count]), &Device::flex())
     };
-    set_parameters(module, &mut |name, shape| values(&source(name), shape, seed).map(flat))
+    module.set_parameters(&mut |name, shape, _| values(&source(name), shape, seed).map(flat));
+    module
 }
 
 /// The values of a parameter of `shape`, row-major.

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use add_nn::{
     layers::Init,
     probe::Probe,
-    state::gradients,
     unet::{AddedConditions, UNet2dCondition, UnetConfig},
 };
+use add_plugin::Network;
 use add_weights::{Loading, Source};
 use burn::tensor::DType;
 
@@ -57,7 +57,7 @@ fn compare(fixture: &Fixture, rows: &mut Comparison, dtype: DType) -> Result<(),
         rows.check(&key("out.sample"), out);
         rows.check(&key("grad.sample"), gradient(&sample, &grads));
         rows.check(&key("grad.encoder_hidden_states"), gradient(&text, &grads));
-        let by_parameter = gradients(&net, &mut grads);
+        let by_parameter = net.take_gradients(&mut grads);
         states.extend(by_parameter.into_iter().map(|(name, g)| (format!("{case}grad.{name}"), g)));
         for (key, state) in states {
             if key.ends_with("time_proj") && fixture.has(&key) {

@@ -10,8 +10,8 @@ use add_nn::{
     autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig},
     autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig},
     layers::Init,
-    state::for_each_parameter,
 };
+use add_plugin::Network;
 use add_weights::{Loading, load_into, names};
 use burn::tensor::{DType, Tensor};
 use serde_json::Value;
@@ -83,6 +83,6 @@ fn compare_decoder(
 
 fn parameters(net: &AutoencoderKl) -> Vec<f64> {
     let mut all = Vec::new();
-    for_each_parameter(net, &mut |_, _, value| all.extend(values(value)));
+    net.for_each_parameter(&mut |_, _, value| all.extend(values(value)));
     all
 }

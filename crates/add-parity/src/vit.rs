@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use add_nn::{
     layers::{Activation, Init},
     mobilenet_v2::{IMAGENET_MEAN, IMAGENET_STD},
-    state::for_each_parameter,
     vit::{PositionResize, Vit, VitConfig, VitFamily},
 };
+use add_plugin::Network;
 use add_weights::{Loading, Source, WeightsFile, names};
 use burn::tensor::{DType, Device, Tensor, module::adaptive_avg_pool2d};
 use serde_json::Value;
@@ -123,7 +123,7 @@ fn compare_library(
 /// The tokens of a picture without content: class token and positions, registers, positions, `[1, T, C]`.
 fn placed(net: &Vit, grid: [usize; 2]) -> Tensor<3> {
     let mut special = BTreeMap::new();
-    for_each_parameter(net, &mut |name, shape, value| {
+    net.for_each_parameter(&mut |name, shape, value| {
         if ["cls_token", "register_tokens"].contains(&name) {
             let rows = if shape.len() == 2 { shape[0] } else { 1 };
             special.insert(name.to_owned(), value.reshape([rows as i32, -1]));

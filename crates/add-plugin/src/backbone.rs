@@ -5,7 +5,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    Component, Conditioning, Lora, Network, PluginError, Prediction, TextInfo, Timesteps, registry::Family,
+    Component, Conditioning, LoraConfig, Network, PluginError, Prediction, TextInfo, Timesteps,
+    registry::Family,
 };
 
 /// A denoiser's architecture, as the recipe states it.
@@ -26,7 +27,7 @@ pub trait Backbone: Family {
     fn adapted(
         &self,
         _text: TextInfo,
-        _lora: &Lora,
+        _lora: &LoraConfig,
         _seed: u64,
         _device: &Device,
     ) -> Result<Box<dyn Denoiser>, PluginError> {

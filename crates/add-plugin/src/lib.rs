@@ -18,14 +18,12 @@
 //! Every family has two halves. The *plugin* (`Backbone`, `Head`, …) is what the recipe says: plain numbers.
 //! What it builds (`Denoiser`, `Discriminator`, …) holds tensors on a device.
 
-mod adapter;
 mod data;
 mod draw;
 mod error;
 mod features;
 mod heads;
 mod metric;
-mod network;
 mod pipeline;
 mod registry;
 mod sampler;
@@ -37,21 +35,24 @@ mod weighting;
 mod backbone;
 mod codec;
 
-pub use adapter::{DOWN, Lora, UP, is_adapter};
+pub use add_parameters::{
+    DOWN, Fill, LoraConfig, Network, UP, for_each_own, fork, frozen, has_adapters, is_adapter,
+    parameter_count,
+};
 pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
 pub use codec::{Autoencoder, Codec, LatentInfo};
 pub use data::{DataSource, Dataset, Sample, Split};
 pub use draw::{Draw, Purpose};
+pub use erased_serde;
 pub use error::{PluginError, within};
 pub use features::{FeatureExtractor, FeatureNetwork};
 pub use heads::{Discriminator, Head, Tangent};
 pub use inventory;
 pub use metric::{Labels, Measurement, Metric, MetricValue};
-pub use network::{
-    Fill, Network, for_each_own, fork, frozen, has_adapters, parameter_count, without_variants,
-};
 pub use pipeline::{Component, Content, Fields, Pipeline, Scheduler, SingleFile, fields};
-pub use registry::{Entry, Family, FamilyName, Listing, Plugin, duplicates, listings};
+pub use registry::{
+    Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
+};
 pub use sampler::{DenoiserCall, Estimate, Sampler, SamplerContext, Start};
 pub use schedule::{NoiseSchedule, Prediction, Schedule};
 pub use tensors::{Latents, Logits, Pixels, Timesteps, per_sample};

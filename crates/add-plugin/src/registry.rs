@@ -18,10 +18,31 @@ pub trait Family: fmt::Debug + Send + Sync + erased_serde::Serialize {}
 
 impl<T: fmt::Debug + Send + Sync + erased_serde::Serialize> Family for T {}
 
-/// The name of a family, for messages and tables.
-pub trait FamilyName {
+/// A family as the registry sees it: its name, and the list of its linked plugins. Implemented for `dyn Trait`.
+pub trait Registered: 'static {
     /// Such as `Weighting`.
     const NAME: &'static str;
+
+    /// Every linked plugin of the family, in no particular order.
+    fn entries() -> Box<dyn Iterator<Item = &'static Entry<Self>>>;
+}
+
+/// A family on the list of families, so that [`listings`] finds the plugins of families that other crates declare.
+pub struct FamilyList {
+    list: fn() -> Vec<Listing>,
+}
+
+impl FamilyList {
+    /// The family `T`.
+    pub const fn of<T: ?Sized + Registered>() -> Self {
+        Self { list: list::<T> }
+    }
+}
+
+inventory::collect!(FamilyList);
+
+fn list<T: ?Sized + Registered>() -> Vec<Listing> {
+    T::entries().map(|e| Listing { family: T::NAME, name: e.name, source: e.source }).collect()
 }
 
 /// One plugin on its family's list.
@@ -30,7 +51,17 @@ pub struct Entry<T: ?Sized + 'static> {
     pub name: &'static str,
     /// Where it comes from: a paper's section, a library, a release.
     pub source: &'static str,
-    read: fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Box<T>, erased_serde::Error>,
+    read: ReadPlugin<T>,
+}
+
+/// Reads a plugin's fields.
+pub type ReadPlugin<T> = fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Box<T>, erased_serde::Error>;
+
+impl<T: ?Sized> Entry<T> {
+    /// An entry of a family that another crate declares; the families of this crate have constructors of their own.
+    pub const fn new(name: &'static str, source: &'static str, read: ReadPlugin<T>) -> Self {
+        Self { name, source, read }
+    }
 }
 
 /// A plugin as a row of a table.
@@ -51,9 +82,15 @@ macro_rules! families {
         $(
             inventory::collect!(Entry<dyn $family>);
 
-            impl FamilyName for dyn $family {
+            impl Registered for dyn $family {
                 const NAME: &'static str = stringify!($family);
+
+                fn entries() -> Box<dyn Iterator<Item = &'static Entry<Self>>> {
+                    Box::new(inventory::iter::<Entry<dyn $family>>.into_iter())
+                }
             }
+
+            inventory::submit!(FamilyList::of::<dyn $family>());
 
             impl Entry<dyn $family> {
                 /// The entry of plugin `P`.
@@ -65,16 +102,6 @@ macro_rules! families {
                 }
             }
         )*
-
-        /// Every linked plugin, sorted by family and name.
-        pub fn listings() -> Vec<Listing> {
-            let mut all = Vec::new();
-            $(all.extend(entries::<dyn $family>().map(|e| Listing {
-                family: <dyn $family>::NAME, name: e.name, source: e.source,
-            }));)*
-            all.sort();
-            all
-        }
     };
 }
 
@@ -91,18 +118,18 @@ families! {
     Weighting weighting,
 }
 
+/// Every linked plugin, sorted by family and name.
+pub fn listings() -> Vec<Listing> {
+    let mut all: Vec<Listing> = inventory::iter::<FamilyList>.into_iter().flat_map(|f| (f.list)()).collect();
+    all.sort();
+    all
+}
+
 /// Plugins that two crates registered under one name; a binary refuses to start while there are any.
 pub fn duplicates() -> Vec<Listing> {
     let all = listings();
     let same = |pair: &[Listing]| (pair[0].family, pair[0].name) == (pair[1].family, pair[1].name);
     all.windows(2).filter(|pair| same(pair)).map(|pair| pair[0].clone()).collect()
-}
-
-fn entries<T: ?Sized + 'static>() -> impl Iterator<Item = &'static Entry<T>>
-where
-    Entry<T>: inventory::Collect,
-{
-    inventory::iter::<Entry<T>>.into_iter()
 }
 
 /// One plugin as a recipe names it: `Exponential(power: 1.0)`.
@@ -146,10 +173,7 @@ impl<T: ?Sized + erased_serde::Serialize> Serialize for Erased<'_, T> {
     }
 }
 
-impl<'de, T: ?Sized + FamilyName + 'static> Deserialize<'de> for Plugin<T>
-where
-    Entry<T>: inventory::Collect,
-{
+impl<'de, T: ?Sized + Registered> Deserialize<'de> for Plugin<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_enum("Plugin", &[], ByName(PhantomData))
     }
@@ -157,10 +181,7 @@ where
 
 struct ByName<T: ?Sized>(PhantomData<T>);
 
-impl<'de, T: ?Sized + FamilyName + 'static> de::Visitor<'de> for ByName<T>
-where
-    Entry<T>: inventory::Collect,
-{
+impl<'de, T: ?Sized + Registered> de::Visitor<'de> for ByName<T> {
     type Value = Plugin<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,25 +191,19 @@ where
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Plugin<T>, A::Error> {
         let (Identifier(name), body) = data.variant()?;
         let entry =
-            entries::<T>().find(|e| e.name == name).ok_or_else(|| de::Error::custom(unknown::<T>(&name)))?;
+            T::entries().find(|e| e.name == name).ok_or_else(|| de::Error::custom(unknown::<T>(&name)))?;
         let plugin = body.newtype_variant_seed(Read(entry))?;
         Ok(Plugin { name: entry.name, plugin })
     }
 }
 
-fn known<T: ?Sized + 'static>() -> Vec<&'static str>
-where
-    Entry<T>: inventory::Collect,
-{
-    let mut known: Vec<_> = entries::<T>().map(|e| e.name).collect();
+fn known<T: ?Sized + Registered>() -> Vec<&'static str> {
+    let mut known: Vec<_> = T::entries().map(|e| e.name).collect();
     known.sort_unstable();
     known
 }
 
-fn unknown<T: ?Sized + FamilyName + 'static>(name: &str) -> String
-where
-    Entry<T>: inventory::Collect,
-{
+fn unknown<T: ?Sized + Registered>(name: &str) -> String {
     let known = known::<T>();
     let nearest = known.iter().max_by(|a, b| {
         let [a, b] = [a, b].map(|k| strsim::jaro_winkler(name, k));

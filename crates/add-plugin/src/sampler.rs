@@ -63,6 +63,17 @@ pub enum Start {
 }
 
 impl Start {
+    /// The same start for each of `batch` pictures, from that of one.
+    #[must_use]
+    pub fn repeat(&self, batch: usize) -> Self {
+        match self {
+            Self::Noise => Self::Noise,
+            Self::Picture { x_0, strength } => {
+                Self::Picture { x_0: x_0.clone().repeat_dim(0, batch), strength: *strength }
+            }
+        }
+    }
+
     /// How many of `steps` are left out; at least one remains.
     pub fn skipped(&self, steps: usize) -> usize {
         match self {

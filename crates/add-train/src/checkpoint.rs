@@ -6,12 +6,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use add_files::hex;
+use add_files::sync;
 use add_weights::{Precision, WeightsFile, save};
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
@@ -63,8 +62,7 @@ pub fn write(folder: &Path, step: u64, recipe: &str, state: &State) -> Result<Pa
         if target.exists() {
             fs::remove_dir_all(&target).map_err(TrainError::io(&target))?;
         }
-        fs::rename(&partial, &target).map_err(TrainError::io(&target))?;
-        sync(folder).map_err(TrainError::io(folder))
+        add_files::rename(&partial, &target).map_err(TrainError::io(&target))
     });
     if written.is_err() {
         // The reason of the failure matters more than whether its traces could be removed.
@@ -92,7 +90,7 @@ fn write_into(partial: &Path, step: u64, recipe: &str, state: &State) -> Result<
     let manifest =
         Manifest { schema: SCHEMA, version, step, recipe: recipe.to_owned(), numbers, frozen, files };
     let text = serde_json::to_vec_pretty(&manifest).expect("a manifest holds nothing that JSON cannot");
-    let seal = hex(&Sha256::digest(&text));
+    let seal = hex::encode(Sha256::digest(&text));
     for (file, bytes) in [(MANIFEST, text), (SEAL, seal.into_bytes())] {
         let path = partial.join(file);
         fs::write(&path, bytes).and_then(|()| sync(&path)).map_err(TrainError::io(&path))?;
@@ -117,7 +115,7 @@ pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainErro
     }
     let seal_path = path.join(SEAL);
     let seal = add_files::read(&seal_path, 64).map_err(TrainError::io(&seal_path))?;
-    let found = hex(&Sha256::digest(&text));
+    let found = hex::encode(Sha256::digest(&text));
     if seal != found.as_bytes() {
         let problem = format!("damaged: it or {SEAL} was changed; its SHA-256 is {found}");
         return Err(damaged(&manifest_path, problem));
@@ -137,7 +135,11 @@ pub fn read(path: &Path, device: &Device) -> Result<(Manifest, State), TrainErro
         for (name, info) in weights.tensors() {
             let dtype = if info.dtype == safetensors::Dtype::F64 { DType::F64 } else { DType::F32 };
             let values = weights.tensor(name, dtype, device).map_err(|e| damaged(&path, e))?;
-            state.insert(group, name, add_weights::NamedTensor { shape: info.shape.clone(), values });
+            state.insert(
+                group,
+                &add_parameters::path::current(name),
+                add_weights::NamedTensor { shape: info.shape.clone(), values },
+            );
         }
     }
     for (what, digest) in &manifest.frozen {
@@ -226,12 +228,7 @@ fn sha256(path: &Path) -> Result<String, TrainError> {
     // A manifest may name a pipe, which has no end.
     let (mut file, _) = add_files::open(path).map_err(TrainError::io(path))?;
     io::copy(&mut file, &mut hasher).map_err(TrainError::io(path))?;
-    Ok(hex(&hasher.finalize()))
-}
-
-/// Flushes a file or a folder to the disk.
-fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    Ok(hex::encode(hasher.finalize()))
 }
 
 #[cfg(test)]
@@ -315,7 +312,7 @@ mod tests {
         let path = write(folder.path(), 1, "recipe", &state()).unwrap();
         let text = fs::read_to_string(path.join(MANIFEST)).unwrap();
         let newer = text.replace(&format!("\"schema\": {SCHEMA}"), &format!("\"schema\": {}", SCHEMA + 1));
-        fs::write(path.join(SEAL), hex(&Sha256::digest(&newer))).unwrap();
+        fs::write(path.join(SEAL), hex::encode(Sha256::digest(&newer))).unwrap();
         fs::write(path.join(MANIFEST), newer).unwrap();
         let error = read(&path, &Device::flex()).unwrap_err().to_string();
         let expected = format!("expected schema {SCHEMA}, found {}: ", SCHEMA + 1);

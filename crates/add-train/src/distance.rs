@@ -16,16 +16,18 @@ pub enum Space {
 }
 
 /// The distance of Eq. (4) with what it needs.
-pub(crate) struct Distance<'a> {
-    pub(crate) space: Space,
-    pub(crate) reduction: PixelReduction,
+pub struct Distance<'a> {
+    /// What it is taken between.
+    pub space: Space,
+    /// Reduction over a sample's values.
+    pub reduction: PixelReduction,
     /// Decodes both sides.
-    pub(crate) codec: &'a dyn Autoencoder,
+    pub codec: &'a dyn Autoencoder,
 }
 
 impl Distance<'_> {
     /// Eq. (4) `[1]` between latents `[B, C, H, W]` of the student and of the teacher; one `c` and one draw per sample.
-    pub(crate) fn loss(&self, student: Tensor<4>, target: Tensor<4>, c: &[f64], draws: &[Draw]) -> Tensor<1> {
+    pub fn loss(&self, student: Tensor<4>, target: Tensor<4>, c: &[f64], draws: &[Draw]) -> Tensor<1> {
         let decode = |latents| self.codec.decode(Latents(latents)).0;
         match self.space {
             Space::Latent => distillation(student, target, c, self.reduction),

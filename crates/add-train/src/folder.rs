@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -71,9 +71,7 @@ impl RunFolder {
     /// When the disk refuses; the file's old text is then untouched.
     pub fn write(&self, name: &str, text: &str) -> Result<(), TrainError> {
         let path = self.path.join(name);
-        let mut partial = path.clone().into_os_string();
-        partial.push(".tmp");
-        fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path)).map_err(TrainError::io(path))
+        add_files::replace(&path, |file| file.write_all(text.as_bytes())).map_err(TrainError::io(path))
     }
 
     /// Appends a line to `metrics.jsonl`.
@@ -90,9 +88,7 @@ impl RunFolder {
     /// When the disk refuses.
     pub fn rewind_metrics(&mut self, step: u64) -> Result<(), TrainError> {
         let path = self.path.join("metrics.jsonl");
-        let partial = path.with_extension("jsonl.tmp");
-        keep_until(&path, &partial, step)
-            .and_then(|()| fs::rename(&partial, &path))
+        add_files::replace(&path, |to| keep_until(&path, to, step))
             .and_then(|()| OpenOptions::new().append(true).open(&path))
             .map(|metrics| self.metrics = metrics)
             .map_err(TrainError::io(path))
@@ -100,8 +96,8 @@ impl RunFolder {
 }
 
 /// Copies the lines of metrics with a step up to `step`, one at a time; what is no such line is left out.
-fn keep_until(from: &Path, to: &Path, step: u64) -> io::Result<()> {
-    let (mut from, mut to) = (BufReader::new(add_files::open(from)?.0), BufWriter::new(File::create(to)?));
+fn keep_until(from: &Path, to: &mut impl Write, step: u64) -> io::Result<()> {
+    let mut from = BufReader::new(add_files::open(from)?.0);
     let mut line = Vec::new();
     while from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
         let written = line.trim_ascii();
@@ -112,7 +108,7 @@ fn keep_until(from: &Path, to: &Path, step: u64) -> io::Result<()> {
         }
         line.clear();
     }
-    to.flush()
+    Ok(())
 }
 
 /// What of a line is looked at.

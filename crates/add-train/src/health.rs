@@ -7,6 +7,12 @@
 
 use crate::report::StepReport;
 
+/// Looks after a run's figures.
+pub trait Alarm {
+    /// What is wrong after 0-based `step`, and what to do, if there is something to say now.
+    fn look(&mut self, step: u64, report: &StepReport) -> Option<String>;
+}
+
 /// Steps between looks. The figures of the heads are read off the device for a look.
 pub const LOOK_EVERY: u64 = 10;
 
@@ -56,9 +62,15 @@ pub struct HeadsHealth {
     looks: u32,
 }
 
+impl Alarm for HeadsHealth {
+    fn look(&mut self, step: u64, report: &StepReport) -> Option<String> {
+        self.collapse(step, report).map(|collapse| collapse.advice().to_owned())
+    }
+}
+
 impl HeadsHealth {
     /// Looks at the figures of 0-based `step`; a collapse is told once, until the heads recover from it.
-    pub fn look(&mut self, step: u64, report: &StepReport) -> Option<Collapse> {
+    fn collapse(&mut self, step: u64, report: &StepReport) -> Option<Collapse> {
         if !step.is_multiple_of(LOOK_EVERY) {
             return None;
         }
@@ -117,7 +129,7 @@ mod tests {
         steps: std::ops::Range<u64>,
         report: &StepReport,
     ) -> Vec<(u64, Collapse)> {
-        steps.filter_map(|step| Some((step, health.look(step, report)?))).collect()
+        steps.filter_map(|step| Some((step, health.collapse(step, report)?))).collect()
     }
 
     #[test]

@@ -1,13 +1,9 @@
-//! Training: the alternating step of Adversarial Diffusion Distillation, diffusion pretraining, EMA, checkpoints.
+//! What every training method is made of: networks with their optimisers and averages, batches in parts, ranks,
+//! checkpoints, and the loop.
 //!
-//! This crate names no plugin. [`add_step`] and [`diffusion_step`] hold the two objectives, each a function of
-//! explicit random numbers; [`run`] is the loop around either.
+//! This crate names no method and no plugin. [`networks`] owns what a run changes; [`run`] is the loop around a method.
 
-pub mod add_inputs;
-mod add_part;
-pub mod add_step;
 pub mod checkpoint;
-pub mod diffusion_step;
 pub mod distance;
 pub mod ema;
 mod error;
@@ -15,15 +11,15 @@ pub mod folder;
 pub mod gradients;
 pub mod health;
 pub mod model;
+pub mod networks;
+pub mod noise;
 pub mod optimizer;
 pub mod ranks;
 pub mod report;
 pub mod run;
-pub mod sampling;
 pub mod shards;
-pub mod simulation;
 pub mod state;
-mod sum;
+pub mod sum;
 pub mod teacher;
 
 pub use error::TrainError;

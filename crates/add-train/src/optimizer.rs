@@ -129,7 +129,7 @@ impl AdamW {
 }
 
 /// `prefix.path`, or the path alone under an empty prefix.
-pub(crate) fn join(prefix: &str, path: &str) -> String {
+pub fn join(prefix: &str, path: &str) -> String {
     if prefix.is_empty() { path.to_owned() } else { format!("{prefix}.{path}") }
 }
 

@@ -12,6 +12,7 @@ use tracing::{info, info_span, warn};
 use crate::{
     TrainError, checkpoint,
     folder::RunFolder,
+    health::Alarm,
     ranks::{Collective, agree, agree_on_state, from_first, largest},
     report::StepReport,
     state::State,
@@ -28,7 +29,7 @@ pub trait Objective {
     /// Everything that the next step depends on.
     fn save(&self, state: &mut State);
 
-    /// Takes it back.
+    /// Restores what [`save`](Self::save) stored.
     ///
     /// # Errors
     /// When something is missing.
@@ -116,6 +117,8 @@ pub struct Course<'a> {
     pub cadence: Cadence,
     /// The hash that a checkpoint must carry to be resumed.
     pub recipe: &'a str,
+    /// The hash of all that the ranks must have alike.
+    pub agreement: &'a str,
     /// From where it starts.
     pub start: &'a Start,
     /// Set by whoever wants it to stop.
@@ -124,7 +127,7 @@ pub struct Course<'a> {
     pub ranks: &'a dyn Collective,
 }
 
-/// Runs `objective` in `folder`, which the first rank alone has.
+/// Runs `objective` in `folder`, which the first rank alone has; `alarms` look at the figures of every step.
 ///
 /// # Errors
 /// When the data, the disk or the numbers fail, or the ranks do not agree.
@@ -132,10 +135,11 @@ pub fn run(
     objective: &mut dyn Objective,
     mut folder: Option<&mut RunFolder>,
     course: Course<'_>,
+    alarms: &mut [Box<dyn Alarm>],
     observer: &mut dyn Observer,
 ) -> Result<Ending, TrainError> {
-    let Course { cadence, recipe, ranks, .. } = course;
-    agree(ranks, "the SHA-256 of the recipe", recipe)?;
+    let Course { cadence, recipe, agreement, ranks, .. } = course;
+    agree(ranks, "the SHA-256 of the recipe", agreement)?;
     let resumed = folder.as_deref().map(|folder| resume(objective, folder, recipe, course.start));
     let mut done = match from_first(ranks, resumed.transpose()?.flatten(), &objective.device()) {
         None => 0,
@@ -160,6 +164,9 @@ pub fn run(
         let _span = info_span!("step", step = done).entered();
         let report = objective.step(done)?;
         non_finite = guard(done, &report, non_finite)?;
+        for advice in alarms.iter_mut().filter_map(|alarm| alarm.look(done, &report)) {
+            warn!(step = done, "{advice}");
+        }
         done += 1;
         if let Some(folder) = folder.as_deref_mut()
             && (done % cadence.log_every == 0 || done == 1)

@@ -71,7 +71,7 @@ impl Shards {
     }
 
     /// The parts' gradients and figures, to be added up in their order; sums come to `device`.
-    pub(crate) fn sum(&self, device: Device) -> Sum<'_> {
+    pub fn sum(&self, device: Device) -> Sum<'_> {
         Sum::new(&*self.ranks, self.side_by_side(), device)
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use add_files::hex;
 use add_plugin::{Network, for_each_own, has_adapters, is_adapter};
 use add_weights::NamedTensor;
 use burn::tensor::Tensor;
@@ -102,7 +101,7 @@ impl State {
             }
         }
         hasher.update(format!("{:?}{:?}", self.numbers, self.frozen));
-        hex(&hasher.finalize())
+        hex::encode(hasher.finalize())
     }
 
     /// Puts a network's parameters and buffers into `group`; where it has adapters, those alone.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Gradients and figures on their way to those of the whole batch.
-pub(crate) struct Sum<'s> {
+pub struct Sum<'s> {
     ranks: &'s dyn Collective,
     /// Parts of a round; the ranks meet when all of them are there.
     parts: usize,
@@ -26,13 +26,13 @@ pub(crate) struct Sum<'s> {
 
 impl<'s> Sum<'s> {
     /// Of nothing yet.
-    pub(crate) fn new(ranks: &'s dyn Collective, parts: usize, device: Device) -> Self {
+    pub fn new(ranks: &'s dyn Collective, parts: usize, device: Device) -> Self {
         let (waiting, reports) = (Vec::new(), Vec::new());
         Self { ranks, parts, device, waiting, reports, gradients: GradientMap::new() }
     }
 
     /// The next part of this rank.
-    pub(crate) fn add(&mut self, report: StepReport, gradients: GradientMap) {
+    pub fn add(&mut self, report: StepReport, gradients: GradientMap) {
         if self.ranks.size() == 1 {
             self.reports.push(report);
             add(&mut self.gradients, gradients);
@@ -47,7 +47,7 @@ impl<'s> Sum<'s> {
     }
 
     /// The parts' reports in their order, and the sum of their gradients.
-    pub(crate) fn finish(self) -> (Vec<StepReport>, GradientMap) {
+    pub fn finish(self) -> (Vec<StepReport>, GradientMap) {
         debug_assert!(self.waiting.is_empty(), "every round has all its parts");
         (self.reports, self.gradients)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 
-use crate::{load::Source, write::NamedTensor};
+use crate::{source::Source, write::NamedTensor};
 
 /// The tensors of a file in which each of `tensors` is where `source` says.
 ///
@@ -53,8 +53,8 @@ mod tests {
     use add_nn::{
         clip_text::{ClipText, ClipTextConfig},
         layers::Init,
-        state::for_each_parameter,
     };
+    use add_parameters::Network;
     use burn::tensor::{DType, Device};
 
     use super::*;
@@ -66,7 +66,7 @@ mod tests {
         let text = |seed| ClipText::new(&config, &Init::new(seed, &Device::flex())).expect("valid");
         let values = |net: &ClipText| {
             let mut all = Vec::new();
-            for_each_parameter(net, &mut |name, _, value| {
+            net.for_each_parameter(&mut |name, _, value| {
                 all.push((name.to_owned(), value.into_data().try_to_vec::<f32>().expect("f32")));
             });
             all

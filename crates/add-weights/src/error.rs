@@ -1,8 +1,12 @@
 //! What can be wrong with a file of weights.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
-use crate::hub::by_hand;
+/// Where repositories are, unless the environment names a mirror.
+pub(crate) const HUB: &str = "https://huggingface.co";
 
 /// Every failure of this crate, with the file it is about.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +110,15 @@ pub enum WeightsError {
 /// The end of a message about a missing file.
 fn also(or: &str) -> String {
     if or.is_empty() { String::new() } else { format!(", nor is {or}") }
+}
+
+/// How a person provides a file, for the end of an error.
+fn by_hand(repository: &str, file: &str, cache: &Path) -> String {
+    format!(
+        "to provide it by hand: where there is a network, `hf download {repository} {file}` fills the cache (HF_HOME), which can be copied to {}; \
+         or download it from {HUB}/{repository} and let the recipe name the local file or folder instead of hf://...",
+        cache.display()
+    )
 }
 
 /// All differences between the tensors of a file and the parameters of a network.

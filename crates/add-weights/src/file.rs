@@ -13,16 +13,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use add_kernels::MappedFile;
+use add_files::MappedFile;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::{error::WeightsError, shards};
-
-/// Largest accepted header, in bytes. SDXL's is 0.2 MiB.
-pub const MAX_HEADER_BYTES: u64 = 16 << 20;
-/// Most tensors in one file. SDXL's single file has 2,515.
-pub const MAX_TENSORS: usize = 20_000;
+use crate::{
+    error::WeightsError,
+    limits::{MAX_HEADER_BYTES, MAX_TENSORS},
+    location::Location,
+    shards,
+};
 
 /// The bytes of one file.
 type Bytes = Box<dyn AsRef<[u8]> + Send + Sync>;
@@ -172,6 +172,16 @@ impl WeightsFile {
     /// One tensor's bytes, little-endian.
     pub(crate) fn bytes_of(&self, info: &TensorInfo) -> &[u8] {
         &(*self.shards[info.shard]).as_ref()[info.range.clone()]
+    }
+}
+
+impl Location {
+    /// Fetches and opens the file.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch), and when the file is damaged or beyond the limits.
+    pub fn open(&self) -> Result<WeightsFile, WeightsError> {
+        WeightsFile::open(self.fetch(&mut ())?)
     }
 }
 

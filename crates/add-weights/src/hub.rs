@@ -3,21 +3,20 @@
 //! The crate `hf-hub` does both. `HF_HOME` and `HF_HUB_CACHE` say where the cache is, `HF_TOKEN` opens gated
 //! repositories, `HF_ENDPOINT` names a mirror, `HF_HUB_OFFLINE=1` forbids the network.
 
-use std::{
-    env, fmt,
-    path::{Path, PathBuf},
-};
+use std::{env, fmt, path::PathBuf};
 
 use hf_hub::{
     Cache, Repo, RepoType,
     api::sync::{ApiBuilder, ApiError},
 };
 
-use crate::{error::WeightsError, location::HubPlace};
+use crate::{
+    error::{HUB, WeightsError},
+    hub_place::HubPlace,
+};
 
 /// How often a broken transfer is taken up again.
 const RETRIES: usize = 3;
-const ENDPOINT: &str = "https://huggingface.co";
 
 /// Told how far a transfer is.
 pub trait Progress {
@@ -67,7 +66,7 @@ impl Hub {
         let token = set("HF_TOKEN").or_else(from_file).map(|token| token.trim().to_owned());
         Self {
             cache,
-            endpoint: set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()),
+            endpoint: set("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned()),
             token: token.filter(|token| !token.is_empty()),
             offline: set("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
         }
@@ -168,15 +167,6 @@ impl hf_hub::api::Progress for Told<'_> {
     }
 
     fn finish(&mut self) {}
-}
-
-/// How a person provides a file, for the end of an error.
-pub(crate) fn by_hand(repository: &str, file: &str, cache: &Path) -> String {
-    format!(
-        "to provide it by hand: where there is a network, `hf download {repository} {file}` fills the cache (HF_HOME), which can be copied to {}; \
-         or download it from {ENDPOINT}/{repository} and let the recipe name the local file or folder instead of hf://...",
-        cache.display()
-    )
 }
 
 #[cfg(test)]

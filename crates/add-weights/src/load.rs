@@ -1,77 +1,18 @@
 //! Weights from a file into a network, with every difference reported at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use add_nn::state::{for_each_shape, set_parameters};
+use add_parameters::Network;
 use burn::{
     module::Module,
-    tensor::{DType, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 
 use crate::{
     error::{Mismatch, WeightsError},
     file::WeightsFile,
-    names::is_unused,
+    source::{Source, is_unused},
 };
-
-/// Where a parameter's values are in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A tensor of the parameter's shape. Dimensions of one do not count: a 1x1 convolution is a matrix.
-    Whole(String),
-    /// The `part`-th of `of` equal runs of rows: queries, keys and values that are stored as one matrix.
-    Rows {
-        /// The tensor.
-        name: String,
-        /// 0-based.
-        part: usize,
-        /// Number of runs.
-        of: usize,
-    },
-    /// A matrix that is stored as `[in, out]`.
-    Transposed(String),
-}
-
-impl Source {
-    /// The same with `prefix` in front of the name.
-    #[must_use]
-    pub fn under(self, prefix: &str) -> Self {
-        let at = |name: String| format!("{prefix}{name}");
-        match self {
-            Self::Whole(name) => Self::Whole(at(name)),
-            Self::Rows { name, part, of } => Self::Rows { name: at(name), part, of },
-            Self::Transposed(name) => Self::Transposed(at(name)),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Whole(name) | Self::Rows { name, .. } | Self::Transposed(name) => name,
-        }
-    }
-
-    /// The shape of what is taken out of a tensor of `shape`.
-    fn taken(&self, shape: &[usize]) -> Vec<usize> {
-        let mut shape = shape.to_vec();
-        match self {
-            Self::Whole(_) => {}
-            Self::Rows { of, .. } => {
-                if let Some(rows) = shape.first_mut() {
-                    // Rows that cannot be divided fit no parameter.
-                    *rows = if rows.is_multiple_of(*of) { *rows / of } else { 0 };
-                }
-            }
-            Self::Transposed(_) => shape.reverse(),
-        }
-        shape
-    }
-}
-
-impl From<String> for Source {
-    fn from(name: String) -> Self {
-        Self::Whole(name)
-    }
-}
 
 /// How a file's names and types become a network's.
 pub struct Loading<'a> {
@@ -98,21 +39,20 @@ impl Loading<'_> {
     ///
     /// # Errors
     /// When a tensor is missing, unexpected or mis-shaped, all of which are listed; when a value is not finite.
-    pub fn load<M: Module>(&self, module: M, file: &WeightsFile) -> Result<M, WeightsError> {
+    pub fn load<M: Module>(&self, mut module: M, file: &WeightsFile) -> Result<M, WeightsError> {
         let mismatch = self.compare(&module, file);
         if !mismatch.is_empty() {
             return Err(WeightsError::Mismatch { path: file.path().to_path_buf(), mismatch });
         }
-        let (mut devices, mut used) = (BTreeMap::new(), BTreeSet::new());
-        for_each_shape(&module, &mut |name, _, device| {
-            devices.insert(name.to_owned(), device.clone());
+        let mut used = BTreeSet::new();
+        module.for_each_shape(&mut |name, _| {
             used.insert((self.source)(name).name().to_owned());
         });
         file.check_finite(used.iter().map(String::as_str))?;
         let mut failure = None;
-        let module = set_parameters(module, &mut |name, _| {
+        module.set_parameters(&mut |name, _, device| {
             let source = (self.source)(name);
-            match self.read(file, &source, &devices[name]) {
+            match self.read(file, &source, device) {
                 Ok(values) => Some(values),
                 Err(error) => {
                     failure.get_or_insert(error);
@@ -127,7 +67,7 @@ impl Loading<'_> {
     pub fn compare<M: Module>(&self, module: &M, file: &WeightsFile) -> Mismatch {
         let mut mismatch = Mismatch::default();
         let mut used = BTreeSet::new();
-        for_each_shape(module, &mut |name, shape, _| {
+        module.for_each_shape(&mut |name, shape| {
             let source = (self.source)(name);
             match file.tensors().get(source.name()) {
                 None => mismatch.missing.push(source.name().to_owned()),
@@ -143,12 +83,7 @@ impl Loading<'_> {
         mismatch
     }
 
-    fn read(
-        &self,
-        file: &WeightsFile,
-        source: &Source,
-        device: &burn::tensor::Device,
-    ) -> Result<Tensor<1>, WeightsError> {
+    fn read(&self, file: &WeightsFile, source: &Source, device: &Device) -> Result<Tensor<1>, WeightsError> {
         match source {
             Source::Whole(name) => file.tensor(name, self.dtype, device),
             Source::Rows { name, part, of } => file.run(name, *part, *of, self.dtype, device),

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::WeightsError,
-    file::WeightsFile,
     hub::{Fetched, Hub, Progress},
+    hub_place::{HubPlace, MAIN, SCHEME},
     shards,
 };
 
@@ -28,20 +28,6 @@ pub enum Location {
     Hub(HubPlace),
 }
 
-/// A repository of the hub, or something in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubPlace {
-    /// `owner/name`.
-    pub repository: String,
-    /// Branch, tag or commit.
-    pub revision: String,
-    /// Path in the repository; empty for the whole of it.
-    pub path: String,
-}
-
-/// The branch that a location without a revision means.
-const MAIN: &str = "main";
-const SCHEME: &str = "hf://";
 /// What a file of weights, or an index of several, ends in.
 const FILES: [&str; 2] = ["safetensors", "json"];
 
@@ -125,14 +111,6 @@ impl Location {
                 .find_map(|path| Hub::from_env().cached(&HubPlace { path, ..place.clone() })),
         }
     }
-
-    /// Fetches and opens the file.
-    ///
-    /// # Errors
-    /// As [`fetch`](Self::fetch), and when the file is damaged or beyond the limits.
-    pub fn open(&self) -> Result<WeightsFile, WeightsError> {
-        WeightsFile::open(self.fetch(&mut ())?)
-    }
 }
 
 /// The file itself, its index of shards, its half-precision variant.
@@ -203,16 +181,6 @@ impl fmt::Display for Location {
     }
 }
 
-impl fmt::Display for HubPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}", self.repository)?;
-        if self.revision != MAIN {
-            write!(f, "@{}", self.revision)?;
-        }
-        if self.path.is_empty() { Ok(()) } else { write!(f, "/{}", self.path) }
-    }
-}
-
 impl TryFrom<String> for Location {
     type Error = WeightsError;
 
@@ -232,6 +200,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::file::WeightsFile;
     use crate::hub::testing::{Server, hub};
 
     fn place(text: &str) -> HubPlace {

@@ -17,11 +17,8 @@ use serde::{
 
 use crate::{
     error::WeightsError,
-    file::{MAX_HEADER_BYTES, MAX_TENSORS},
+    limits::{MAX_HEADER_BYTES, MAX_SHARDS, MAX_TENSORS},
 };
-
-/// Most shards of one model. The largest released ones have a few dozen.
-const MAX_SHARDS: usize = 256;
 
 /// A checked index.
 #[derive(Debug)]

@@ -5,16 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, BufWriter, Write},
     path::Path,
 };
 
-use add_nn::state::for_each_parameter;
-use burn::{
-    module::Module,
-    tensor::{DType, Tensor},
-};
+use add_parameters::Network;
+use burn::tensor::{DType, Tensor};
 use half::{bf16, f16};
 use serde_json::json;
 
@@ -54,16 +51,15 @@ impl Precision {
 }
 
 /// The parameters of a network by name, for [`save`].
-pub fn named_tensors<M: Module>(module: &M) -> BTreeMap<String, NamedTensor> {
+pub fn named_tensors(network: &dyn Network) -> BTreeMap<String, NamedTensor> {
     let mut all = BTreeMap::new();
-    for_each_parameter(module, &mut |name, shape, values| {
+    network.for_each_parameter(&mut |name, shape, values| {
         all.insert(name.to_owned(), NamedTensor { shape: shape.to_vec(), values });
     });
     all
 }
 
-/// Writes `tensors` as `precision` with free text `metadata`: a temporary file beside `path`, flushed to the
-/// disk, then renamed. Equal arguments give equal bytes.
+/// Writes `tensors` as `precision` with free text `metadata`, by [`add_files::replace`]. Equal arguments give equal bytes.
 ///
 /// # Errors
 /// When the disk refuses; the file at `path` is then untouched and the temporary one removed.
@@ -73,29 +69,13 @@ pub fn save(
     precision: Precision,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), WeightsError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".tmp");
-    let partial = Path::new(&partial);
-    let written = write(partial, tensors, precision, metadata).and_then(|()| fs::rename(partial, path));
-    written.and_then(|()| sync_folder(path)).map_err(|source| {
-        // The reason of the failure matters more than whether its traces could be removed.
-        let _ = fs::remove_file(partial);
-        WeightsError::Io { path: path.to_path_buf(), source }
-    })
-}
-
-fn write(
-    path: &Path,
-    tensors: &BTreeMap<String, NamedTensor>,
-    precision: Precision,
-    metadata: &BTreeMap<String, String>,
-) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let header = header(tensors, precision, metadata);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    write_data(&mut out, tensors, precision)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    let write = |out: &mut BufWriter<File>| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(header.as_bytes())?;
+        write_data(out, tensors, precision)
+    };
+    add_files::replace(path, write).map_err(|source| WeightsError::Io { path: path.to_path_buf(), source })
 }
 
 /// Writes what follows the header: every value, in the order of the names.
@@ -157,14 +137,10 @@ fn write_values(out: &mut impl Write, tensor: &NamedTensor, precision: Precision
     }
 }
 
-/// A rename is on the disk only when its folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use burn::tensor::Device;
 
     use super::*;

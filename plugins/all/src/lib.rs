@@ -7,6 +7,7 @@ use codecs as _;
 use data as _;
 use features as _;
 use heads as _;
+use methods as _;
 use metrics as _;
 use samplers as _;
 use schedules as _;

@@ -11,7 +11,7 @@ use add_nn::{
     unet::{ClassEmbedType, DownBlockType, UnetConfig, UpBlockType},
 };
 use add_plugin::{
-    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, Lora, PluginError, Prediction, TextInfo,
+    Backbone, BackboneInfo, Conditioning, Denoiser, Entry, LoraConfig, PluginError, Prediction, TextInfo,
     Timesteps, inventory, within,
 };
 use burn::{
@@ -106,7 +106,7 @@ impl Backbone for Mini {
     fn adapted(
         &self,
         text: TextInfo,
-        lora: &Lora,
+        lora: &LoraConfig,
         seed: u64,
         device: &Device,
     ) -> Result<Box<dyn Denoiser>, PluginError> {

@@ -7,8 +7,8 @@ use add_nn::{
     unet::UnetConfig,
 };
 use add_plugin::{
-    Backbone, BackboneInfo, Component, Denoiser, Entry, Lora, Naming, PluginError, Prediction, TextInfo,
-    inventory,
+    Backbone, BackboneInfo, Component, Denoiser, Entry, LoraConfig, Naming, PluginError, Prediction,
+    TextInfo, inventory,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ macro_rules! released {
             fn adapted(
                 &self,
                 text: TextInfo,
-                lora: &Lora,
+                lora: &LoraConfig,
                 seed: u64,
                 device: &Device,
             ) -> Result<Box<dyn Denoiser>, PluginError> {

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use add_kernels::wide_type;
 use add_nn::{
-    layers::{Checkpointing, Init, LoraConfig},
+    layers::{Checkpointing, Init},
     unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConfig},
 };
 use add_plugin::{
-    Component, Conditioning, Content, Denoiser, Lora, Naming, PluginError, TextInfo, Timesteps, fields,
+    Component, Conditioning, Content, Denoiser, LoraConfig, Naming, PluginError, TextInfo, Timesteps, fields,
 };
 use add_weights::{WeightsError, WeightsFile, names::found};
 use burn::{
@@ -103,13 +103,13 @@ impl Denoiser for UnetDenoiser {
 }
 
 /// The start of a network with adapters.
-pub(crate) fn adapted(lora: &Lora, seed: u64, device: &Device) -> Result<Init, PluginError> {
-    let Lora { rank, alpha, targets } = lora.clone();
+pub(crate) fn adapted(lora: &LoraConfig, seed: u64, device: &Device) -> Result<Init, PluginError> {
+    let (rank, alpha) = (lora.rank, lora.alpha);
     if rank == 0 || !(alpha > 0.0 && alpha.is_finite()) {
         let problem = format!("expected a rank and an alpha above 0, got {rank} and {alpha}");
         return Err(PluginError::Field { field: "adapter", problem });
     }
-    Ok(Init::new(seed, device).with_lora(LoraConfig { rank, alpha, targets }))
+    Ok(Init::new(seed, device).with_lora(lora.clone()))
 }
 
 /// SDXL's six numbers for an uncropped picture of the size that is being made:

@@ -2,6 +2,7 @@
 
 mod captions;
 mod emoji;
+mod folder_split;
 mod image_folder;
 mod list;
 mod off;

@@ -202,7 +202,7 @@ impl Dataset for Rows {
     fn fingerprint(&self) -> String {
         let parts = self.parts.iter().map(|part| {
             let groups = (0..part.file.groups()).map(|group| part.file.rows(group)).collect::<Vec<_>>();
-            format!("{} {groups:?}", part.place)
+            format!("{} {groups:?}", part.place.rsplit('/').next().unwrap_or_default())
         });
         fingerprint(parts)
     }

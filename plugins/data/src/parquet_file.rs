@@ -161,8 +161,16 @@ fn trouble(error: ParquetError) -> Trouble {
             Ok(error) => Trouble::from(*error),
             Err(error) => Trouble::Bad(damaged(&error.to_string())),
         },
-        other => Trouble::Bad(damaged(&other.to_string())),
+        other => {
+            let problem = other.to_string();
+            let packed = problem.split_once("Disabled feature at compile time: ");
+            Trouble::Bad(packed.map_or_else(|| damaged(&problem), |(_, how)| not_unpacked(how)))
+        }
     }
+}
+
+fn not_unpacked(how: &str) -> String {
+    format!("its pages are packed with {how}, which is not read: write it with Snappy, gzip or uncompressed")
 }
 
 fn damaged(problem: &str) -> String {

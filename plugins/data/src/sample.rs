@@ -1,7 +1,7 @@
 //! What every source of encoded pictures shares: limits, bytes to a sample, and what is said of what is not used.
 
 use add_data::{SUFFIXES, decode_rgb, square, to_planes};
-use add_files::{Key, hex};
+use add_files::Key;
 use add_plugin::{Draw, PluginError, Purpose, Sample};
 use add_store::{PassedOver, StoreError};
 use tracing::warn;
@@ -43,7 +43,7 @@ pub(crate) fn expected_pictures() -> String {
 /// A text that is another one when `parts` are.
 pub(crate) fn fingerprint(parts: impl Iterator<Item = String>) -> String {
     let whole = parts.fold(Key::of([]), |key, part| Key::of([key.bytes(), part.as_bytes()]));
-    hex(whole.bytes())
+    hex::encode(whole.bytes())
 }
 
 /// An encoded picture as its central square of `size` pixels a side, with one of its captions.

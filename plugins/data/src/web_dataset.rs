@@ -224,7 +224,7 @@ impl Dataset for ShardSplit {
     fn fingerprint(&self) -> String {
         let parts = self.shards.iter().map(|shard| {
             let index = &shard.index;
-            format!("{} {} {}", shard.store.name(&shard.name), index.stat.length, index.samples.len())
+            format!("{} {} {}", shard.name, index.stat.length, index.samples.len())
         });
         fingerprint(parts)
     }

@@ -12,7 +12,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
-use crate::{batch_norm_local::BatchNormLocal, projected::ProjectedHead, spectral_conv::SpectralConv};
+use crate::{batch_norm_local::BatchNormLocal, spectral_conv::SpectralConv};
 
 /// Slope of the activation where it is negative.
 const SLOPE: f64 = 0.2;
@@ -25,27 +25,37 @@ pub(crate) struct HeadNetwork {
     cmapper: Option<ConditionMap>,
 }
 
+/// The shape of one head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadShape<'a> {
+    /// Channels of the feature that it reads.
+    pub(crate) channels: usize,
+    /// Kernel of each block, in tokens.
+    pub(crate) kernels: &'a [usize],
+    /// Width onto which the condition is projected.
+    pub(crate) projection_width: usize,
+    /// Width of the condition; 0 for none.
+    pub(crate) condition_width: usize,
+    /// Whether the convolutions' weights are divided by their spectral norm.
+    pub(crate) spectral_norm: bool,
+}
+
 impl HeadNetwork {
     /// `draw.step` must leave room for the streams of this head's tensors.
-    pub(crate) fn new(
-        config: &ProjectedHead,
-        channels: usize,
-        condition_width: usize,
-        draw: Draw,
-        device: &Device,
-    ) -> Self {
+    pub(crate) fn new(shape: HeadShape<'_>, draw: Draw, device: &Device) -> Self {
+        let HeadShape { channels, kernels, projection_width, condition_width, spectral_norm } = shape;
         let stream = |part: usize| Draw { step: draw.step + 4 * part as u64, ..draw };
         let conv = |c_out: usize, kernel: usize, part: usize| {
-            SpectralConv::new([channels, c_out, kernel], config.spectral_norm, stream(part), device)
+            SpectralConv::new([channels, c_out, kernel], spectral_norm, stream(part), device)
         };
         let block = |(part, &kernel)| Block {
             conv: conv(channels, kernel, part),
             norm: BatchNormLocal::new(channels, device),
         };
-        let blocks = config.kernels.len();
-        let width = if condition_width == 0 { 1 } else { config.projection_width.get() };
+        let blocks = kernels.len();
+        let width = if condition_width == 0 { 1 } else { projection_width };
         Self {
-            main: config.kernels.iter().enumerate().map(block).collect(),
+            main: kernels.iter().enumerate().map(block).collect(),
             cls: conv(width, 1, blocks),
             cmapper: (condition_width > 0)
                 .then(|| ConditionMap::new(condition_width, width, stream(blocks + 1), device)),

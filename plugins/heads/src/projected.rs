@@ -11,7 +11,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::head::HeadNetwork;
+use crate::head::{HeadNetwork, HeadShape};
 
 /// Heads of spectrally normalised convolutions with a projection onto the condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,14 @@ impl ProjectedHead {
         }
         let head = |(k, &channels): (usize, &usize)| {
             let draw = Draw { seed, step: k as u64 * STREAMS_PER_HEAD, index: 0 };
-            HeadNetwork::new(self, channels, condition_width, draw, device)
+            let shape = HeadShape {
+                channels,
+                kernels: &self.kernels,
+                projection_width: self.projection_width.get(),
+                condition_width,
+                spectral_norm: self.spectral_norm,
+            };
+            HeadNetwork::new(shape, draw, device)
         };
         Ok(ProjectedHeads {
             heads: feature_channels.iter().enumerate().map(head).collect(),

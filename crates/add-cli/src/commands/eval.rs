@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -40,7 +41,8 @@ impl Eval {
         let out = run_folder(self.out.as_ref(), &loaded);
         measure(&loaded, &student, &out, Extent::Full)?;
         if out.join("metrics.jsonl").exists() {
-            write_report(&out).map_err(|e| CoreError::Request(e.to_string()))?;
+            write_report(&out, &loaded.recipe.objective.presentation())
+                .map_err(|e| CoreError::Request(e.to_string()))?;
         }
         Ok(0)
     }
@@ -57,7 +59,7 @@ pub(crate) fn measure(
     fs::create_dir_all(out).map_err(CoreError::io(out))?;
     let path = out.join("evaluation.json");
     let json = to_json(&rows).map_err(|e| CoreError::Request(e.to_string()))?;
-    fs::write(&path, json).map_err(CoreError::io(&path))?;
+    add_files::replace(&path, |file| file.write_all(json.as_bytes())).map_err(CoreError::io(&path))?;
     print(&to_markdown(&rows));
     Ok(())
 }

@@ -114,7 +114,7 @@ fn networks(needs: &Needs, measures: &Measures) {
         let or_dash = |bytes: f64| if bytes > 0.0 { size(bytes) } else { "-".to_owned() };
         print(&format!(
             "{:<16} {:>13} {:>5} {:>10} {:>10} {:>10} {:>10}",
-            network.role.name(),
+            network.role,
             network.parameters,
             network.dtype.name(),
             size(network.values),
@@ -199,6 +199,7 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
 
 /// Does what was planned. The second step is the first with moments and average in their places.
 fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
+    rehearsal::check_networks(loaded)?;
     say("rehearsing two steps with drawn weights");
     let (first, second) = rehearsal::train(loaded, 1)?;
     print(&format!("\nrehearsed: steps of {first:.2} s and {second:.2} s, every figure finite"));

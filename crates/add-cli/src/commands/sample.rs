@@ -7,8 +7,8 @@ use add_core::{
     device::device,
     error::CoreError,
     read::{LoadedRecipe, show},
-    recipe::{LongPrompt, Objective, Recipe},
-    sampled::{MAX_PICTURES, Sampled, Wanted, check_request, picture_start},
+    recipe::{LongPrompt, Recipe, SampleRequest, SampledModel},
+    request::{MAX_PICTURES, check_request, picture_start},
     weights::{self, Use},
 };
 use add_data::{Grid, pictures, write_png};
@@ -111,7 +111,7 @@ impl Sample {
         let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
         self.say_left_out(&loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device(loaded.recipe.device)?)?;
-        let wanted = Wanted {
+        let request = SampleRequest {
             captions: &captions,
             negative: &self.negative,
             sampler: &*loaded.recipe.sampling.sampler,
@@ -121,10 +121,10 @@ impl Sample {
             first: 0,
             start: self.start(&loaded.recipe, &*codec, steps)?,
         };
-        let made = pictures(&model.generate(&loaded.recipe, &*codec, &wanted));
+        let made = pictures(&model.generate(&loaded.recipe, &*codec, &request));
         let data = |error: add_data::DataError| CoreError::Request(error.to_string());
         let (seed, steps, recipe) = (self.seed.to_string(), steps.to_string(), show(&loaded.recipe));
-        let guidance = wanted.guidance.to_string();
+        let guidance = request.guidance.to_string();
         let made_with = [
             ("negative", self.negative.as_str()),
             ("seed", &seed),
@@ -152,7 +152,7 @@ impl Sample {
     }
 
     /// Names the words that the text encoder does not see.
-    fn say_left_out(&self, recipe: &Recipe, model: &Sampled) {
+    fn say_left_out(&self, recipe: &Recipe, model: &SampledModel) {
         if recipe.sampling.long_prompt != LongPrompt::Cut {
             return;
         }
@@ -184,11 +184,11 @@ impl Sample {
     }
 
     /// The model that is meant, with everything that it needs on this machine.
-    fn model(&self, loaded: &mut LoadedRecipe) -> Result<Sampled, CoreError> {
+    fn model(&self, loaded: &mut LoadedRecipe) -> Result<SampledModel, CoreError> {
         let progress = &mut Download::new();
         let file = match &self.weights {
             Some(place) => weights::choose(loaded, place, progress)?,
-            None if matches!(loaded.recipe.objective, Objective::Off()) => None,
+            None if !loaded.recipe.objective.trains() => None,
             None => Some(student_file(None, None, loaded)?),
         };
         if let Some(file) = file {

@@ -71,7 +71,7 @@ impl Train {
             ));
             return Ok(0);
         }
-        train::check_objective(&loaded.recipe)?;
+        train::check_trains(&loaded.recipe)?;
         weights::fetch(&loaded, Use::Training, &mut Download::new())?;
         let start = match self.resume.as_deref() {
             None => Start::Fresh,
@@ -131,7 +131,8 @@ fn tell(loaded: &LoadedRecipe, out: &Path, ending: Ending) -> Result<(), CoreErr
             if loaded.recipe.evaluation.samples_after_training > 0 {
                 super::eval::measure(loaded, &model_path(out), out, Extent::AfterTraining)?;
             }
-            let report = write_report(out).map_err(|e| CoreError::Request(e.to_string()))?;
+            let report = write_report(out, &loaded.recipe.objective.presentation())
+                .map_err(|e| CoreError::Request(e.to_string()))?;
             say(&format!("report: {}", report.display()));
         }
         Ending::Stopped(step) => say(&format!("stopped after step {step}; continue with --resume latest")),

@@ -12,15 +12,16 @@ pub use cost::{Cost, Kernels};
 pub use measures::{Average, Decoder, Measures, Tape, Trained, Types, ladder};
 pub use step::{Held, Plan, Work};
 
+use add_recipe::{DeviceChoice, Dtype, Passes, Recipe, slot::ADAPTERS};
+use add_train::{ema::Home, networks::Role};
+use place::Ground;
+
 use crate::{
     error::CoreError,
-    outline::{Keeps, Outline, Role, outline},
+    outline::{Input, Keeps, Outlined, outline},
     read::LoadedRecipe,
-    recipe::{AddObjective, DeviceChoice, DistillationSpace, Dtype, Guidance, Objective, Recipe},
-    train::check_objective,
+    train::check_trains,
 };
-use add_train::{add_step::ImageCondition, ema::Home};
-use place::Ground;
 
 /// The machine that a plan is for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,7 +63,8 @@ pub(crate) struct Costed {
     pub(crate) role: Role,
     pub(crate) parameters: f64,
     pub(crate) trained: bool,
-    pub(crate) averaged: bool,
+    /// Where its running average lies, if there is one.
+    pub(crate) average: Option<Home>,
     /// Whether its values are another network's.
     pub(crate) shared: bool,
     /// What its tape keeps.
@@ -77,26 +79,31 @@ pub(crate) struct Costed {
     pub(crate) profile: Vec<(f64, f64)>,
     /// Parameters under adapters of rank one.
     pub(crate) adapters: f64,
+    /// Values of the hooked features of one picture, of a network that heads look through.
+    pub(crate) hooked: f64,
+    pub(crate) kind: Kind,
 }
 
-/// What a step does beside what its networks cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Habits {
+/// What a measure can do about a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A denoiser: it may be trained by adapters.
+    Denoiser,
+    /// Discriminator heads: they have no blocks and compute in f32.
+    Heads,
+    /// Any other.
+    Other,
+}
+
+/// How a recipe's step is computed, beside what its method does with its networks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Computation {
+    /// What the method does with its networks.
+    pub(crate) passes: Passes,
+    /// Parts of a batch whose gradients live together.
     pub(crate) parts: f64,
-    pub(crate) adversarial: bool,
-    pub(crate) distills: bool,
-    /// Where the running average lies.
-    pub(crate) average: Home,
     /// The processor's compute in f32 whatever the type, with copies of what they read and write.
     pub(crate) kernels: Kernels,
-    /// Part of a picture that is decoded for the distance; 0 for a distance between latents.
-    pub(crate) decoded: f64,
-    pub(crate) embeds_pictures: bool,
-    /// Passes of the teacher, and samples in each for one of the student's.
-    pub(crate) teacher_passes: f64,
-    pub(crate) guidance_copies: f64,
-    /// Values of the hooked features of one picture.
-    pub(crate) hooked: f64,
 }
 
 /// The kernels that run on a recipe's device.
@@ -110,107 +117,98 @@ pub fn kernels(recipe: &Recipe) -> Kernels {
 /// The plan of `loaded` with `kernels`.
 ///
 /// # Errors
-/// When the recipe cannot be assembled, or trains nothing.
+/// When the recipe cannot be assembled, trains nothing, or has a network whose layers' positions are not known.
 pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> {
     let recipe = &loaded.recipe;
-    check_objective(recipe)?;
-    let Outline { networks, features } = outline(loaded)?;
-    let (size, text) = (recipe.data.size(), recipe.text.info().tokens);
-    let side = size / recipe.codec.info().reduction;
-    let hooks: Vec<String> = features.iter().flat_map(|f| f.network.hooks()).map(|(name, _)| name).collect();
-    let mut tokens = Vec::new();
-    let mut hooked = 0.0;
+    check_trains(recipe)?;
+    let networks = outline(loaded)?;
     let mut costed = Vec::new();
     for network in &networks {
-        let of = |side: usize| Ground::of(&network.shapes, side, text);
-        let ground = match (network.role, &features) {
-            (Role::Features, Some(features)) => {
-                let ground = of(features.network.input_size()).up_to(&hooks);
-                tokens = hooks.iter().map(|hook| ground.hook_positions(hook)).collect();
-                let channels = features.network.hooks().into_iter().map(|(_, channels)| channels);
-                hooked = channels.zip(&tokens).map(|(c, n)| (c * n) as f64).sum();
-                ground
-            }
-            (Role::ImageEncoder, Some(features)) => {
-                of(features.image_encoder.as_ref().map_or(size, |encoder| encoder.input_size()))
-            }
-            (Role::Heads, _) => Ground::Heads(tokens.clone()),
-            (Role::Codec | Role::DistillationCodec, _) => of(size),
-            // Adapters lie where the student's layers do.
-            (Role::Adapters, _) => Ground::of(&networks[0].shapes, side, text),
-            (Role::Text, _) => Ground::Sequence(text),
-            _ => of(side),
-        };
-        let whole = |part: &dyn Fn(&str) -> bool| cost::cost(&network.shapes, &ground, kernels, part);
+        let ground = ground(&networks, network)?;
+        costed.push(Costed::new(network, &ground, kernels));
+    }
+    let computation = Computation {
+        passes: recipe.objective.passes(recipe),
+        parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
+        kernels,
+    };
+    Ok(Plan::new(costed, computation))
+}
+
+/// What a network works on, for one sample.
+fn ground(networks: &[Outlined], network: &Outlined) -> Result<Ground, CoreError> {
+    let unknown = || {
+        CoreError::Request(format!(
+            "plan: the layers of the {} have names that are not known here, so their positions cannot be counted; measure \
+             it with `--rehearse`",
+            network.role
+        ))
+    };
+    let of = |side: usize, text: usize| {
+        // Adapters lie where the layers beside them do.
+        let whole = networks.iter().find(|other| network.role == ADAPTERS && other.input == network.input);
+        Ground::of(&whole.unwrap_or(network).shapes, side, text).ok_or_else(unknown)
+    };
+    match &network.input {
+        Input::Text(tokens) => Ok(Ground::Sequence(*tokens)),
+        Input::Latents { side, text } => of(*side, *text),
+        Input::Pixels(side) => of(*side, 0),
+        Input::Hooked { side, hooks } => {
+            let names: Vec<String> = hooks.iter().map(|(name, _)| name.clone()).collect();
+            Ok(of(*side, 0)?.up_to(&names))
+        }
+        Input::FeaturesOf(role) => {
+            let looked = networks.iter().find(|other| other.role == *role).ok_or_else(unknown)?;
+            Ok(Ground::Heads(hook_positions(looked, &ground(networks, looked)?)))
+        }
+    }
+}
+
+/// Positions of each hook of a network that heads look through.
+fn hook_positions(network: &Outlined, ground: &Ground) -> Vec<usize> {
+    match &network.input {
+        Input::Hooked { hooks, .. } => hooks.iter().map(|(name, _)| ground.hook_positions(name)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Costed {
+    fn new(network: &Outlined, ground: &Ground, kernels: Kernels) -> Self {
+        let whole = |part: &dyn Fn(&str) -> bool| cost::cost(&network.shapes, ground, kernels, part);
         let encodes = |path: &str| {
             place::after(path, "encoder.").is_some() || place::after(path, "quant_conv.").is_some()
         };
-        let is_codec = matches!(network.role, Role::Codec | Role::DistillationCodec);
-        costed.push(Costed {
+        let is_codec = matches!(ground, Ground::Kl { .. } | Ground::Tiny { .. });
+        let positions = hook_positions(network, ground);
+        let hooked = match &network.input {
+            Input::Hooked { hooks, .. } => {
+                hooks.iter().zip(positions).map(|((_, c), n)| (c * n) as f64).sum()
+            }
+            _ => 0.0,
+        };
+        Self {
             role: network.role,
             parameters: network.parameters() as f64,
             trained: network.trained,
-            averaged: network.averaged,
+            average: network.average,
             shared: network.shared,
             keeps: network.keeps,
             dtype: network.dtype,
             cost: whole(&|path| !is_codec || !encodes(path)),
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
             profile: if network.trained {
-                cost::profile(&network.shapes, &ground, kernels)
+                cost::profile(&network.shapes, ground, kernels)
             } else {
                 Vec::new()
             },
             adapters: measures::adapters(&network.shapes),
-        });
-    }
-    let habits = match &recipe.objective {
-        Objective::Add(objective) => add_habits(recipe, objective, kernels, side, hooked),
-        Objective::Diffusion(_) | Objective::Off() => Habits {
-            parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
-            adversarial: false,
-            distills: false,
-            kernels,
-            average: match &recipe.objective {
-                Objective::Diffusion(objective) => objective.ema_home,
-                Objective::Add(_) | Objective::Off() => Home::Device,
+            hooked,
+            kind: match network.input {
+                Input::Latents { .. } => Kind::Denoiser,
+                Input::FeaturesOf(_) => Kind::Heads,
+                Input::Text(_) | Input::Pixels(_) | Input::Hooked { .. } => Kind::Other,
             },
-            decoded: 0.0,
-            embeds_pictures: false,
-            teacher_passes: 0.0,
-            guidance_copies: 1.0,
-            hooked: 0.0,
-        },
-    };
-    Ok(Plan::new(costed, habits))
-}
-
-fn add_habits(
-    recipe: &Recipe,
-    objective: &AddObjective,
-    kernels: Kernels,
-    side: usize,
-    hooked: f64,
-) -> Habits {
-    let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
-    let unguided = matches!(objective.teacher.guidance, Guidance::Fixed(w) if (w - 1.0).abs() < f64::EPSILON);
-    let distills = distillation.lambda > 0.0;
-    Habits {
-        parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
-        adversarial: adversarial.weight > 0.0,
-        distills,
-        average: objective.ema_home,
-        kernels,
-        decoded: match &distillation.space {
-            _ if !distills => 0.0,
-            DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => 1.0,
-            DistillationSpace::Crop { size } => (*size as f64 / side as f64).powi(2),
-            DistillationSpace::Latent => 0.0,
-        },
-        embeds_pictures: adversarial.image_condition != ImageCondition::Off,
-        teacher_passes: if distills { objective.teacher.steps as f64 } else { 0.0 },
-        guidance_copies: if unguided { 1.0 } else { 2.0 },
-        hooked,
+        }
     }
 }
 

@@ -48,8 +48,9 @@ pub(crate) enum Ground {
 const STRIDED: [usize; 4] = [1, 3, 6, 13];
 
 impl Ground {
-    /// Of a network by the names of its parameters, on pictures or latents of `side` beside `text` tokens.
-    pub(crate) fn of(shapes: &[(String, Vec<usize>)], side: usize, text: usize) -> Self {
+    /// The ground of a network by the names of its parameters, on pictures or latents of `side` beside `text` tokens; `None`
+    /// where the names are not known.
+    pub(crate) fn of(shapes: &[(String, Vec<usize>)], side: usize, text: usize) -> Option<Self> {
         let levels = |prefix: &str| {
             let numbers = shapes.iter().filter_map(|(path, _)| number_after(path, prefix));
             numbers.max().map_or(0, |last| last + 1)
@@ -58,23 +59,24 @@ impl Ground {
             shapes.iter().find(|(path, _)| after(path, name) == Some("")).map(|(_, shape)| shape)
         };
         if levels("encoder.down_blocks.") > 0 {
-            return Self::Kl { side, levels: levels("encoder.down_blocks.") };
+            return Some(Self::Kl { side, levels: levels("encoder.down_blocks.") });
         }
         if levels("decoder.layers.") > 0 {
-            return tiny(shapes, side);
+            return Some(tiny(shapes, side));
         }
         if levels("down_blocks.") > 0 {
-            return Self::Unet { side, levels: levels("down_blocks."), text };
+            return Some(Self::Unet { side, levels: levels("down_blocks."), text });
         }
         if let Some(&[.., patch]) = find("patch_embedding.weight").map(Vec::as_slice) {
             let patches = (side / patch).pow(2);
             let registers = find("register_tokens").map_or(0, |shape| shape[0]);
-            return Self::Vit { patches, tokens: 1 + registers + patches, deepest: usize::MAX };
+            return Some(Self::Vit { patches, tokens: 1 + registers + patches, deepest: usize::MAX });
         }
         if find("stem.conv.weight").is_some() && levels("blocks.") > 0 {
-            return Self::MobileNet { side, deepest: usize::MAX };
+            return Some(Self::MobileNet { side, deepest: usize::MAX });
         }
-        Self::Sequence(text)
+        // A network without values computes nothing.
+        shapes.is_empty().then_some(Self::Sequence(text))
     }
 
     /// The same network when nothing beyond the hooks named `prefix-number` is computed.
@@ -267,10 +269,14 @@ mod tests {
     fn a_network_is_known_wherever_it_lies() {
         let shape = |path: &str, shape: &[usize]| (path.to_owned(), shape.to_vec());
         let unet = [shape("denoiser.unet.down_blocks.2.resnets.0.norm1.weight", &[8])];
-        assert_eq!(Ground::of(&unet, 16, 20), Ground::Unet { side: 16, levels: 3, text: 20 });
+        assert_eq!(Ground::of(&unet, 16, 20), Some(Ground::Unet { side: 16, levels: 3, text: 20 }));
+        let unknown = [("trunk.0.mixer.weight".to_owned(), vec![4, 4])];
+        assert_eq!(Ground::of(&unknown, 16, 20), None, "an unknown network is not counted as something else");
         let vit =
             [shape("vit.patch_embedding.weight", &[8, 3, 14, 14]), shape("vit.layers.0.norm.weight", &[8])];
-        let found = Ground::of(&vit, 224, 0).up_to(&["dino-5".to_owned(), "dino-embedded".to_owned()]);
+        let found = Ground::of(&vit, 224, 0)
+            .expect("a ViT")
+            .up_to(&["dino-5".to_owned(), "dino-embedded".to_owned()]);
         assert_eq!(found, Ground::Vit { patches: 256, tokens: 257, deepest: 5 });
     }
 

@@ -4,24 +4,24 @@
 //! lie the heads' update, under the tapes of decoder, feature network and heads, and the distillation loss, under a second
 //! tape of the decoder. A pass without a tape needs a few times its widest layer.
 
-use add_train::ema::Home;
+use add_recipe::{
+    Dtype,
+    passes::{Count, NetworkPart, Pass, Share, Tape as Recorded},
+    slot::ADAPTERS,
+};
+use add_train::{ema::Home, networks::Role};
 
 use super::{
-    Costed, Habits,
-    cost::{Cost, Kernels},
+    Computation, Costed, Kind,
+    cost::Kernels,
     measures::{Average, Decoder, Measures, Tape, Trained, Types},
 };
-use crate::{
-    outline::{Keeps, Role},
-    recipe::Dtype,
-};
+use crate::outline::Keeps;
 
 /// Bytes of a trained value, a gradient or a moment.
 const F32: f64 = 4.0;
 /// Outputs of a layer's size that a pass without a tape holds at once: the layer's input, output, and one on the way.
 const AT_ONCE: f64 = 3.0;
-/// Passes of the heads whose tapes live together: fakes, reals, and the reals' tangent with its primal values.
-const HEAD_TAPES: f64 = 4.0;
 
 /// Bytes that a network holds all the time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +45,7 @@ pub struct Held {
 /// Arithmetic of a step for one sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Work {
-    /// Of what.
+    /// The network, or the part of it, that computes.
     pub name: &'static str,
     /// Passes, a backward pass of a trained network counting as two and of a frozen one as one.
     pub passes: f64,
@@ -57,12 +57,12 @@ pub struct Work {
 #[derive(Debug, Clone)]
 pub struct Plan {
     networks: Vec<Costed>,
-    habits: Habits,
+    computation: Computation,
 }
 
 impl Plan {
-    pub(super) fn new(networks: Vec<Costed>, habits: Habits) -> Self {
-        Self { networks, habits }
+    pub(super) fn new(networks: Vec<Costed>, computation: Computation) -> Self {
+        Self { networks, computation }
     }
 
     /// The networks with what each holds all the time.
@@ -71,9 +71,7 @@ impl Plan {
             let base = dtype(network, measures.frozen);
             let dtype = if network.trained { Dtype::F32 } else { base };
             let trained = if network.trained { trained(network, measures) } else { 0.0 };
-            let on_device = network.averaged
-                && measures.average == Average::AsStated
-                && self.habits.average == Home::Device;
+            let on_device = network.average == Some(Home::Device) && measures.average == Average::AsStated;
             Held {
                 role: network.role,
                 parameters: network.parameters,
@@ -96,17 +94,12 @@ impl Plan {
 
     /// Name and bytes for one sample of each tape of a step.
     pub fn tapes(&self, measures: &Measures) -> Vec<(&'static str, f64)> {
-        let mut tapes =
-            vec![(self.main().map_or("", |network| network.role.name()), self.main_tape(measures))];
-        if self.habits.adversarial {
-            tapes.extend([
-                ("decoder for the heads", self.tape(Role::Codec, measures)),
-                ("feature network", self.tape(Role::Features, measures)),
-                ("heads, one pass", self.tape(Role::Heads, measures)),
-            ]);
-        }
-        if self.habits.distills {
-            tapes.push(("decoder for the distance", self.distance(measures)));
+        let mut tapes: Vec<(&'static str, f64)> = Vec::new();
+        for recorded in self.computation.passes.moments.iter().flat_map(|moment| &moment.tapes) {
+            if !tapes.iter().any(|(name, _)| *name == recorded.name) {
+                let one = Recorded { copies: 1.0, ..recorded.clone() };
+                tapes.push((recorded.name, self.recorded(&one, measures)));
+            }
         }
         tapes
     }
@@ -115,34 +108,19 @@ impl Plan {
     pub fn peak(&self, measures: &Measures, batch: usize) -> f64 {
         let held = self.held(measures);
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
-        let (b, parts) = (batch as f64, self.habits.parts);
-        let widest = |network: &Costed| {
-            let dtype = match self.habits.kernels {
-                Kernels::Fused => Dtype::F32,
-                Kernels::Pure => dtype(network, measures.tapes),
-            };
-            AT_ONCE * dtype.bytes() as f64 * network.cost.widest
-        };
-        let wide = |role: Role| self.find(role).map_or(0.0, widest);
-        let student = self.main_tape(measures);
-        let student_wide = self.main().map_or(0.0, widest);
-        let mut moments = vec![b * (student + student_wide)];
-        if self.habits.adversarial {
-            let heads = HEAD_TAPES * self.tape(Role::Heads, measures);
-            // The heads read features in f32.
-            let looked = self.tape(Role::Codec, measures)
-                + self.tape(Role::Features, measures)
-                + F32 * self.habits.hooked;
-            let gradients =
-                parts * held.iter().filter(|h| h.role == Role::Heads).map(|h| h.gradients).sum::<f64>();
-            moments.push(b * (student + looked + heads + wide(Role::Codec)) + gradients);
-        }
-        if self.habits.distills {
-            moments.push(b * (student + self.habits.guidance_copies * wide(Role::Teacher)));
-            moments.push(b * (student + self.distance(measures) + wide(self.decoder())));
-        }
-        moments.push(self.backward(measures, b) + b * student_wide);
-        always + moments.into_iter().fold(0.0, f64::max)
+        let (b, parts) = (batch as f64, self.computation.parts);
+        let gradients =
+            |role: &Role| held.iter().filter(|h| h.role == *role).map(|h| h.gradients).sum::<f64>();
+        let moments = self.computation.passes.moments.iter().map(|moment| {
+            let tapes: f64 = moment.tapes.iter().map(|tape| self.recorded(tape, measures)).sum();
+            let wide: f64 = moment.wide.iter().map(|(role, n)| n * self.widest(*role, measures)).sum();
+            // Heads read features in f32.
+            let hooked: f64 =
+                moment.hooked.iter().map(|role| F32 * self.find(*role).map_or(0.0, |n| n.hooked)).sum();
+            b * (tapes + wide + hooked) + parts * moment.gradients.iter().map(gradients).sum::<f64>()
+        });
+        let fullest = moments.fold(self.backward(measures, b), f64::max);
+        always + fullest
     }
 
     /// The largest batch whose [`peak`](Self::peak) fits into `bytes`; 0 where not even one sample does.
@@ -162,59 +140,21 @@ impl Plan {
 
     /// Arithmetic of a step for one sample.
     pub fn work(&self, measures: &Measures) -> Vec<Work> {
-        let Habits { adversarial, embeds_pictures, .. } = self.habits;
-        let of = |condition: bool, passes: f64| if condition { passes } else { 0.0 };
-        let again = |role: Role| of(self.find(role).is_some_and(|network| by_blocks(network, measures)), 1.0);
-        let main = self.main().map_or(Role::Denoiser, |network| network.role);
-        let decoded = self.decoded(measures);
-        let codec = self.networks.iter().find(|network| network.role == Role::Codec);
-        let encoder = codec.map_or(0.0, |network| network.encoder.flops);
-        let own_encoder = self.networks.iter().any(|network| network.role == Role::ImageEncoder);
-        let text_trained = self.networks.iter().any(|network| network.role == Role::Text && network.trained);
-        let teacher = self.habits.teacher_passes * self.habits.guidance_copies;
-        let work = |name, passes, flops: f64| Work { name, passes, flops: passes * flops };
-        let all = [
-            work(
-                main.name(),
-                // The gradient by values that stay as they are is not computed.
-                of(self.main().is_some_and(|network| network.trained), 1.0) + 2.0 + again(main),
-                self.cost(main).flops,
-            ),
-            work("adapters", 3.0 + again(Role::Adapters), self.cost(Role::Adapters).flops),
-            work("teacher", teacher, self.cost(Role::Teacher).flops),
-            work("encoder", 1.0, encoder),
-            // Fakes and their gradient; student and gradient, target.
-            work(
-                "decoder for the heads",
-                of(adversarial, 2.0 + again(Role::Codec)),
-                self.cost(Role::Codec).flops,
-            ),
-            work(
-                "decoder for the distance",
-                decoded * (3.0 + again(self.decoder())),
-                self.cost(self.decoder()).flops,
-            ),
-            work(
-                "feature network",
-                of(adversarial, 3.0 + again(Role::Features))
-                    + of(adversarial && embeds_pictures && !own_encoder, 1.0),
-                self.cost(Role::Features).flops,
-            ),
-            work(
-                "image encoder",
-                of(adversarial && embeds_pictures, 1.0),
-                self.cost(Role::ImageEncoder).flops,
-            ),
-            // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
-            work("heads", of(adversarial, 13.0), self.cost(Role::Heads).flops),
-            work("text encoder", if text_trained { 3.0 } else { 1.0 }, self.cost(Role::Text).flops),
-        ];
+        let mut all = Vec::new();
+        for pass in &self.computation.passes.work {
+            all.extend(self.find(pass.role).map(|network| passes(pass, network, measures)));
+            // What is trained beside values that stay is computed with them.
+            if let (Count::ThereAndBack, Some(adapters)) = (pass.count, self.adapters_of(pass.role)) {
+                all.push(Work { name: ADAPTERS.0, ..passes(pass, adapters, measures) });
+            }
+        }
         all.into_iter().filter(|work| work.flops > 0.0).collect()
     }
 
-    /// Floating-point operations of one forward pass of the trained network on one sample.
+    /// Floating-point operations of one forward pass of the trained denoiser on one sample.
     pub fn forward_flops(&self) -> f64 {
-        self.main().map_or(0.0, |network| network.cost.flops)
+        let main = self.computation.passes.work.iter().find(|pass| pass.count == Count::ThereAndBack);
+        main.and_then(|pass| self.find(pass.role)).map_or(0.0, |network| network.cost.flops)
     }
 
     /// Bytes of all gradients that the GPUs add up.
@@ -222,81 +162,111 @@ impl Plan {
         self.held(measures).iter().map(|held| held.gradients).sum()
     }
 
-    /// The student, or the denoiser in pretraining.
-    fn main(&self) -> Option<&Costed> {
-        self.networks.iter().find(|network| matches!(network.role, Role::Student | Role::Denoiser))
-    }
-
     fn find(&self, role: Role) -> Option<&Costed> {
         self.networks.iter().find(|network| network.role == role)
     }
 
-    fn cost(&self, role: Role) -> Cost {
-        self.find(role).map_or_else(Cost::default, |network| network.cost)
+    /// The adapters beside the network of `role`: they follow it in the list.
+    fn adapters_of(&self, role: Role) -> Option<&Costed> {
+        let at = self.networks.iter().position(|network| network.role == role)?;
+        self.networks.get(at + 1).filter(|network| network.role == ADAPTERS)
     }
 
-    /// Bytes on a network's tape for one sample.
-    fn tape(&self, role: Role, measures: &Measures) -> f64 {
-        self.find(role).map_or(0.0, |network| tape(network, measures))
+    /// Bytes of a tape for one sample, with that of the adapters beside the network.
+    fn recorded(&self, recorded: &Recorded, measures: &Measures) -> f64 {
+        let both = self.find(recorded.role).into_iter().chain(self.adapters_of(recorded.role));
+        let bytes: f64 = both.map(|network| tape(network, measures)).sum();
+        recorded.copies * share(recorded.share, measures) * bytes
     }
 
-    /// Bytes on the tape of what is trained, beside what stays as it is.
-    fn main_tape(&self, measures: &Measures) -> f64 {
-        self.main().map_or(0.0, |network| tape(network, measures)) + self.tape(Role::Adapters, measures)
+    /// Bytes of the widest layer of the network of `role` at work, for one sample.
+    fn widest(&self, role: Role, measures: &Measures) -> f64 {
+        self.find(role).map_or(0.0, |network| {
+            let dtype = match self.computation.kernels {
+                Kernels::Fused => Dtype::F32,
+                Kernels::Pure => dtype(network, measures.tapes),
+            };
+            AT_ONCE * dtype.bytes() as f64 * network.cost.widest
+        })
     }
 
-    /// What decodes for the distance.
-    fn decoder(&self) -> Role {
-        self.find(Role::DistillationCodec).map_or(Role::Codec, |network| network.role)
-    }
-
-    /// Part of a picture that is decoded for the distance.
-    fn decoded(&self, measures: &Measures) -> f64 {
-        match measures.decoder {
-            Decoder::AsStated => self.habits.decoded,
-            Decoder::Crop => self.habits.decoded.min(0.25),
-        }
-    }
-
-    /// Bytes on the tape of the decoder for the distance.
-    fn distance(&self, measures: &Measures) -> f64 {
-        self.decoded(measures) * self.tape(self.decoder(), measures)
-    }
-
-    /// The fullest moment of the student's backward pass: the tape goes while the gradients come.
+    /// The fullest moment of the backward passes of the trained networks but heads: the tape goes while the gradients come.
     fn backward(&self, measures: &Measures, batch: f64) -> f64 {
         let mut fullest: f64 = 0.0;
-        for network in self.networks.iter().filter(|network| network.trained && network.role != Role::Heads) {
+        for network in self.networks.iter().filter(|network| network.trained && network.kind != Kind::Heads) {
             let tape = batch * tape(network, measures);
-            let gradients = F32 * self.habits.parts * trained(network, measures);
+            let gradients = F32 * self.computation.parts * trained(network, measures);
             let (all_kept, all): (f64, f64) =
                 network.profile.iter().fold((0.0, 0.0), |(k, p), layer| (k + layer.0, p + layer.1));
             let (mut left, mut made) = (1.0, 0.0);
+            let mut highest: f64 = 0.0;
             for (kept, parameters) in network.profile.iter().rev() {
-                fullest = fullest.max(tape * left + gradients * made);
+                highest = highest.max(tape * left + gradients * made);
                 left -= kept / all_kept.max(1.0);
                 made += parameters / all.max(1.0);
             }
-            fullest = fullest.max(gradients);
+            // Adapters are computed with the network before them.
+            let wide = match network.role {
+                ADAPTERS => self.base_of_adapters().map_or(0.0, |role| self.widest(role, measures)),
+                role => self.widest(role, measures),
+            };
+            fullest = fullest.max(highest.max(gradients) + batch * wide);
         }
         fullest
+    }
+
+    /// The network that the adapters stand beside.
+    fn base_of_adapters(&self) -> Option<Role> {
+        let at = self.networks.iter().position(|network| network.role == ADAPTERS)?;
+        self.networks.get(at.checked_sub(1)?).map(|network| network.role)
+    }
+}
+
+/// The arithmetic of a network's passes.
+fn passes(pass: &Pass, network: &Costed, measures: &Measures) -> Work {
+    let once = match pass.count {
+        Count::Times(times) => times,
+        // The gradient by values that stay as they are is not computed.
+        Count::ThereAndBack => {
+            if network.trained {
+                3.0
+            } else {
+                2.0
+            }
+        }
+    };
+    let again = if pass.taped && by_blocks(network, measures) { 1.0 } else { 0.0 };
+    let passes = share(pass.share, measures) * (once + again);
+    let cost = match pass.part {
+        NetworkPart::Whole => network.cost,
+        NetworkPart::Encoder => network.encoder,
+    };
+    Work { name: pass.name, passes, flops: passes * cost.flops }
+}
+
+/// Which share of a picture is computed.
+fn share(share: Share, measures: &Measures) -> f64 {
+    match (share, measures.decoder) {
+        (Share::Whole, _) => 1.0,
+        (Share::OfDistance(part), Decoder::AsStated) => part,
+        (Share::OfDistance(part), Decoder::Crop) => part.min(0.25),
     }
 }
 
 /// Values that are trained of a network.
 fn trained(network: &Costed, measures: &Measures) -> f64 {
-    match (measures.trained, network.role) {
-        (Trained::Adapters(rank), Role::Student | Role::Denoiser) => rank as f64 * network.adapters,
+    match measures.trained {
+        Trained::Adapters(rank) if network.kind == Kind::Denoiser => rank as f64 * network.adapters,
         _ => network.parameters,
     }
 }
 
 /// Whether a network's tape keeps the inputs of its blocks alone.
 fn by_blocks(network: &Costed, measures: &Measures) -> bool {
-    match (measures.tape, network.role) {
+    match measures.tape {
         // Heads have no blocks.
-        (_, Role::Heads) | (Tape::AsStated, _) => network.keeps == Keeps::Blocks,
-        (Tape::Blocks, _) => true,
+        Tape::Blocks if network.kind != Kind::Heads => true,
+        Tape::Blocks | Tape::AsStated => network.keeps == Keeps::Blocks,
     }
 }
 
@@ -308,22 +278,29 @@ fn tape(network: &Costed, measures: &Measures) -> f64 {
 
 /// What a network computes in.
 fn dtype(network: &Costed, types: Types) -> Dtype {
-    match (types, network.role) {
-        (Types::AsStated, _) | (_, Role::Heads) => network.dtype,
-        (Types::Bf16, _) => Dtype::BF16,
+    match types {
+        Types::Bf16 if network.kind != Kind::Heads => Dtype::BF16,
+        Types::Bf16 | Types::AsStated => network.dtype,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use add_recipe::{
+        Passes,
+        passes::Moment,
+        slot::{STUDENT, TEACHER},
+    };
+
     use super::*;
+    use crate::plan::Cost;
 
     fn network(role: Role, parameters: f64, trained: bool, cost: Cost) -> Costed {
         Costed {
             role,
             parameters,
             trained,
-            averaged: role == Role::Student,
+            average: trained.then_some(Home::Device),
             shared: false,
             keeps: Keeps::Layers,
             dtype: Dtype::F32,
@@ -332,27 +309,27 @@ mod tests {
             // Two layers: all of the tape is the first's, all of the parameters are the second's.
             profile: vec![(cost.kept, 0.0), (0.0, parameters)],
             adapters: 10.0,
+            hooked: 0.0,
+            kind: Kind::Denoiser,
         }
     }
 
-    /// A student of 1,000 parameters that keeps 600 values and a teacher of the same size.
+    /// A student of 1,000 parameters that keeps 600 values and a teacher of the same size, called twice.
     fn distillation() -> Plan {
         let cost = Cost { flops: 50.0, kept: 600.0, widest: 10.0, kept_by_blocks: 100.0 };
-        let habits = Habits {
-            parts: 1.0,
-            adversarial: false,
-            distills: true,
-            average: Home::Device,
-            kernels: Kernels::Pure,
-            decoded: 0.0,
-            embeds_pictures: false,
-            teacher_passes: 1.0,
-            guidance_copies: 2.0,
-            hooked: 0.0,
+        let tapes = vec![Recorded::of("student", STUDENT)];
+        let moment = |role, n| Moment { tapes: tapes.clone(), wide: vec![(role, n)], ..Moment::default() };
+        let passes = Passes {
+            work: vec![
+                Pass::taped("student", STUDENT, Count::ThereAndBack),
+                Pass::plain("teacher", TEACHER, 2.0),
+            ],
+            moments: vec![moment(STUDENT, 1.0), moment(TEACHER, 2.0)],
         };
-        let student = network(Role::Student, 1000.0, true, cost);
-        let teacher = network(Role::Teacher, 1000.0, false, cost);
-        Plan::new(vec![student, teacher], habits)
+        let computation = Computation { passes, parts: 1.0, kernels: Kernels::Pure };
+        let student = network(STUDENT, 1000.0, true, cost);
+        let teacher = network(TEACHER, 1000.0, false, cost);
+        Plan::new(vec![student, teacher], computation)
     }
 
     #[test]

@@ -13,56 +13,71 @@ pub(super) struct Group {
     pub(super) curves: Vec<Curve>,
 }
 
-/// A known group: title, note, and the keys that belong to it (`lr_*` means all that begin with `lr_`).
-type Rule = (&'static str, &'static str, &'static [&'static str]);
+/// Figures that belong on one chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChartRule {
+    /// The chart's title.
+    pub title: &'static str,
+    /// What to look for; empty where the title says it.
+    pub note: &'static str,
+    /// The figures' names in `metrics.jsonl`; `lr_*` means all that begin with `lr_`.
+    pub keys: &'static [&'static str],
+    /// What the values of a figure with several of them are.
+    pub items: Items,
+}
 
-/// In the order of the page; the first rule that names a key takes it.
-const RULES: [Rule; 11] = [
-    (
-        "Student loss",
-        "What the generator minimises, and its adversarial and distillation terms.",
-        &["loss_g", "loss_adv", "loss_distill"],
-    ),
-    (
-        "Discriminator loss",
-        "Hinge on real and on generated pictures; the total adds the weighted R1 penalty.",
-        &["loss_d", "loss_d_*"],
-    ),
-    ("Loss", "", &["loss", "loss_*"]),
-    ("R1 penalty", "Squared gradient of the heads at real features.", &["r1", "r1_*"]),
-    (
-        MEAN_LOGITS,
-        "Real should stay above generated, but not run away from it.",
-        &["logits_real", "logits_fake"],
-    ),
-    (
-        MEAN_SIGNS,
-        "Near 1 for both, the heads have won and teach no more; near one half with logits near 0, they are dead.",
-        &["sign_real", "sign_fake"],
-    ),
-    (
-        "Gradient norms at the picture",
-        "Of the two terms of the student's loss; they should stay within a factor of 30.",
-        &["grad_norm_adv", "grad_norm_distill"],
-    ),
-    (
-        "Balance of the student's terms",
-        "Adversarial gradient norm over that of distillation, at the picture.",
-        &["grad_ratio"],
-    ),
-    ("Gradient norms of the weights", "", &["grad_norm*"]),
-    ("Learning rate", "", &["lr", "lr_*"]),
-    ("Time", "Seconds.", &["seconds", "seconds_*"]),
+/// What the values of a figure with several of them are; each has a curve on a chart of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Items {
+    /// Nothing in particular.
+    Unnamed,
+    /// One for each of these, such as `head`.
+    Each(&'static str),
+    /// The same, and their mean is on the rule's chart.
+    WithMean(&'static str),
+}
+
+/// How the report shows the figures of a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presentation {
+    /// What was trained, as a heading.
+    pub title: &'static str,
+    /// Figures whose last tenth stands at the top of the page.
+    pub headline: &'static [&'static str],
+    /// The charts in the order of the page, before those of any run; the first rule that names a figure takes it.
+    pub charts: &'static [ChartRule],
+}
+
+impl Default for Presentation {
+    fn default() -> Self {
+        Self { title: "Training run", headline: &["loss"], charts: &[] }
+    }
+}
+
+impl ChartRule {
+    /// A chart of figures with one value each.
+    pub const fn new(title: &'static str, note: &'static str, keys: &'static [&'static str]) -> Self {
+        Self { title, note, keys, items: Items::Unnamed }
+    }
+
+    /// The same for figures with several values.
+    #[must_use]
+    pub const fn with(self, items: Items) -> Self {
+        Self { items, ..self }
+    }
+}
+
+/// The charts of any run.
+const COMMON: [ChartRule; 4] = [
+    ChartRule::new("Loss", "", &["loss", "loss_*"]),
+    ChartRule::new("Gradient norms of the weights", "", &["grad_norm*"]),
+    ChartRule::new("Learning rate", "", &["lr", "lr_*"]),
+    ChartRule::new("Time", "Seconds.", &["seconds", "seconds_*"]),
 ];
 
-const MEAN_LOGITS: &str = "Logits, mean over heads";
-const MEAN_SIGNS: &str = "Share of logits on their side of zero, mean over heads";
-
-/// The known keys with one value for each head begin so.
-const BY_HEAD: [&str; 3] = ["logits", "sign_", "r1_heads"];
-
-/// All curves of the log in charts of at most eight, known groups first.
-pub(super) fn group(log: &MetricsLog) -> Vec<Group> {
+/// All curves of the log in charts of at most eight, those of `rules` first.
+pub(super) fn group(log: &MetricsLog, rules: &[ChartRule]) -> Vec<Group> {
+    let rules: Vec<ChartRule> = rules.iter().chain(&COMMON).copied().collect();
     // By place on the page: known rules, then arrays, then the rest by name.
     let mut charts: BTreeMap<(usize, String), Vec<Curve>> = BTreeMap::new();
     let mut arrays: BTreeMap<&str, Vec<&[(f64, f64)]>> = BTreeMap::new();
@@ -71,37 +86,41 @@ pub(super) fn group(log: &MetricsLog) -> Vec<Group> {
             arrays.entry(key).or_default().push(points);
             continue;
         }
-        let place = match rule_of(key) {
-            Some(rule) => (rule, RULES[rule].0.to_owned()),
-            None => (RULES.len() + 1, stem(key).to_owned()),
+        let place = match rule_of(&rules, key) {
+            Some(rule) => (rule, rules[rule].title.to_owned()),
+            None => (rules.len() + 1, stem(key).to_owned()),
         };
         charts.entry(place).or_default().push(Curve { label: key.clone(), points: points.clone() });
     }
     for (key, items) in arrays {
-        let of = if BY_HEAD.iter().any(|begins| key.starts_with(begins)) { "head" } else { "item" };
+        let rule = rule_of(&rules, key);
+        let of = match rule.map_or(Items::Unnamed, |rule| rules[rule].items) {
+            Items::Unnamed => "item",
+            Items::Each(of) | Items::WithMean(of) => of,
+        };
         let curves = items
             .iter()
             .enumerate()
             .map(|(index, points)| Curve { label: format!("{of} {index}"), points: points.to_vec() });
-        charts.insert((RULES.len(), format!("{key}, by {of}")), curves.collect());
-        if let Some(rule) = rule_of(key).filter(|&rule| [MEAN_LOGITS, MEAN_SIGNS].contains(&RULES[rule].0)) {
+        charts.insert((rules.len(), format!("{key}, by {of}")), curves.collect());
+        if let Some(rule) = rule.filter(|&rule| matches!(rules[rule].items, Items::WithMean(_))) {
             let mean = Curve { label: key.to_owned(), points: mean_of(&items) };
-            charts.entry((rule, RULES[rule].0.to_owned())).or_default().push(mean);
+            charts.entry((rule, rules[rule].title.to_owned())).or_default().push(mean);
         }
     }
     let mut groups = Vec::new();
     for ((place, title), curves) in charts {
+        let note = rules.get(place).map_or("", |rule| rule.note);
         match &curves[..] {
-            [only] if place > RULES.len() => groups.extend(split(place, &only.label.clone(), curves)),
-            _ => groups.extend(split(place, &title, curves)),
+            [only] if place > rules.len() => groups.extend(split(note, &only.label.clone(), curves)),
+            _ => groups.extend(split(note, &title, curves)),
         }
     }
     groups
 }
 
 /// Charts of at most [`COLOURS`] curves.
-fn split(place: usize, title: &str, mut curves: Vec<Curve>) -> Vec<Group> {
-    let note = RULES.get(place).map_or("", |rule| rule.1);
+fn split(note: &'static str, title: &str, mut curves: Vec<Curve>) -> Vec<Group> {
     let parts = curves.len().div_ceil(COLOURS);
     (1..=parts)
         .map(|part| {
@@ -113,9 +132,9 @@ fn split(place: usize, title: &str, mut curves: Vec<Curve>) -> Vec<Group> {
         .collect()
 }
 
-fn rule_of(key: &str) -> Option<usize> {
-    RULES.iter().position(|(_, _, keys)| {
-        keys.iter().any(|pattern| match pattern.strip_suffix('*') {
+fn rule_of(rules: &[ChartRule], key: &str) -> Option<usize> {
+    rules.iter().position(|rule| {
+        rule.keys.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => key.starts_with(prefix),
             None => key == *pattern,
         })
@@ -142,8 +161,14 @@ fn mean_of(curves: &[&[(f64, f64)]]) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
 
+    const RULES: [ChartRule; 3] = [
+        ChartRule::new("Both losses", "Together.", &["loss_a", "loss_b"]),
+        ChartRule::new("Logits, mean over heads", "", &["logits_*"]).with(Items::WithMean("head")),
+        ChartRule::new("R1", "", &["r1", "r1_*"]).with(Items::Each("head")),
+    ];
+
     fn titles(text: &str) -> Vec<(String, Vec<String>)> {
-        let groups = group(&MetricsLog::parse(text.as_bytes()));
+        let groups = group(&MetricsLog::parse(text.as_bytes()), &RULES);
         groups.into_iter().map(|g| (g.title, g.curves.into_iter().map(|c| c.label).collect())).collect()
     }
 
@@ -159,24 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn a_distillation_run_is_grouped_in_the_order_of_the_page() {
+    fn a_methods_charts_come_first_then_those_of_any_run_then_each_head() {
         check(
-            r#"{"step":1,"lr_g":1,"r1":2,"loss_g":1,"loss_adv":1,"loss_d":3,"grad_norm_g":1,"grad_norm_adv":1,"grad_ratio":2,"logits_real":[1,2],"logits_fake":[3,4],"sign_real":[1,0],"sign_fake":[0,1],"r1_heads":[1,2]}"#,
+            r#"{"step":1,"lr_g":1,"r1":2,"loss_b":1,"loss_a":1,"loss_c":3,"grad_norm_g":1,"logits_x":[1,2],"r1_heads":[1,2]}"#,
             &[
-                ("Student loss", &["loss_adv", "loss_g"]),
-                ("Discriminator loss", &["loss_d"]),
-                ("R1 penalty", &["r1"]),
-                ("Logits, mean over heads", &["logits_fake", "logits_real"]),
-                ("Share of logits on their side of zero, mean over heads", &["sign_fake", "sign_real"]),
-                ("Gradient norms at the picture", &["grad_norm_adv"]),
-                ("Balance of the student's terms", &["grad_ratio"]),
+                ("Both losses", &["loss_a", "loss_b"]),
+                ("Logits, mean over heads", &["logits_x"]),
+                ("R1", &["r1"]),
+                ("Loss", &["loss_c"]),
                 ("Gradient norms of the weights", &["grad_norm_g"]),
                 ("Learning rate", &["lr_g"]),
-                ("logits_fake, by head", &["head 0", "head 1"]),
-                ("logits_real, by head", &["head 0", "head 1"]),
+                ("logits_x, by head", &["head 0", "head 1"]),
                 ("r1_heads, by head", &["head 0", "head 1"]),
-                ("sign_fake, by head", &["head 0", "head 1"]),
-                ("sign_real, by head", &["head 0", "head 1"]),
             ],
         );
     }
@@ -202,7 +221,7 @@ mod tests {
     fn the_mean_tolerates_a_missing_head() {
         let log =
             MetricsLog::parse(b"{\"step\":1,\"logits_real\":[1,3]}\n{\"step\":2,\"logits_real\":[null,5]}");
-        let groups = group(&log);
+        let groups = group(&log, &RULES);
         assert_eq!(groups[0].curves[0].points, [(1.0, 2.0), (2.0, 5.0)]);
     }
 }

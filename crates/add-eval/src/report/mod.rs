@@ -13,12 +13,12 @@ mod page;
 mod samples;
 mod smooth;
 
-use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use self::groups::{ChartRule, Items, Presentation};
 use self::log::MetricsLog;
 use self::page::Page;
 use self::samples::Samples;
@@ -57,12 +57,11 @@ pub enum ReportError {
 ///
 /// # Errors
 /// When the folder does not exist, one of its files cannot be read, or the page cannot be written.
-pub fn write_report(run: &Path) -> Result<PathBuf, ReportError> {
-    let html = render(run)?;
-    let (path, partial) = (run.join("report.html"), run.join("report.html.tmp"));
+pub fn write_report(run: &Path, presentation: &Presentation) -> Result<PathBuf, ReportError> {
+    let html = render(run, presentation)?;
+    let path = run.join("report.html");
     // A reader never sees half a page.
-    fs::write(&partial, html).map_err(at(&partial))?;
-    fs::rename(&partial, &path).map_err(at(&path))?;
+    add_files::replace(&path, |file| file.write_all(html.as_bytes())).map_err(at(&path))?;
     Ok(path)
 }
 
@@ -71,7 +70,7 @@ pub fn write_report(run: &Path) -> Result<PathBuf, ReportError> {
 /// # Errors
 /// When the folder does not exist or one of its files cannot be read. A file that is absent or malformed is no
 /// error: the page says so.
-pub fn render(run: &Path) -> Result<String, ReportError> {
+pub fn render(run: &Path, presentation: &Presentation) -> Result<String, ReportError> {
     if !run.is_dir() {
         return Err(ReportError::NotAFolder(run.to_path_buf()));
     }
@@ -83,7 +82,7 @@ pub fn render(run: &Path) -> Result<String, ReportError> {
     let evaluation =
         read(&run.join("evaluation.json"))?.map(|bytes| crate::read_json(&String::from_utf8_lossy(&bytes)));
     let samples = Samples::read(&run.join("samples"))?;
-    Page::new(&name_of(run), &log, &samples, evaluation, recipe)?.to_html()
+    Page::new(&name_of(run), presentation, &log, &samples, evaluation, recipe)?.to_html()
 }
 
 /// The folder's own name, also for `.` or a path ending in `..`.
@@ -108,9 +107,23 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ReportError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    const SHOWN: Presentation = Presentation {
+        title: "A method",
+        headline: &["loss_g", "loss_d"],
+        charts: &[
+            ChartRule::new("Student loss", "", &["loss_g", "loss_adv"]),
+            ChartRule::new("Discriminator loss", "", &["loss_d"]),
+            ChartRule::new("Logits, mean over heads", "", &["logits_real", "logits_fake"])
+                .with(Items::WithMean("head")),
+            ChartRule::new("Gradient norms at the picture", "", &["grad_norm_adv"]),
+        ],
+    };
     use crate::{Row, to_json};
-    use std::fmt::Write;
+    use std::fmt::Write as _;
 
     fn row(model: &str, metric: &str, value: f64) -> Row {
         Row {
@@ -158,7 +171,7 @@ mod tests {
     #[test]
     fn the_page_holds_everything_and_reaches_for_nothing() {
         let folder = run_folder(200);
-        let path = write_report(folder.path()).unwrap();
+        let path = write_report(folder.path(), &SHOWN).unwrap();
         let html = fs::read_to_string(path).unwrap();
         for part in ["Student loss", "Discriminator loss", "Gradient norms", "mystery", "fd-mobilenet", "2.5"]
         {
@@ -170,17 +183,17 @@ mod tests {
             assert!(!html.contains(reach), "{reach} in the page");
         }
         assert!(!folder.path().join("report.html.tmp").exists());
-        assert_eq!(html, render(folder.path()).unwrap(), "the same folder gives the same page");
+        assert_eq!(html, render(folder.path(), &SHOWN).unwrap(), "the same folder gives the same page");
     }
 
     #[test]
     fn what_a_user_wrote_is_text_not_markup() {
-        let html = render(run_folder(3).path()).unwrap();
+        let html = render(run_folder(3).path(), &SHOWN).unwrap();
         assert!(html.contains("&lt;script&gt;alert(1)"));
         let folder = tempfile::tempdir().unwrap();
         let line = r#"{"step":1,"<b onclick='x'>":2,"<i>":[1,2]}"#;
         fs::write(folder.path().join("metrics.jsonl"), line).unwrap();
-        let html = render(folder.path()).unwrap();
+        let html = render(folder.path(), &SHOWN).unwrap();
         assert!(!html.contains("<b onclick") && !html.contains("<i>"));
         assert!(html.contains("&lt;i&gt;"));
     }
@@ -194,20 +207,22 @@ mod tests {
             b"not json\n{\"loss_d\":1}\n[1,2]\n\xff\xfe\n{\"step\":51,\"loss_g\":null}\n{\"step\":52,\"lo",
         );
         fs::write(&path, bytes).unwrap();
-        let html = render(folder.path()).unwrap();
+        let html = render(folder.path(), &SHOWN).unwrap();
         assert!(html.contains("5 of 56 lines of <code>metrics.jsonl</code>"), "{html}");
         assert!(html.contains("1 value was not finite"));
-        assert!(!render(run_folder(50).path()).unwrap().contains("lines of <code>metrics.jsonl</code>"));
+        assert!(
+            !render(run_folder(50).path(), &SHOWN).unwrap().contains("lines of <code>metrics.jsonl</code>")
+        );
     }
 
     #[test]
     fn an_empty_folder_gives_a_page_that_says_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let html = render(folder.path()).unwrap();
+        let html = render(folder.path(), &SHOWN).unwrap();
         for part in ["no <code>recipe.ron</code>", "no <code>metrics.jsonl</code>", "no sample grids"] {
             assert!(html.contains(part), "{part}");
         }
-        let error = render(&folder.path().join("absent")).unwrap_err();
+        let error = render(&folder.path().join("absent"), &SHOWN).unwrap_err();
         assert!(matches!(error, ReportError::NotAFolder(_)));
     }
 
@@ -215,7 +230,7 @@ mod tests {
     fn a_broken_evaluation_is_named_and_the_rest_is_shown() {
         let folder = run_folder(20);
         fs::write(folder.path().join("evaluation.json"), "{\"rows\": 3").unwrap();
-        let html = render(folder.path()).unwrap();
+        let html = render(folder.path(), &SHOWN).unwrap();
         assert!(
             html.contains("<code>evaluation.json</code> could not be read") && html.contains("Student loss")
         );
@@ -237,7 +252,7 @@ mod tests {
             }
             bytes.extend(junk);
             fs::write(folder.path().join("metrics.jsonl"), bytes).unwrap();
-            let html = render(folder.path()).unwrap();
+            let html = render(folder.path(), &SHOWN).unwrap();
             proptest::prop_assert!(!html.contains("NaN") && !html.contains("inf,"));
         }
     }

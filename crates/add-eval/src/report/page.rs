@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::ReportError;
 use super::axis::{Scale, short};
 use super::chart::draw;
-use super::groups::group;
+use super::groups::{Presentation, group};
 use super::log::MetricsLog;
 use super::samples::Samples;
 use crate::names::{Better, better};
@@ -97,6 +97,7 @@ impl Page {
     /// Gathers the parts of a run.
     pub(super) fn new(
         name: &str,
+        presentation: &Presentation,
         log: &MetricsLog,
         samples: &Samples,
         evaluation: Option<Result<Vec<Row>, TableError>>,
@@ -114,13 +115,13 @@ impl Page {
         let wide = samples.grids.iter().any(|grid| u64::from(grid.width) * 2 > u64::from(grid.height) * 3);
         Ok(Self {
             name: name.to_owned(),
-            kind: kind(log),
-            facts: facts(log, samples),
+            kind: presentation.title,
+            facts: facts(presentation, log, samples),
             notes,
             grids: figures(samples),
             layout: if wide { "stacked" } else { "side" },
             table: table(&rows),
-            charts: charts(log)?,
+            charts: charts(presentation, log)?,
             recipe,
             has_metrics: log.lines > 0,
         })
@@ -138,16 +139,7 @@ impl Page {
     }
 }
 
-/// What was trained, as far as the metrics tell.
-fn kind(log: &MetricsLog) -> &'static str {
-    match (log.scalar("loss_d"), log.scalar("loss")) {
-        (Some(_), _) => "Adversarial diffusion distillation",
-        (None, Some(_)) => "Diffusion training",
-        (None, None) => "Training run",
-    }
-}
-
-fn facts(log: &MetricsLog, samples: &Samples) -> Vec<Fact> {
+fn facts(presentation: &Presentation, log: &MetricsLog, samples: &Samples) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut add = |label: &str, value: String| facts.push(Fact { label: label.to_owned(), value });
     if let Some((_, last)) = log.steps {
@@ -157,7 +149,7 @@ fn facts(log: &MetricsLog, samples: &Samples) -> Vec<Fact> {
     if let Some((label, value)) = log.scalar("seconds").and_then(pace) {
         add(label, value);
     }
-    for key in ["loss", "loss_g", "loss_adv", "loss_distill", "loss_d"] {
+    for key in presentation.headline {
         // Last tenth of the curve: one step's loss says little.
         if let Some(points) = log.scalar(key).filter(|points| !points.is_empty()) {
             let tail = &points[points.len() - points.len().div_ceil(10)..];
@@ -247,8 +239,8 @@ fn figures(samples: &Samples) -> Vec<Figure> {
     samples.grids.iter().zip(names).map(figure).collect()
 }
 
-fn charts(log: &MetricsLog) -> Result<Vec<Chart>, ReportError> {
-    group(log)
+fn charts(presentation: &Presentation, log: &MetricsLog) -> Result<Vec<Chart>, ReportError> {
+    group(log, presentation.charts)
         .iter()
         .map(|group| {
             let drawing = draw(&group.title, &group.curves)?;

@@ -7,12 +7,13 @@
 
 use std::{fmt::Display, sync::Arc};
 
+use add_parameters::LoraConfig;
 use burn::{
     module::{Param, ParamId},
     tensor::{Device, Tensor, TensorData},
 };
 
-use super::lora::{LoraConfig, Shared};
+use super::lora::Shared;
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 

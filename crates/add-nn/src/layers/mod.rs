@@ -16,5 +16,5 @@ pub use conv2d::{Conv2d, resize_nearest};
 pub use encoder::{Activation, EncoderLayer, EncoderOptions};
 pub use init::{Init, stream_of, unit};
 pub use linear::{Embedding, Linear};
-pub use lora::{Lora, LoraConfig};
+pub use lora::Lora;
 pub use norm::{GroupNorm, LayerNorm};

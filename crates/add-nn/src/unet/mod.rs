@@ -189,10 +189,11 @@ impl UNet2dCondition {
 
 #[cfg(test)]
 mod tests {
+    use add_parameters::{Network, parameter_count};
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{config::PerLevel, state::parameter_count};
+    use crate::config::PerLevel;
 
     /// The released models' sizes, from their model cards: 859,520,964 for SD1.5, 865,910,724 for SD2.1 and
     /// 2,567,463,684 for SDXL.
@@ -263,7 +264,7 @@ mod tests {
             let added = Some(AddedConditions::Pooled(ramp([2, 5, 1, 1]).reshape([2, 5])));
             let y = net.forward(x.clone(), Tensor::from_floats([3.0, 900.0], &device), text, added);
             let mut gradients = (y * ramp([2, 4, 6, 4])).sum().backward();
-            let mut found = crate::state::gradients(&net, &mut gradients);
+            let mut found = net.take_gradients(&mut gradients);
             found.insert("x".to_owned(), x.grad(&gradients).expect("a gradient").flatten(0, 3));
             found
         };

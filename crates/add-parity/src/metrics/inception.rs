@@ -7,8 +7,8 @@
 use add_nn::{
     inception_v3::InceptionV3,
     layers::{Init, stream_of, unit},
-    state::set_parameters,
 };
+use add_plugin::Network;
 use burn::tensor::{
     DType, Device, Tensor,
     module::interpolate,
@@ -45,7 +45,8 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
 }
 
 fn by_formula(seed: u64, device: &Device) -> InceptionV3 {
-    let net = set_parameters(InceptionV3::new(&Init::new(0, device)), &mut |name, shape| {
+    let mut net = InceptionV3::new(&Init::new(0, device));
+    net.set_parameters(&mut |name, shape, _| {
         let name = InceptionV3::pytorch_fid_name(name);
         let count = shape.iter().product::<usize>();
         let (at, part) = name.rsplit_once('.').unwrap_or(("", &name));

@@ -5,13 +5,10 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{Logits, Pixels};
-use add_train::{
-    add_inputs::{AddInputs, StudentInput},
-    add_step::AddTrainer,
-    report::StepReport,
-    state::State,
-};
+use add_recipe::slot::{FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
+use add_train::{report::StepReport, state::State};
 use burn::tensor::{DType, Tensor};
+use methods::add::{AddInputs, AddTrainer, OPTIMIZER_D, OPTIMIZER_G, StudentInput};
 
 use super::{
     networks::{heads_name, named_values, student_name},
@@ -65,7 +62,7 @@ fn check_before_the_first_step(
 ) -> Result<(), ParityError> {
     let AddTrainer { networks, method, .. } = &run.trainer;
     let inputs = run.inputs(0)?;
-    let student = networks.student.frozen();
+    let student = networks.denoiser(STUDENT).frozen();
     let of_heads = inputs.discriminator.as_ref().unwrap_or(&inputs.generator);
     for (phase, StudentInput { s, eps }) in [("g", &inputs.generator), ("d", of_heads)] {
         let x_s = method.student_diffusion.diffuse(inputs.x_0.0.clone(), eps.clone(), s);
@@ -86,7 +83,7 @@ fn check_before_the_first_step(
     rows.check_tensor("step0.c", c.clone(), WITHIN);
 
     // One iteration for the fakes, one for the real pictures; the student's turn iterates once more.
-    let mut heads = networks.heads.frozen();
+    let mut heads = networks.heads(HEADS).frozen();
     heads.power_iterate();
     check_logits(rows, "step0.d.logits_fake", &heads.logits(&fakes, Some(c.clone())));
     heads.power_iterate();
@@ -102,7 +99,7 @@ fn check_before_the_first_step(
     let teacher = &inputs.teacher;
     let x_t = method.teacher_diffusion.diffuse(x_hat.clone(), teacher.eps.clone(), &teacher.t);
     rows.check_tensor("step0.g.x_t", x_t, WITHIN);
-    let target = method.target(&*networks.teacher, &inputs.prompts, teacher, x_hat);
+    let target = method.target(networks.denoiser(TEACHER), &inputs.prompts, teacher, x_hat);
     rows.check_tensor("step0.g.target", target, WITHIN);
     Ok(())
 }
@@ -115,18 +112,18 @@ fn check_logits_of_the_student(
 ) -> Result<(), ParityError> {
     let inputs = run.inputs(0)?;
     let fakes = features(run, &inputs, recording.fixture.tensor("step0.g.x_hat", DType::F64)?);
-    let heads = run.trainer.networks.heads.frozen();
+    let heads = run.trainer.networks.heads(HEADS).frozen();
     check_logits(rows, "step0.g.logits", &heads.logits(&fakes, Some(condition(run, &inputs))));
     Ok(())
 }
 
 fn features(run: &Run<'_>, inputs: &AddInputs<'_>, pixels: Tensor<4>) -> Vec<Tensor<3>> {
-    run.trainer.networks.features.features(Pixels((inputs.real_view)(pixels)))
+    run.trainer.networks.features(FEATURES).features(Pixels((inputs.real_view)(pixels)))
 }
 
 /// `c = [c_text; c_img]`, `[B, K]`.
 fn condition(run: &Run<'_>, inputs: &AddInputs<'_>) -> Tensor<2> {
-    let encoder = run.trainer.networks.image_encoder.as_ref().expect("the runs have a second network");
+    let encoder = run.trainer.networks.features(IMAGE_ENCODER);
     let c_img = encoder.embedding(Pixels((inputs.embedding_view)(inputs.pixels.0.clone())));
     Tensor::cat(vec![inputs.prompts.captions.pooled.clone(), c_img], 1)
 }
@@ -143,11 +140,11 @@ fn check_gradients(
     run: &Run<'_>,
     rows: &mut Comparison<'_>,
 ) -> Result<(), ParityError> {
-    let AddTrainer { optimizer_g, optimizer_d, .. } = &run.trainer;
     let mut state = State::default();
     for (optimizer, group, name) in
-        [(optimizer_g, "g", student_name as fn(&str) -> String), (optimizer_d, "d", heads_name)]
+        [(OPTIMIZER_G, "g", student_name as fn(&str) -> String), (OPTIMIZER_D, "d", heads_name)]
     {
+        let optimizer = run.trainer.networks.optimizer(optimizer).expect("the run has two");
         optimizer.save(group, &mut state);
         let part = 1.0 - optimizer.config().betas.0;
         let mut gradients = BTreeMap::new();

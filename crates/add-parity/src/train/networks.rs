@@ -13,13 +13,18 @@ use add_nn::{
 use add_plugin::{
     Codec, Conditioning, Denoiser, Discriminator, FeatureExtractor, Network, Pixels, Timesteps, frozen,
 };
-use add_train::add_step::AddNetworks;
+use add_recipe::slot::{CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
+use add_train::{
+    ema::Home,
+    networks::{AnyNetwork, Averaging, Change, NetworkSet, Training},
+};
 use add_weights::{Loading, Source, WeightsFile, names};
 use burn::{
     module::Module,
     tensor::{DType, Device, Tensor},
 };
 use codecs::Identity;
+use methods::add::{OPTIMIZER_D, OPTIMIZER_G};
 
 /// Means and deviations of ImageNet's colours, in float64 as the reference has them.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -28,23 +33,34 @@ const STD: [f64; 3] = [0.229, 0.224, 0.225];
 /// Samples that share their statistics in the reference's heads, or the whole batch where it is smaller.
 const VIRTUAL_BATCH: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
-/// All networks; the teacher is a frozen copy of the student.
-pub(super) fn networks(recording: &Recording<'_>) -> Result<AddNetworks, ParityError> {
+/// All networks, with a constant average of the given half-life; the teacher is a frozen copy of the student.
+pub(super) fn networks(recording: &Recording<'_>, half_life: f64) -> Result<NetworkSet, ParityError> {
     let config = &recording.config;
     let weights = recording.fixture.weights()?;
     let student = student(recording, &weights)?;
     let features = vit(&weights, "feat.", &config.feat, &config.hyper.hooks, recording.fixture.device())?;
     let image_encoder = vit(&weights, "cimg.", &config.cimg, &[], recording.fixture.device())?;
-    Ok(AddNetworks {
-        teacher: student.frozen(),
-        heads: heads(recording, &weights, &features, &image_encoder)?,
-        student: Box::new(student),
-        features: Box::new(features),
-        image_encoder: Some(Box::new(image_encoder)),
-        // The recorded runs diffuse pixels.
-        codec: Identity {}.init(recording.fixture.device())?,
-        distillation_codec: None,
-    })
+    let heads = heads(recording, &weights, &features, &image_encoder)?;
+    // The recorded runs diffuse pixels.
+    let codec = Identity {}.init(recording.fixture.device())?;
+    let training = |optimizer, config, file, average| {
+        Change::Trained(Training { optimizer, config, file, prefix: "", average })
+    };
+    let average = Some(Averaging { file: "ema", half_life, home: Home::Device });
+    let student_training = training(OPTIMIZER_G, config.hyper.opt_g.config(), "student", average);
+    let heads_training = training(OPTIMIZER_D, config.hyper.opt_d.config(), "heads", None);
+    let mut set = NetworkSet::default()
+        .with(TEACHER, AnyNetwork::Denoiser(student.frozen()), Change::Frozen)
+        .with(STUDENT, AnyNetwork::Denoiser(Box::new(student)), student_training)
+        .with(HEADS, AnyNetwork::Heads(heads), heads_training)
+        .with(FEATURES, AnyNetwork::Features(Box::new(features)), Change::Frozen)
+        .with(IMAGE_ENCODER, AnyNetwork::Features(Box::new(image_encoder)), Change::Frozen)
+        .with(CODEC, AnyNetwork::Codec(codec), Change::Frozen);
+    set.start();
+    if let Some(average) = set.average_mut(OPTIMIZER_G) {
+        *average = average.clone().constant();
+    }
+    Ok(set)
 }
 
 /// A network's values by the reference's names.
@@ -62,10 +78,9 @@ struct Unet {
     unet: UNet2dCondition,
 }
 
-/// diffusers' name of a parameter of the student: no wrapper, no variants of an enum.
+/// diffusers' name of a parameter of the student: without the wrapper.
 pub(super) fn student_name(path: &str) -> String {
-    let parts = path.split('.').skip(1).filter(|part| !part.starts_with(char::is_uppercase));
-    parts.collect::<Vec<_>>().join(".")
+    path.trim_start_matches("unet.").to_owned()
 }
 
 /// `0.main...` for `heads.0.main...`.

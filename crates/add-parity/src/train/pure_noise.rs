@@ -2,12 +2,9 @@
 //! recipe are pinned by what must not matter.
 
 use add_plugin::{Latents, Pixels, Timesteps};
-use add_train::{
-    add_inputs::AddInputs,
-    add_step::{AddTrainer, ImageCondition, Terminal},
-    report::StepReport,
-};
+use add_train::report::StepReport;
 use burn::tensor::Tensor;
+use methods::add::{AddInputs, AddTrainer, ImageCondition, Terminal};
 
 use super::{
     recording::Recording,

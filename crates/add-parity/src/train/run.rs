@@ -4,15 +4,11 @@ use std::collections::BTreeMap;
 
 use add_loss::{R1Route, Reduction, resize};
 use add_plugin::{Conditioning, NoiseSchedule, Pixels, Prediction};
-use add_train::{
-    add_inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
-    add_step::{AddMethod, AddOptions, AddTrainer, ImageCondition, Terminal},
-    distance::Space,
-    ema::Ema,
-    model::Diffusion,
-    optimizer::AdamW,
-    report::StepReport,
-    shards::Shards,
+use add_recipe::slot::{CODEC, HEADS, STUDENT};
+use add_train::{distance::Space, model::Diffusion, report::StepReport, shards::Shards};
+use methods::add::{
+    AddInputs, AddMethod, AddOptions, AddTrainer, ImageCondition, Prompts, StudentInput, TeacherInput,
+    Terminal, View,
 };
 
 use super::{
@@ -59,7 +55,7 @@ impl<'a> Run<'a> {
         };
         let pixels = Pixels(recording.input("in.x0", step)?);
         Ok(AddInputs {
-            x_0: self.trainer.networks.codec.encode(pixels.clone()),
+            x_0: self.trainer.networks.codec(CODEC).encode(pixels.clone()),
             pixels,
             prompts: Prompts {
                 null: recording.other_prompt("in.ctx_uncond", &captions)?,
@@ -83,26 +79,23 @@ impl<'a> Run<'a> {
 
     /// All parameters as they are now.
     pub(super) fn values(&self) -> Values {
-        let AddTrainer { networks, ema, .. } = &self.trainer;
-        let mut averaged = networks.student.frozen();
-        ema.install("", &mut *averaged);
+        let networks = &self.trainer.networks;
+        let averaged = networks.averaged_denoiser(STUDENT);
         BTreeMap::from([
-            ("student", named_values(&*networks.student, student_name)),
+            ("student", named_values(networks.denoiser(STUDENT), student_name)),
             ("ema", named_values(&*averaged, student_name)),
-            ("heads", named_values(&*networks.heads, heads_name)),
+            ("heads", named_values(networks.heads(HEADS), heads_name)),
         ])
     }
 }
 
 fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<'a>, ParityError> {
     let hyper = &recording.config.hyper;
-    let networks = networks(recording)?;
     let batch = (parts * recording.batch) as f64;
     // After `half_life` images an old value counts half: decay^(half_life / batch) = 1/2.
     let half_life = batch * 0.5_f64.ln() / hyper.ema_decay.ln();
     Ok(AddTrainer {
-        ema: Ema::new(half_life, &[("", &*networks.student)]).constant(),
-        networks,
+        networks: networks(recording, half_life)?,
         method: AddMethod {
             // The student's last timestep holds no signal.
             student_diffusion: diffusion(&Betas::STABLE_DIFFUSION.with_zero_terminal_snr()?),
@@ -124,8 +117,6 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
             },
         },
         shards: Shards::new(parts, 1)?,
-        optimizer_g: AdamW::new(hyper.opt_g.config()),
-        optimizer_d: AdamW::new(hyper.opt_d.config()),
     })
 }
 

@@ -10,11 +10,7 @@ use super::{
     autoencoder_kl_of_2022, is_unused, ldm, open_clip, open_clip_text, vit_from_hub,
     vit_from_transformers_clip, vit_from_transformers_dinov2,
 };
-use crate::{
-    Mismatch, WeightsFile,
-    error::WeightsError,
-    load::{Loading, Source},
-};
+use crate::{Mismatch, WeightsFile, error::WeightsError, load::Loading, source::Source};
 
 /// Map from a network's names to a file's.
 type Map = Box<dyn Fn(&str) -> Source>;
@@ -214,8 +210,8 @@ mod tests {
         autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig},
         clip_text::{ClipText, ClipTextConfig},
         layers::Init,
-        state::for_each_parameter,
     };
+    use add_parameters::Network;
     use burn::tensor::Device;
 
     use super::*;
@@ -241,7 +237,7 @@ mod tests {
 
     fn values<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
         let mut all = BTreeMap::new();
-        for_each_parameter(module, &mut |name, _, v| {
+        module.for_each_parameter(&mut |name, _, v| {
             all.insert(name.to_owned(), v.into_data().try_to_vec().expect("f32"));
         });
         all
@@ -250,7 +246,7 @@ mod tests {
     /// A file with `module`'s values where `source` says, joined and transposed as there.
     fn file<M: Module>(module: &M, more: &[&str], source: impl Fn(&str) -> Source) -> WeightsFile {
         let mut rows: BTreeMap<String, Vec<(usize, NamedTensor)>> = BTreeMap::new();
-        for_each_parameter(module, &mut |name, shape, values| {
+        module.for_each_parameter(&mut |name, shape, values| {
             let shape = shape.to_vec();
             let (name, part, tensor) = match source(name) {
                 Source::Whole(name) => (name, 0, NamedTensor { shape, values }),

@@ -11,7 +11,7 @@ use add_nn::{
 use serde_json::Value;
 
 use super::{replaced, whole};
-use crate::load::Source;
+use crate::source::Source;
 
 /// Residual blocks of a level on the way down, in every released model.
 const LAYERS: usize = 2;
@@ -154,16 +154,16 @@ mod tests {
     use add_nn::{
         autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig},
         layers::Init,
-        state::for_each_shape,
         unet::UNet2dCondition,
     };
+    use add_parameters::Network;
     use burn::tensor::Device;
 
     use super::*;
 
-    fn names<M: burn::module::Module>(module: &M, source: impl Fn(&str) -> Source) -> BTreeSet<String> {
+    fn names(module: &dyn Network, source: impl Fn(&str) -> Source) -> BTreeSet<String> {
         let (mut names, mut count) = (BTreeSet::new(), 0);
-        for_each_shape(module, &mut |name, _, _| {
+        module.for_each_shape(&mut |name, _| {
             let Source::Whole(name) = source(name) else { panic!("{name} is not whole") };
             names.insert(name);
             count += 1;

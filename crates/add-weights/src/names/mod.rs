@@ -7,7 +7,8 @@
 pub mod found;
 pub mod ldm;
 
-use crate::load::Source;
+use crate::source::Source;
+pub use crate::source::is_unused;
 
 /// Facebook's DINO and `DINOv2` files, and timm's: `blocks.N.attn.qkv` fused.
 pub fn vit_from_hub(name: &str) -> Source {
@@ -126,13 +127,6 @@ fn open_clip_tower(prefix: &str, name: &str) -> Source {
 pub fn autoencoder_kl_of_2022(name: &str) -> Source {
     let pairs = [("to_q.", "query."), ("to_k.", "key."), ("to_v.", "value."), ("to_out.0.", "proj_attn.")];
     whole(if name.contains("attentions.") { replaced(name, &pairs) } else { name.to_owned() })
-}
-
-/// Tensors that files carry and no network of this project reads: counters, tables that are computed, the token that
-/// stood for hidden patches in training.
-pub fn is_unused(name: &str) -> bool {
-    let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
-    matches!(last, "position_ids" | "num_batches_tracked" | "mask_token")
 }
 
 /// Number and rest of `layers.N.rest`.

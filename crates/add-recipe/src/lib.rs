@@ -1,0 +1,44 @@
+//! What a recipe says, and the family [`Method`]: what a run learns, and with which networks.
+//!
+//! A training method is a plugin. This crate holds what its author needs beside the networks and equations: the recipe
+//! around it, the list of its networks ([`Slot`]), what a step costs ([`Passes`]), and the parts that runs are made of
+//! (encodings of frozen networks, adapters, computing in bf16, pictures of how far a run is).
+
+pub mod adapters;
+mod caption_dropout;
+mod dtype;
+mod encodings;
+pub mod in_bf16;
+mod method;
+pub mod passes;
+pub mod preview;
+pub mod problems;
+mod prompts;
+mod recipe;
+mod sampled;
+pub mod slot;
+mod text;
+mod weights;
+
+use add_data::DataError;
+use add_plugin::PluginError;
+use add_train::TrainError;
+pub use caption_dropout::caption_dropout;
+pub use dtype::{Dtype, Dtypes};
+pub use encodings::Encodings;
+pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext};
+pub use passes::Passes;
+pub use problems::Problems;
+pub use recipe::{
+    Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,
+    Sampling,
+};
+pub use sampled::{SampleRequest, SampledModel};
+pub use slot::{Condition, Slot, Source};
+pub use text::{one_line, options, show};
+pub use weights::Weights;
+
+/// A failure of the data as a failure of the run.
+pub fn data_error(error: DataError) -> TrainError {
+    TrainError::Plugin(PluginError::Mismatch(format!("data: {error}")))
+}

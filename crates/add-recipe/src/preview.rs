@@ -1,0 +1,49 @@
+//! The grid that a run draws of itself: prompts side by side, one row for each way of making them.
+
+use std::path::Path;
+
+use add_data::{Grid, RgbImage, pictures, write_png};
+use add_plugin::{Pixels, Sampler, Start};
+use add_train::TrainError;
+
+use crate::{Recipe, SampleRequest, data_error};
+
+/// One row of a grid.
+pub struct PreviewRow {
+    /// What made it, such as `4 steps`.
+    pub label: String,
+    /// One picture a prompt.
+    pub pixels: Pixels,
+}
+
+/// The recipe's prompts, with noise that stays the same through the run.
+pub fn request<'a>(
+    recipe: &'a Recipe,
+    sampler: &'a dyn Sampler,
+    steps: usize,
+    guidance: f64,
+) -> SampleRequest<'a> {
+    SampleRequest {
+        captions: &recipe.preview.prompts,
+        negative: "",
+        sampler,
+        steps,
+        guidance,
+        seed: recipe.seed,
+        first: 0,
+        start: Start::Noise,
+    }
+}
+
+/// Writes the rows as a PNG.
+///
+/// # Errors
+/// When a row has another number of pictures than there are prompts, or the disk refuses.
+pub fn write(path: &Path, prompts: &[String], rows: Vec<PreviewRow>) -> Result<(), TrainError> {
+    let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
+    let all: Vec<RgbImage> = rows.iter().flat_map(|row| pictures(&row.pixels)).collect();
+    let size = all.first().map_or(1, |picture| picture.width().max(1));
+    let grid = Grid::new(all, prompts.len()).map_err(data_error)?.scale((96 / size).max(1));
+    let picture = grid.rows(labels).columns(prompts.iter().cloned()).draw();
+    write_png(path, &picture, &[]).map_err(data_error)
+}

@@ -1,0 +1,59 @@
+//! How the report shows a distillation.
+
+use add_eval::report::{ChartRule, Items, Presentation};
+
+/// Title, headline and charts of a distillation.
+pub(super) const PRESENTATION: Presentation = Presentation {
+    title: "Adversarial diffusion distillation",
+    headline: &["loss_g", "loss_adv", "loss_distill", "loss_d"],
+    charts: &CHARTS,
+};
+
+const CHARTS: [ChartRule; 7] = [
+    ChartRule::new(
+        "Student loss",
+        "What the generator minimises, and its adversarial and distillation terms.",
+        &["loss_g", "loss_adv", "loss_distill"],
+    ),
+    ChartRule::new(
+        "Discriminator loss",
+        "Hinge on real and on generated pictures; the total adds the weighted R1 penalty.",
+        &["loss_d", "loss_d_*"],
+    ),
+    ChartRule::new("R1 penalty", "Squared gradient of the heads at real features.", &["r1", "r1_*"])
+        .with(Items::Each("head")),
+    ChartRule::new(
+        "Logits, mean over heads",
+        "Real should stay above generated, but not run away from it.",
+        &["logits_real", "logits_fake"],
+    )
+    .with(Items::WithMean("head")),
+    ChartRule::new(
+        "Share of logits on their side of zero, mean over heads",
+        "Near 1 for both, the heads have won and teach no more; near one half with logits near 0, they are dead.",
+        &["sign_real", "sign_fake"],
+    )
+    .with(Items::WithMean("head")),
+    ChartRule::new(
+        "Gradient norms at the picture",
+        "Of the two terms of the student's loss; they should stay within a factor of 30.",
+        &["grad_norm_adv", "grad_norm_distill"],
+    ),
+    ChartRule::new(
+        "Balance of the student's terms",
+        "Adversarial gradient norm over that of distillation, at the picture.",
+        &["grad_ratio"],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::add::alarms::IMBALANCE;
+
+    #[test]
+    fn the_note_states_the_factor_at_which_the_alarm_warns() {
+        let note = CHARTS.iter().find(|chart| chart.keys.contains(&"grad_norm_adv")).expect("a chart").note;
+        assert!(note.contains(&format!("a factor of {IMBALANCE}")), "{note}");
+    }
+}

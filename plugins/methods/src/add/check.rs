@@ -1,0 +1,120 @@
+//! What an `Add(…)` must fulfil in its recipe.
+
+use add_plugin::Prediction;
+use add_recipe::{Problems, Recipe, problems::MAX_SAMPLING_STEPS};
+
+use super::{Add, DistillationSpace, Guidance, StudentTimesteps, TeacherModel, step::Terminal};
+
+/// Adds what does not hold of an `Add(…)` in its recipe.
+pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
+    let tables = recipe.model.schedule.tables();
+    if let StudentTimesteps::Trailing(n) = objective.student_timesteps
+        && n > tables.steps()
+    {
+        p.require(false, "objective.student_timesteps", || {
+            format!("expected at most {}, as the schedule has, got Trailing({n})", tables.steps())
+        });
+        return;
+    }
+    let timesteps = objective.student_timesteps.resolve(tables.steps());
+    let ascending = timesteps.windows(2).all(|w| w[0] < w[1]);
+    let inside = timesteps.iter().all(|&t| t < tables.steps());
+    p.require(!timesteps.is_empty() && ascending && inside, "objective.student_timesteps", || {
+        format!("expected ascending timesteps below {}, got {timesteps:?}", tables.steps())
+    });
+    let weights = &objective.timestep_weights;
+    let usable = weights.iter().all(|w| *w >= 0.0 && w.is_finite()) && weights.iter().sum::<f64>() > 0.0;
+    p.require(
+        weights.is_empty() || (usable && weights.len() == timesteps.len()),
+        "objective.timestep_weights",
+        || {
+            format!(
+                "expected {} numbers that are not negative and not all zero, got {weights:?}",
+                timesteps.len()
+            )
+        },
+    );
+    let prediction = recipe.model.backbone.info().prediction;
+    let zero = tables.has_zero_terminal_snr();
+    p.require(!(zero && prediction == Prediction::Epsilon), "model.schedule", || {
+        "zero terminal SNR divides by zero when the model predicts noise; expected a schedule that keeps some signal, \
+         with `terminal: InputReplacement`"
+            .to_owned()
+    });
+    let last = timesteps.last() == Some(&(tables.steps() - 1));
+    p.require((zero && last) || objective.terminal == Terminal::InputReplacement, "objective.terminal", || {
+        "sampling starts from pure noise, so training must see it: expected a ZeroTerminalSnr schedule with its last \
+         timestep as the student's last, or `terminal: InputReplacement`"
+            .to_owned()
+    });
+    teacher(p, recipe, objective, tables.steps());
+    p.range("objective.caption_dropout", objective.caption_dropout, 0.0, 1.0);
+    p.range("objective.backward_simulation", objective.backward_simulation, 0.0, 1.0);
+    let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
+    p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
+    p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
+    p.range("objective.distillation.lambda", distillation.lambda, 0.0, 1e9);
+    space(p, recipe, &distillation.space);
+    p.require(adversarial.weight > 0.0 || distillation.lambda > 0.0, "objective", || {
+        "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"
+            .to_owned()
+    });
+    p.above("objective.ema_half_life", objective.ema_half_life);
+    p.optimizer("objective.generator", &objective.generator);
+    p.optimizer("objective.discriminator", &objective.discriminator);
+}
+
+fn space(p: &mut Problems, recipe: &Recipe, space: &DistillationSpace) {
+    let latents = recipe.codec.info();
+    let side = recipe.data.size() / latents.reduction.max(1);
+    match space {
+        DistillationSpace::Pixel | DistillationSpace::Latent => {}
+        DistillationSpace::Crop { size } => {
+            p.require((1..=side).contains(size), "objective.distillation.space", || {
+                format!("expected a crop of 1 to {side} latent values, the whole side, got {size}")
+            });
+        }
+        DistillationSpace::PixelBy(codec) => {
+            p.require(codec.info() == latents, "objective.distillation.space", || {
+                format!(
+                    "expected a codec of the latents of {}, {latents:?}, got {:?}",
+                    recipe.codec.name(),
+                    codec.info()
+                )
+            });
+        }
+    }
+}
+
+fn teacher(p: &mut Problems, recipe: &Recipe, objective: &Add, steps: usize) {
+    let teacher = &objective.teacher;
+    p.size("objective.teacher.steps", teacher.steps, MAX_SAMPLING_STEPS);
+    p.prompt("objective.teacher.negative", &teacher.negative);
+    p.range("objective.teacher.noise_correlation", teacher.noise_correlation, 0.0, 1.0);
+    let (low, high) = teacher.timesteps;
+    p.require(low <= high && high < steps, "objective.teacher.timesteps", || {
+        format!("expected (smallest, largest) below {steps}, got ({low}, {high})")
+    });
+    let least = objective.distillation.weighting.minimum_timestep();
+    p.require(low >= least, "objective.teacher.timesteps", || {
+        format!("expected at least {least}, as {} needs, got {low}", objective.distillation.weighting.name())
+    });
+    match teacher.guidance {
+        Guidance::Fixed(w) => p.range("objective.teacher.guidance", w, 0.0, 100.0),
+        Guidance::Uniform(low, high) => {
+            p.range("objective.teacher.guidance", low, 0.0, 100.0);
+            p.require(low <= high && high <= 100.0, "objective.teacher.guidance", || {
+                format!("expected (smallest, largest) up to 100, got ({low}, {high})")
+            });
+        }
+    }
+    if let TeacherModel::Other(model) = &teacher.model {
+        p.require(model.adapter.is_off(), "objective.teacher.model.adapter", || {
+            "expected Off(): a teacher is not trained".to_owned()
+        });
+        let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
+        p.require(own == other, "objective.teacher.model", || {
+            format!("student and teacher share their latents: expected {own} channels, got {other}")
+        });
+    }
+}

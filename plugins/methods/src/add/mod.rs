@@ -1,0 +1,244 @@
+//! Adversarial Diffusion Distillation (Sauer et al. 2023), ADD Eq. (1).
+
+mod alarms;
+mod charts;
+mod check;
+mod fields;
+mod inputs;
+mod part;
+mod run;
+mod simulation;
+mod step;
+
+use add_eval::report::Presentation;
+use add_plugin::PluginError;
+use add_recipe::{
+    Condition, EvaluatedModel, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems, Recipe,
+    RunContext, Slot, Source,
+    passes::{Count, Moment, Pass, Share, Tape},
+    slot::{
+        CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER, TEXT,
+        frozen_text_and_codec, model_of,
+    },
+};
+use add_train::{
+    health::Alarm,
+    networks::{Averaging, NetworkSet, Training},
+};
+pub use fields::{
+    Add, Adversarial, Distillation, DistillationSpace, Guidance, ImageEncoder, StudentTimesteps,
+    TeacherModel, TeacherPart,
+};
+pub use inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View};
+pub use simulation::Simulation;
+pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};
+
+/// The optimiser of the student.
+pub const OPTIMIZER_G: &str = "optimizer_g";
+/// The optimiser of the heads.
+pub const OPTIMIZER_D: &str = "optimizer_d";
+
+add_plugin::inventory::submit!(MethodEntry::of::<Add>("Add", "ADD, Eq. (1)"));
+
+impl Add {
+    /// The model that teaches.
+    fn teacher_model<'a>(&'a self, recipe: &'a Recipe) -> &'a Model {
+        match &self.teacher.model {
+            TeacherModel::Initial() => &recipe.model,
+            TeacherModel::Other(model) => model,
+        }
+    }
+
+    /// The student's timesteps, ascending.
+    fn timesteps(&self, recipe: &Recipe) -> Vec<usize> {
+        self.student_timesteps.resolve(recipe.model.schedule.tables().steps())
+    }
+
+    /// How the student is trained.
+    fn student_training(&self) -> Training {
+        let average = Averaging { file: "ema", half_life: self.ema_half_life, home: self.ema_home };
+        Training {
+            optimizer: OPTIMIZER_G,
+            config: self.generator,
+            file: "student",
+            prefix: "",
+            average: Some(average),
+        }
+    }
+
+    /// How the heads are trained.
+    fn heads_training(&self) -> Training {
+        Training {
+            optimizer: OPTIMIZER_D,
+            config: self.discriminator,
+            file: "heads",
+            prefix: "",
+            average: None,
+        }
+    }
+
+    /// What the heads are conditioned on.
+    fn condition(&self) -> Vec<Condition> {
+        let adversarial = &self.adversarial;
+        let text = adversarial.text_condition.then_some(Condition::Pooled(TEXT));
+        let image = match (adversarial.image_condition, &adversarial.image_encoder) {
+            (ImageCondition::Off, _) => None,
+            (_, ImageEncoder::Features) => Some(Condition::Embedding(FEATURES)),
+            (_, ImageEncoder::Network(_)) => Some(Condition::Embedding(IMAGE_ENCODER)),
+        };
+        text.into_iter().chain(image).collect()
+    }
+}
+
+impl Method for Add {
+    fn networks<'a>(&'a self, recipe: &'a Recipe) -> Vec<Slot<'a>> {
+        let (adversarial, dtype) = (&self.adversarial, recipe.dtype);
+        let student = Slot::trained(STUDENT, model_of(recipe), self.student_training(), dtype.model);
+        let teacher = match &self.teacher.model {
+            TeacherModel::Initial() => Source::BeginningOf(STUDENT),
+            TeacherModel::Other(model) => Source::Model { model, text: &recipe.text, codec: &recipe.codec },
+        };
+        let [text, codec] = frozen_text_and_codec(recipe);
+        let heads = Source::Heads { heads: &adversarial.heads, on: FEATURES, condition: self.condition() };
+        let mut slots = vec![
+            Slot { adapter: recipe.model.adapter.lora(), ..student },
+            text,
+            Slot::frozen(TEACHER, teacher, dtype.teacher),
+            Slot::frozen(FEATURES, Source::Features(&adversarial.features), dtype.features),
+        ];
+        if let ImageEncoder::Network(network) = &adversarial.image_encoder {
+            slots.push(Slot::frozen(IMAGE_ENCODER, Source::Features(network), dtype.features));
+        }
+        slots.push(Slot::trained(HEADS, heads, self.heads_training(), add_recipe::Dtype::F32));
+        if let Some(decoder) = self.distillation.space.codec() {
+            slots.push(Slot::frozen(DISTILLATION_CODEC, Source::Codec(decoder), dtype.codec));
+        }
+        slots.push(codec);
+        slots
+    }
+
+    fn check(&self, recipe: &Recipe, problems: &mut Problems) {
+        check::check(problems, recipe, self);
+    }
+
+    fn start<'a>(
+        &'a self,
+        recipe: &'a Recipe,
+        networks: NetworkSet,
+        context: RunContext,
+    ) -> Result<Box<dyn MethodRun + 'a>, PluginError> {
+        Ok(Box::new(run::AddRun::new(recipe, self, networks, context)))
+    }
+
+    fn passes(&self, recipe: &Recipe) -> Passes {
+        let mut passes = Passes {
+            work: vec![
+                Pass::taped(STUDENT.0, STUDENT, Count::ThereAndBack),
+                Pass::encoder("encoder", CODEC),
+                Pass::plain("text encoder", TEXT, 1.0),
+            ],
+            moments: vec![Moment {
+                tapes: vec![Tape::of(STUDENT.0, STUDENT)],
+                wide: vec![(STUDENT, 1.0)],
+                ..Moment::default()
+            }],
+        };
+        if self.adversarial.weight > 0.0 {
+            self.adversarial_passes(&mut passes);
+        }
+        if self.distillation.lambda > 0.0 {
+            self.distillation_passes(recipe, &mut passes);
+        }
+        passes
+    }
+
+    fn models<'a>(&'a self, recipe: &'a Recipe) -> Vec<NamedModel<'a>> {
+        let undistilled = NamedModel {
+            name: EvaluatedModel::Undistilled,
+            model: &recipe.model,
+            student_timesteps: self.timesteps(recipe),
+            dtype: recipe.dtype.model,
+        };
+        let teacher = NamedModel {
+            name: EvaluatedModel::Teacher,
+            model: self.teacher_model(recipe),
+            student_timesteps: Vec::new(),
+            dtype: recipe.dtype.teacher,
+        };
+        vec![undistilled, teacher]
+    }
+
+    fn takes_adapters(&self) -> bool {
+        true
+    }
+
+    fn presentation(&self) -> Presentation {
+        charts::PRESENTATION
+    }
+
+    fn alarms(&self) -> Vec<Box<dyn Alarm>> {
+        alarms::alarms()
+    }
+}
+
+impl Add {
+    /// Eq. (2) and (3).
+    fn adversarial_passes(&self, passes: &mut Passes) {
+        let embeds = self.adversarial.image_condition != ImageCondition::Off;
+        passes.work.extend([
+            // Fakes and their gradient.
+            Pass::taped("decoder for the heads", CODEC, Count::Times(2.0)),
+            Pass::taped("feature network", FEATURES, Count::Times(3.0)),
+            // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
+            Pass::plain("heads", HEADS, 13.0),
+        ]);
+        match &self.adversarial.image_encoder {
+            _ if !embeds => {}
+            ImageEncoder::Features => passes.work.push(Pass::plain("c_img", FEATURES, 1.0)),
+            ImageEncoder::Network(_) => {
+                passes.work.push(Pass::plain("image encoder", IMAGE_ENCODER, 1.0));
+            }
+        }
+        // Tapes of fakes, reals, and the reals' tangent with its primal values.
+        let heads = Tape { copies: 4.0, ..Tape::of("heads, one pass", HEADS) };
+        passes.moments.push(Moment {
+            tapes: vec![
+                Tape::of(STUDENT.0, STUDENT),
+                Tape::of("decoder for the heads", CODEC),
+                Tape::of("feature network", FEATURES),
+                heads,
+            ],
+            wide: vec![(CODEC, 1.0)],
+            hooked: vec![FEATURES],
+            gradients: vec![HEADS],
+        });
+    }
+
+    /// Eq. (4).
+    fn distillation_passes(&self, recipe: &Recipe, passes: &mut Passes) {
+        let teacher = &self.teacher;
+        let unguided = matches!(teacher.guidance, Guidance::Fixed(w) if (w - 1.0).abs() < f64::EPSILON);
+        let copies = if unguided { 1.0 } else { 2.0 };
+        passes.work.push(Pass::plain("teacher", TEACHER, teacher.steps as f64 * copies));
+        passes.moments.push(Moment {
+            tapes: vec![Tape::of(STUDENT.0, STUDENT)],
+            wide: vec![(TEACHER, copies)],
+            ..Moment::default()
+        });
+        let side = (recipe.data.size() / recipe.codec.info().reduction) as f64;
+        let (decoder, share) = match &self.distillation.space {
+            DistillationSpace::Latent => return,
+            DistillationSpace::Pixel => (CODEC, 1.0),
+            DistillationSpace::PixelBy(_) => (DISTILLATION_CODEC, 1.0),
+            DistillationSpace::Crop { size } => (CODEC, (*size as f64 / side).powi(2)),
+        };
+        let (name, share) = ("decoder for the distance", Share::OfDistance(share));
+        // The student's picture, its gradient, and the target.
+        passes.work.push(Pass { share, ..Pass::taped(name, decoder, Count::Times(3.0)) });
+        passes.moments.push(Moment {
+            tapes: vec![Tape::of(STUDENT.0, STUDENT), Tape { share, ..Tape::of(name, decoder) }],
+            wide: vec![(decoder, 1.0)],
+            ..Moment::default()
+        });
+    }
+}

@@ -1,0 +1,286 @@
+//! What one part of the batch computes in an ADD step.
+//!
+//! The chain rule is cut at `x_hat_theta`. Both loss terms give their gradient with respect to it, the two are
+//! logged and added (ADD Eq. 1), and one backward pass carries the sum through the student. So the balance of the
+//! terms is visible at every step, and the tapes of the feature network and of the student never live together.
+
+use add_loss::{R1, hinge_discriminator, hinge_generator, pure_noise_where, r1};
+use add_plugin::{Conditioning, Denoiser, Discriminator, Latents, Logits, Pixels, Timesteps, per_sample};
+use add_train::{
+    distance::Distance,
+    gradients::{GradientMap, scalars},
+    report::StepReport,
+};
+use burn::tensor::Tensor;
+
+use super::{
+    inputs::{AddInputs, StudentInput},
+    step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
+};
+
+/// One part of the batch, after the student's forward pass.
+pub(super) struct Part<'a> {
+    method: &'a AddMethod<'a>,
+    inputs: AddInputs<'a>,
+    networks: AddNetworks,
+    /// The part's share of the batch, the factor of its mean losses.
+    share: f64,
+    x_0: Tensor<4>,
+    /// `x_hat_theta` on the student's tape.
+    x_hat: Tensor<4>,
+    /// What the adversarial term looks at; `None` before, and where that term is off.
+    seen: Option<Seen>,
+}
+
+/// Features of the part's fakes and what the heads are conditioned on.
+struct Seen {
+    /// The values of `x_hat_theta`, where the gradient of the adversarial term arrives.
+    leaf: Tensor<4>,
+    /// `F` of the fakes, on the tape that begins at `leaf`.
+    features: Vec<Tensor<3>>,
+    /// Embedding of `x_0`.
+    c_img: Option<Tensor<2>>,
+}
+
+/// A part between the two updates.
+pub(super) enum Waiting<'a> {
+    /// With all its states.
+    Part(Box<Part<'a>>),
+    /// With its inputs alone; the states are computed again.
+    Inputs(Box<AddInputs<'a>>),
+}
+
+impl<'a> Waiting<'a> {
+    /// Ready for the student's update. `networks` are wanted for inputs alone; `batch` counts the samples of all parts.
+    pub(super) fn go_on(
+        self,
+        method: &'a AddMethod<'a>,
+        networks: Option<AddNetworks>,
+        batch: usize,
+    ) -> Part<'a> {
+        match self {
+            Self::Part(part) => *part,
+            Self::Inputs(inputs) => {
+                let networks = networks.expect("the caller gives networks to a part that has none");
+                let mut part = Part::forward(method, *inputs, networks, batch);
+                if method.options.adversarial_weight > 0.0 {
+                    part.seen = Some(part.look());
+                }
+                part
+            }
+        }
+    }
+}
+
+impl<'a> Part<'a> {
+    /// The part without its states.
+    pub(super) fn rest(self) -> Waiting<'a> {
+        Waiting::Inputs(Box::new(self.inputs))
+    }
+
+    /// What the adversarial term looks at.
+    fn look(&self) -> Seen {
+        let leaf = self.leaf();
+        Seen { features: self.fake_features(leaf.clone()), leaf, c_img: self.image_embedding() }
+    }
+
+    /// The student's forward pass; `batch` counts the samples of all parts.
+    pub(super) fn forward(
+        method: &'a AddMethod<'a>,
+        inputs: AddInputs<'a>,
+        networks: AddNetworks,
+        batch: usize,
+    ) -> Self {
+        let x_0 = inputs.x_0.0.clone();
+        let share = inputs.batch() as f64 / batch as f64;
+        let captions = &inputs.prompts.captions;
+        let start = match &inputs.simulation {
+            None => x_0.clone(),
+            Some(simulation) => {
+                let network = networks.student.frozen();
+                simulation.start(x_0.clone(), &inputs.generator.s, |x, input, rows| {
+                    student(method, &x, input, &captions.select(rows), &*network)
+                })
+            }
+        };
+        let x_hat = student(method, &start, &inputs.generator, captions, &*networks.student);
+        Self { method, inputs, networks, share, x_0, x_hat, seen: None }
+    }
+
+    /// The gradient of Eq. (3) by the heads' parameters, the part's share of it.
+    pub(super) fn heads_gradient(&mut self) -> (StepReport, GradientMap) {
+        let seen = self.look();
+        // The heads see the fakes without gradient here; the student's turn follows.
+        let (fakes, s) = match &self.inputs.discriminator {
+            None => (seen.features.iter().map(|f| f.clone().inner()).collect(), &self.inputs.generator.s),
+            Some(own) => {
+                let frozen = self.networks.student.frozen();
+                let x_hat = student(self.method, &self.x_0, own, &self.inputs.prompts.captions, &*frozen);
+                (self.fake_features(x_hat), &own.s)
+            }
+        };
+        let condition = self.condition(seen.c_img.as_ref(), s);
+        self.seen = Some(seen);
+        let AddInputs { real_view, pixels, draws, .. } = &self.inputs;
+        let reals = self.networks.features.features(Pixels(real_view(pixels.0.clone())));
+
+        let heads = &mut self.networks.heads;
+        heads.power_iterate();
+        let logits_fake = heads.logits(&fakes, condition.clone());
+        heads.power_iterate();
+        let AddOptions { r1: route, heads: reduction, gamma, .. } = self.method.options;
+        let R1 { value, per_head, surrogate, logits: logits_real } =
+            r1(&**heads, &reals, condition.as_ref(), route, draws, reduction);
+        let (loss_real, loss_fake) = hinge_discriminator(&logits_real, &logits_fake, reduction);
+        let losses = scalars([loss_real.clone().inner(), loss_fake.clone().inner(), value]);
+        let [d_real, d_fake, penalty] = [0, 1, 2].map(|i| losses[i] * self.share);
+        let mut report = StepReport::default();
+        report.number("loss_d", d_real + d_fake + gamma * penalty);
+        report.number("loss_d_real", d_real);
+        report.number("loss_d_fake", d_fake);
+        report.number("r1", penalty);
+        report.heads("r1_heads", self.share, per_head);
+        for (logits, mean, right, side) in [
+            (&logits_real, "logits_real", "sign_real", 1.0),
+            (&logits_fake, "logits_fake", "sign_fake", -1.0),
+        ] {
+            report.heads(mean, self.share, each(logits, Tensor::mean));
+            let above = |l: Tensor<2>| l.mul_scalar(side).greater_elem(0.0).float().mean();
+            report.heads(right, self.share, each(logits, above));
+        }
+
+        let mut tape = ((loss_real + loss_fake + surrogate * gamma) * self.share).backward();
+        (report, heads.take_gradients(&mut tape))
+    }
+
+    /// The gradient of Eq. (1) by the student's parameters, the part's share of it; `heads` are constant.
+    pub(super) fn student_gradient(mut self, heads: &dyn Discriminator) -> (StepReport, GradientMap) {
+        let mut report = StepReport::default();
+        let mut gradient = self.x_hat.clone().inner().zeros_like();
+        if let Some(seen) = self.seen.take() {
+            gradient = gradient + self.adversarial(seen, heads, &mut report);
+        }
+        if self.method.options.lambda > 0.0 {
+            gradient = gradient + self.distill(&mut report);
+        }
+        let mut tape = (self.x_hat * gradient.autodiff()).sum().backward();
+        (report, self.networks.student.take_gradients(&mut tape))
+    }
+
+    /// The values of `x_hat_theta` as the start of a new tape.
+    fn leaf(&self) -> Tensor<4> {
+        self.x_hat.clone().inner().autodiff().require_grad()
+    }
+
+    /// The gradient of Eq. (2) at `x_hat_theta`.
+    fn adversarial(&self, seen: Seen, heads: &dyn Discriminator, report: &mut StepReport) -> Tensor<4> {
+        let Seen { leaf, features, c_img } = seen;
+        let condition = self.condition(c_img.as_ref(), &self.inputs.generator.s);
+        let AddOptions { heads: reduction, adversarial_weight, .. } = self.method.options;
+        let loss = hinge_generator(&heads.logits(&features, condition), reduction) * self.share;
+        let gradient = gradient_at(&leaf, loss.clone() * adversarial_weight);
+        let [value, norm] = value_and_norm(loss, &gradient);
+        report.number("loss_adv", value);
+        report.norm("grad_norm_adv", norm);
+        gradient
+    }
+
+    /// The gradient of `lambda` times Eq. (4) at `x_hat_theta`.
+    fn distill(&self, report: &mut StepReport) -> Tensor<4> {
+        let AddMethod { teacher_diffusion, weighting, options, .. } = self.method;
+        let AddInputs { teacher: input, prompts, .. } = &self.inputs;
+        let c: Vec<f64> =
+            input.t.0.iter().map(|&t| weighting.weight(&teacher_diffusion.schedule, t)).collect();
+        let leaf = self.leaf();
+        let target = self.method.target(&*self.networks.teacher, prompts, input, leaf.clone().inner());
+        let AddNetworks { codec, distillation_codec, .. } = &self.networks;
+        let distance = Distance {
+            space: options.space,
+            reduction: options.distance,
+            codec: &**distillation_codec.as_ref().unwrap_or(codec),
+        };
+        let loss = distance.loss(leaf.clone(), target, &c, &self.inputs.draws) * self.share;
+        let gradient = gradient_at(&leaf, loss.clone() * options.lambda);
+        let [value, norm] = value_and_norm(loss, &gradient);
+        report.number("loss_distill", value);
+        report.norm("grad_norm_distill", norm);
+        gradient
+    }
+
+    /// Features of decoded fakes.
+    fn fake_features(&self, x_hat: Tensor<4>) -> Vec<Tensor<3>> {
+        let pixels = self.networks.codec.decode(Latents(x_hat)).0;
+        self.networks.features.features(Pixels((self.inputs.fake_view)(pixels)))
+    }
+
+    /// `c_img` of `x_0` `[B, K]`, where the heads see one.
+    fn image_embedding(&self) -> Option<Tensor<2>> {
+        if self.method.options.image_condition == ImageCondition::Off {
+            return None;
+        }
+        let encoder = self.networks.image_encoder.as_ref().unwrap_or(&self.networks.features);
+        Some(encoder.embedding(Pixels((self.inputs.embedding_view)(self.inputs.pixels.0.clone()))))
+    }
+
+    /// `c = [c_text; c_img]`, `[B, K]`; `None` when both are off.
+    fn condition(&self, c_img: Option<&Tensor<2>>, s: &Timesteps) -> Option<Tensor<2>> {
+        let AddOptions { text_condition, image_condition, .. } = self.method.options;
+        let mut parts = Vec::new();
+        if text_condition {
+            parts.push(self.inputs.prompts.captions.pooled.clone());
+        }
+        if let Some(c_img) = c_img.cloned() {
+            let [b, k] = c_img.dims();
+            parts.push(match image_condition {
+                ImageCondition::WhereInformed => {
+                    let kept: Vec<f64> = s.0.iter().enumerate().map(|(i, &s)| self.informed(i, s)).collect();
+                    c_img * per_sample(&kept, &self.inputs.pixels.0).reshape([b, 1]).expand([b, k])
+                }
+                ImageCondition::Off | ImageCondition::Always => c_img,
+            });
+        }
+        (!parts.is_empty()).then(|| Tensor::cat(parts, 1))
+    }
+
+    /// 1 where sample `i`'s student input at `s` holds some of its `x_0`, else 0.
+    fn informed(&self, i: usize, s: usize) -> f64 {
+        let simulated = self.inputs.simulation.as_ref().is_some_and(|simulation| simulation.rows[i]);
+        f64::from(u8::from(!simulated && s != self.method.options.last_timestep))
+    }
+}
+
+/// `x_hat_theta(x_s, s)` with `x_s = alpha_s x_0 + sigma_s eps`.
+fn student(
+    method: &AddMethod<'_>,
+    x_0: &Tensor<4>,
+    input: &StudentInput,
+    captions: &Conditioning,
+    network: &dyn Denoiser,
+) -> Tensor<4> {
+    let x_s = method.student_diffusion.diffuse(x_0.clone(), input.eps.clone(), &input.s);
+    let x_s = match method.options.terminal {
+        Terminal::Schedule => x_s,
+        Terminal::InputReplacement => {
+            let last: Vec<bool> = input.s.0.iter().map(|&s| s == method.options.last_timestep).collect();
+            pure_noise_where(&last, x_s, input.eps.clone())
+        }
+    };
+    let output = network.predict(x_s.clone(), &input.s, captions);
+    method.student_diffusion.x0(output, x_s, &input.s)
+}
+
+/// `d loss / d leaf` on the plain device.
+fn gradient_at(leaf: &Tensor<4>, loss: Tensor<1>) -> Tensor<4> {
+    leaf.grad(&loss.backward()).unwrap_or_else(|| leaf.clone().inner().zeros_like())
+}
+
+/// A loss and `|gradient|_2`, in one reading.
+fn value_and_norm(loss: Tensor<1>, gradient: &Tensor<4>) -> [f64; 2] {
+    let both = scalars([loss.inner(), gradient.clone().square().sum()]);
+    [both[0], both[1].sqrt()]
+}
+
+/// A figure `[1]` of each head's logits, off the tape.
+fn each(logits: &[Logits], figure: impl Fn(Tensor<2>) -> Tensor<1>) -> Vec<Tensor<1>> {
+    logits.iter().map(|Logits(l)| figure(l.clone().inner())).collect()
+}

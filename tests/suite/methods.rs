@@ -1,0 +1,63 @@
+//! Training methods: what follows from the one list of a method's networks.
+
+use add_core::{
+    read::{LoadedRecipe, parse, read},
+    rehearsal::check_networks,
+    weights::{Use, needed},
+};
+
+use crate::root;
+
+/// A shipped recipe with changes.
+fn recipe(name: &str, sets: &[&str]) -> LoadedRecipe {
+    let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+    read(&root().join("configs").join(name), &sets).expect("a recipe")
+}
+
+/// A second model for the emoji recipe.
+const OTHER: &str = "objective.teacher.model=Other(backbone: Mini(prediction: V, channels: [16], layers: 1, \
+                     attending_levels: 0, heads: 1, detail: 1), schedule: ScaledLinear(), weights: Random())";
+
+#[test]
+fn a_plan_counts_the_networks_that_are_assembled() {
+    let random = "model.weights=Random()";
+    for sets in [
+        &[][..],
+        &["model.adapter=Lora(rank: 2)"],
+        &["model.adapter=Lora(rank: 2)", "dtype=(model: BF16, teacher: F32)"],
+        &[OTHER],
+        &["objective.adversarial.image_encoder=Network(MobileNetV2(blocks: [1], embedding_block: 1))"],
+        &["objective.adversarial.image_condition=Off", "objective.adversarial.text_condition=false"],
+        &["objective.distillation.space=PixelBy(Identity())"],
+        &["objective.distillation.space=Latent", "dtype=(features: BF16)"],
+    ] {
+        let loaded = recipe("emoji.ron", &[sets, &[random]].concat());
+        check_networks(&loaded).unwrap_or_else(|error| panic!("{sets:?}: {error}"));
+    }
+    check_networks(&recipe("pretrain/emoji-teacher.ron", &[])).expect("pretraining");
+    let sampling = recipe("emoji.ron", &[random, "objective=Off()"]);
+    check_networks(&sampling).expect("sampling alone");
+}
+
+#[test]
+fn what_a_run_reads_follows_from_its_networks() {
+    let parts = |wanted_for| -> Vec<&str> {
+        let needed = needed(&recipe("add-m.ron", &[]), wanted_for).expect("places");
+        needed.into_iter().map(|needed| needed.part).collect()
+    };
+    assert_eq!(
+        parts(Use::Training),
+        ["student", "text encoder", "text encoder", "feature network", "image encoder", "codec"]
+    );
+    assert_eq!(parts(Use::Sampling), ["denoiser", "text encoder", "text encoder", "codec"]);
+    assert_eq!(parts(Use::SamplingTrained), ["text encoder", "text encoder", "codec"]);
+}
+
+#[test]
+fn a_method_that_is_not_linked_is_named_with_those_that_are() {
+    let text = std::fs::read_to_string(root().join("configs/emoji.ron")).expect("the recipe");
+    let error =
+        parse(&text.replace("objective: Add(", "objective: Ad("), "emoji.ron").expect_err("no such method");
+    let said = format!("{:?}", miette::Report::new(error));
+    assert!(said.contains("no Method named `Ad`") && said.contains("did you mean `Add`?"), "{said}");
+}
