@@ -67,7 +67,7 @@ fn the_model_that_is_left_is_the_base_with_the_adapters_merged() {
             let (row, column) = (i / columns, i % columns);
             (0..RANK).map(|r| b[row * RANK + r] * a[r * columns + column]).sum::<f32>()
         };
-        for (i, (before, after)) in before.iter().zip(&merged[name].1).enumerate() {
+        for (i, (before, after)) in crate::pairs(before, &merged[name].1).into_iter().enumerate() {
             // Both files are in half precision.
             let expected = before + product(i);
             assert!(

@@ -9,21 +9,25 @@ use std::{
 
 use crate::root;
 
+/// Cargo without what `cargo test` has told this process about its own package: ring's build script would run again, and half
+/// of the workspace be compiled anew.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 /// The release binary, built if need be.
-fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
-        let mut cargo = Command::new(env!("CARGO"));
-        // What `cargo test` says about this package would make ring's build script run again, and half of the
-        // workspace be compiled anew.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(name);
-            }
-        }
-        let built = cargo.args(arguments).current_dir(root()).output().unwrap();
+        let built = cargo().args(arguments).current_dir(root()).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let messages = String::from_utf8(built.stdout).unwrap();
         let parsed = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

@@ -25,10 +25,8 @@ fn student(recipe: &str, sets: &[&str]) -> (f64, f64) {
 
 #[test]
 fn sd15_costs_what_was_published_and_its_attention() {
-    let (flops, parameters) = student(
-        "add-m.ron",
-        &["model.backbone=Sd15()", "model.weights=Random()", "text.tokens=ClipL(weights: \"nowhere\")"],
-    );
+    let (flops, parameters) =
+        student("add-m.ron", &["model.backbone=Sd15()", "text=ClipL(weights: \"nowhere\")"]);
     assert!((parameters - 859_520_964.0).abs() < 0.5, "{parameters}");
     // Kim et al. 2023 (BK-SDM) count 338.7 G multiplications with an addition in convolutions and linear maps at 64x64.
     // Scores and their products, 4 N M C by hand: five self-attentions each of 4,096 tokens in 320 channels, 1,024 in 640
@@ -95,4 +93,13 @@ fn the_check_of_a_gpu_runs_on_a_processor_in_small() {
     }
     assert!(!table.contains("| not measured"), "{table}");
     refuses(&["gpu-check"], 2, &["`cuda`"]);
+}
+
+#[test]
+fn a_recipe_turns_winograd_off_and_a_wrong_name_is_refused() {
+    let path = root().join("configs/emoji.ron");
+    let kernels = |set: &str| read(&path, &[set.to_owned()]).map(|loaded| loaded.recipe.kernels);
+    assert!(kernels("seed=7").expect("a recipe").winograd);
+    assert!(!kernels("kernels=(winograd: false)").expect("a recipe").winograd);
+    assert!(kernels("kernels=(winogard: false)").is_err());
 }

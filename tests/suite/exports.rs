@@ -51,5 +51,5 @@ fn a_schedule_without_a_name_there_is_its_betas() {
     });
     let ours = recipe.model.schedule.tables();
     let theirs = NoiseSchedule::from_alphas_cumprod(&alpha_bars.collect::<Vec<_>>());
-    assert!((0..ours.steps()).all(|t| (ours.alpha(t) - theirs.alpha(t)).abs() < 1e-9));
+    assert!((0..ours.steps()).map(|t| t as f64).all(|t| (ours.alpha(t) - theirs.alpha(t)).abs() < 1e-9));
 }

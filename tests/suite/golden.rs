@@ -108,7 +108,7 @@ fn a_run_goes_on_from_an_earlier_builds_checkpoint() {
     assert_eq!((lines.len(), expected.len()), (2, 2));
     for (line, expected) in lines.iter().zip(expected) {
         for (name, expected) in expected.as_object().unwrap() {
-            for (got, expected) in numbers(&line[name]).into_iter().zip(numbers(expected)) {
+            for (got, expected) in crate::pairs(numbers(&line[name]), numbers(expected)) {
                 // A share of signs moves by a whole logit of a thousand.
                 let grain = if name.starts_with("sign_") { 5e-3 } else { 1e-5 };
                 let close = (got - expected).abs() <= 1e-3 * expected.abs() + grain;

@@ -4,7 +4,9 @@
 //! in-process: a run is a function of its recipe, and a resumed run continues it to the bit; `ranks` shares such runs.
 //! `binary` is `add` as a person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
-//! are not there, and plans for them.
+//! are not there, and plans for them. `external` builds `add` in a crate outside of the workspace, with a plugin of its own.
+//! `evaluations` measures folders and models without a student, against the peers' own figures.
+//! `dit` is a backbone of its own in one file.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
@@ -16,8 +18,11 @@ mod adapters;
 mod binary;
 mod captions;
 mod devices;
+mod dit;
 mod dtypes;
+mod evaluations;
 mod exports;
+mod external;
 mod fuzz;
 mod fuzz_data;
 mod golden;
@@ -30,6 +35,13 @@ mod released;
 mod runs;
 mod snapshots;
 mod stores;
+
+/// The pairs of two lists, which must be equally long.
+fn pairs<A, B>(a: impl IntoIterator<Item = A>, b: impl IntoIterator<Item = B>) -> Vec<(A, B)> {
+    let (a, b): (Vec<A>, Vec<B>) = (a.into_iter().collect(), b.into_iter().collect());
+    assert_eq!(a.len(), b.len(), "one list is longer than the other");
+    a.into_iter().zip(b).collect()
+}
 
 /// The workspace's root.
 fn root() -> &'static std::path::Path {

@@ -20,7 +20,6 @@ const OTHER: &str = "objective.teacher.model=Other(backbone: Mini(prediction: V,
 
 #[test]
 fn a_plan_counts_the_networks_that_are_assembled() {
-    let random = "model.weights=Random()";
     for sets in [
         &[][..],
         &["model.adapter=Lora(rank: 2)"],
@@ -30,12 +29,17 @@ fn a_plan_counts_the_networks_that_are_assembled() {
         &["objective.adversarial.image_condition=Off", "objective.adversarial.text_condition=false"],
         &["objective.distillation.space=PixelBy(Identity())"],
         &["objective.distillation.space=Latent", "dtype=(features: BF16)"],
+        &[
+            "objective.adversarial.features=TeacherFeatures(blocks: [\"mid_block\"])",
+            "objective.adversarial.image_condition=Off",
+        ],
+        &["objective.adversarial.text_encoder=Encoder(Mini(layers: 1, width: 16, heads: 1, tokens: 8))"],
     ] {
-        let loaded = recipe("emoji.ron", &[sets, &[random]].concat());
+        let loaded = recipe("emoji.ron", sets);
         check_networks(&loaded).unwrap_or_else(|error| panic!("{sets:?}: {error}"));
     }
     check_networks(&recipe("pretrain/emoji-teacher.ron", &[])).expect("pretraining");
-    let sampling = recipe("emoji.ron", &[random, "objective=Off()"]);
+    let sampling = recipe("emoji.ron", &["objective=Off()"]);
     check_networks(&sampling).expect("sampling alone");
 }
 
@@ -60,4 +64,38 @@ fn a_method_that_is_not_linked_is_named_with_those_that_are() {
         parse(&text.replace("objective: Add(", "objective: Ad("), "emoji.ron").expect_err("no such method");
     let said = format!("{:?}", miette::Report::new(error));
     assert!(said.contains("no Method named `Ad`") && said.contains("did you mean `Add`?"), "{said}");
+}
+
+/// A teacher with latents and text of its own, small enough to be assembled.
+const PIPELINE: &str = "objective.teacher.model=Pipeline(model: (backbone: Mini(prediction: V, channels: [16], layers: 1, \
+                        attending_levels: 0, heads: 1, detail: 1), schedule: ScaledLinear(), weights: Random()), text: \
+                        Mini(layers: 1, width: 8, heads: 1, tokens: 5), codec: Identity())";
+
+#[test]
+fn a_teacher_may_have_a_codec_and_a_text_encoder_of_its_own() {
+    let loaded =
+        recipe("emoji.ron", &[PIPELINE, "objective.teacher.noise_correlation=0", "batch=4", "shards=1"]);
+    check_networks(&loaded).expect("a teacher's own text encoder and codec");
+    add_core::rehearsal::train(&loaded, 1).expect("two steps");
+}
+
+#[test]
+fn what_assembly_would_refuse_is_refused_when_the_recipe_is_read() {
+    let path = root().join("configs/emoji.ron");
+    let critic = "objective.adversarial.features=TeacherFeatures(blocks: [\"up_blocks.9\"])";
+    for (sets, words) in [
+        (&[PIPELINE][..], "noise lies in other latents"),
+        (&[PIPELINE, "objective.distillation.space=Latent"], "different latents, Identity and Identity"),
+        (&["model.weights=Random()"], "ADD, Table 1c"),
+        (&[critic], "has no block `up_blocks.9`"),
+        (&["objective.adversarial.features=Dino()"], "nor a Critic (linked: TeacherFeatures)"),
+        (&["objective.distillation.lambda=Balanced(ratio: 0)"], "expected a number above 0"),
+    ] {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        let error = read(&path, &sets).expect_err(words);
+        assert!(error.is_usage(), "{error}");
+        let said = format!("{:?}", miette::Report::new(error)).replace(['\n', '│'], " ");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(words), "expected {words:?} in: {said}");
+    }
 }

@@ -15,7 +15,7 @@ use add_train::{
     run::{Ending, Observer, Start},
 };
 
-use crate::root;
+use crate::{pairs, root};
 
 const TINY: &str =
     "model.backbone=Mini(channels: [16, 32], layers: 1, attending_levels: 1, heads: 2, detail: 4)";
@@ -87,7 +87,9 @@ fn traces(out: &Path, step: u64) -> Vec<(String, Vec<u8>)> {
 }
 
 pub(super) fn assert_same(a: &Path, b: &Path, step: u64) {
-    for ((name, a), (_, b)) in traces(a, step).into_iter().zip(traces(b, step)) {
+    let [a, b] = [a, b].map(|out| traces(out, step));
+    for ((name, a), (other, b)) in pairs(a, b) {
+        assert_eq!(name, other, "both must leave the same files");
         assert!(a == b, "{name} differs");
     }
 }
@@ -137,6 +139,10 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     assert!(refused.to_string().contains("manifest.json"), "{refused}");
 }
 
+/// The heads look at two blocks of the teacher.
+const CRITIC: &str =
+    "objective.adversarial.features=TeacherFeatures(blocks: [\"mid_block\", \"up_blocks.0\"])";
+
 #[test]
 fn each_loss_term_can_be_off_and_each_weighting_chosen() {
     let folder = tempfile::tempdir().unwrap();
@@ -153,11 +159,22 @@ fn each_loss_term_can_be_off_and_each_weighting_chosen() {
         ("latents", "objective.distillation.space=Latent", "loss_distill", "none"),
         ("two teacher steps", "objective.teacher.steps=2", "loss_distill", "none"),
         ("no conditioning", "objective.adversarial.image_condition=Off", "loss_adv", "none"),
-        ("random student", "objective.generator.lr=1e-3", "loss_adv", "none"),
+        ("independent fakes", "objective.adversarial.fakes=Independent", "loss_adv", "none"),
+        (
+            "conditions of unit length",
+            "objective.adversarial.normalize_condition=true",
+            "norm_c_text",
+            "none",
+        ),
+        ("a critic of latents", CRITIC, "loss_adv", "none"),
+        ("calibrated", "objective.distillation.lambda=Balanced(ratio: 1, steps: 10)", "lambda", "none"),
     ];
     for (name, set, there, absent) in variants {
         let weights = from_file(&model_path(&at("teacher")));
-        let loaded = recipe("emoji.ron", 1, &[weights, set.to_owned()]);
+        let no_picture = "objective.adversarial.image_condition=Off".to_owned();
+        let more = (set == CRITIC).then_some(no_picture);
+        let sets: Vec<String> = [weights, set.to_owned()].into_iter().chain(more).collect();
+        let loaded = recipe("emoji.ron", 1, &sets);
         let out = at(name);
         go(&loaded, &out, &Start::Fresh);
         let line = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
@@ -165,6 +182,36 @@ fn each_loss_term_can_be_off_and_each_weighting_chosen() {
         assert!(figures[there].as_f64().is_some_and(f64::is_finite), "{name}: {line}");
         assert!(figures.get(absent).is_none(), "{name}: {line}");
     }
+}
+
+/// ADD, Table 1c: the student's network begins random; teacher and text encoder are the trained model's.
+#[test]
+fn a_random_student_has_a_trained_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    go(&teacher(2), &at("teacher"), &Start::Fresh);
+    let file = model_path(&at("teacher"));
+    let model = TINY.strip_prefix("model.backbone=").unwrap().replace("Mini(", "Mini(prediction: V, ");
+    let other = format!(
+        "objective.teacher.model=Other(backbone: {model}, schedule: ZeroTerminalSnr(inner: ScaledLinear()), weights: \
+         File(\"{}\"))",
+        file.display()
+    );
+    let text = format!("model.text_weights=\"{}\"", file.display());
+    let random = "model.weights=Random()".to_owned();
+    let refused = read::read(&root().join("configs/emoji.ron"), std::slice::from_ref(&random)).unwrap_err();
+    let said = format!("{:?}", miette::Report::new(refused));
+    assert!(said.contains("Initial()") && said.contains("model.text_weights"), "{said}");
+
+    go(&recipe("emoji.ron", 1, &[random, other, text]), &at("student"), &Start::Fresh);
+    let values = |path: &Path, prefix: &str| -> Vec<(String, Vec<f32>)> {
+        let weights = add_weights::WeightsFile::open(path).unwrap();
+        let names = weights.tensors().keys().filter(|name| name.starts_with(prefix));
+        names.map(|name| (name.clone(), weights.floats::<f32>(name).unwrap())).collect()
+    };
+    let (before, after) = (values(&file, "text."), values(&model_path(&at("student")), "text."));
+    assert!(!before.is_empty() && before == after, "the text encoder is the trained model's, to the bit");
+    assert_ne!(values(&file, "denoiser."), values(&model_path(&at("student")), "denoiser."));
 }
 
 /// The last line of metrics, its numbers by name.
@@ -195,8 +242,8 @@ fn a_batch_in_parts_is_the_same_batch() {
         let rounds = at(&format!("{name}-rounds"));
         go(&parts(make(), 1, 2), &rounds, &Start::Fresh);
         assert_same(&cut, &rounds, 3);
-        let both = figures(&whole).into_iter().zip(figures(&cut));
-        for ((figure, a), (_, b)) in both {
+        for ((figure, a), (other, b)) in pairs(figures(&whole), figures(&cut)) {
+            assert_eq!(figure, other, "{name}");
             assert!((a - b).abs() < 1e-3 * a.abs() + 1e-5, "{name} {figure}: {a} and {b}");
         }
     };

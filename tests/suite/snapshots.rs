@@ -58,8 +58,10 @@ fn a_shown_recipe_reads_back_as_itself() {
 #[test]
 fn the_plugin_table_is_known() {
     let rows = add_plugin::listings();
+    // Not the one that this suite adds itself.
+    let shipped = rows.iter().filter(|row| row.source != crate::dit::SOURCE);
     let table: Vec<String> =
-        rows.iter().map(|r| format!("{:<16} {:<18} {}", r.family, r.name, r.source)).collect();
+        shipped.map(|r| format!("{:<16} {:<18} {}", r.family, r.name, r.source)).collect();
     insta::assert_snapshot!("plugins", table.join("\n"));
 }
 

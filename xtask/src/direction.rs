@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("add-kernels", &[]),
     ("add-parameters", &[]),
     ("add-plugin", &["add-parameters"]),
@@ -26,21 +26,31 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "add-recipe",
             "add-train",
             "add-weights",
-            "codecs",
-            "features",
-            "heads",
-            "methods",
-            "samplers",
-            "schedules",
-            "text-encoders",
-            "weightings",
+            "add-plugins-codecs",
+            "add-plugins-features",
+            "add-plugins-heads",
+            "add-plugins-methods",
+            "add-plugins-samplers",
+            "add-plugins-schedules",
+            "add-plugins-text-encoders",
+            "add-plugins-weightings",
         ],
     ),
     ("add-recipe", &["add-data", "add-eval", "add-plugin", "add-train", "add-weights"]),
     (
         "add-core",
-        &["add-data", "add-eval", "add-parameters", "add-plugin", "add-recipe", "add-train", "add-weights"],
+        &[
+            "add-data",
+            "add-eval",
+            "add-kernels",
+            "add-parameters",
+            "add-plugin",
+            "add-recipe",
+            "add-train",
+            "add-weights",
+        ],
     ),
+    ("add", &["add-core", "add-data", "add-plugin", "add-plugins", "add-recipe", "add-train", "add-weights"]),
     (
         "add-cli",
         &[
@@ -51,15 +61,15 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "add-parity",
             "add-plugin",
             "add-train",
-            "plugins",
+            "add-plugins",
         ],
     ),
-    ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "plugins"]),
+    ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "add-plugins"]),
     ("xtask", &[]),
 ];
 
 /// What every crate may depend on.
-const FOR_ALL: [&str; 2] = ["add-files", "build-features"];
+const FOR_ALL: [&str; 3] = ["add-files", "add-random", "build-features"];
 
 /// What the crate of training methods may depend on besides: it builds runs.
 const METHODS: &[&str] =
@@ -80,8 +90,8 @@ pub(crate) fn wrong_arrows() -> Result<Vec<String>, String> {
         let plugin = package.manifest_path.as_str().contains("/plugins/");
         let name = package.name.as_str();
         let may: &[&str] = match (name, plugin) {
-            ("plugins" | "add-tests", _) => continue,
-            ("methods", _) => METHODS,
+            ("add-plugins" | "add-tests", _) => continue,
+            ("add-plugins-methods", _) => METHODS,
             (_, true) => PLUGIN,
             (name, false) => allowed.get(name).copied().unwrap_or(&[]),
         };

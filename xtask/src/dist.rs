@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, env, fs};
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
-use crate::cargo;
+use crate::workspace::cargo;
 
 /// What Rust's own linker on x86-64 Linux (lld) is told: fold functions whose code is the same, and write relocations in
 /// their short form.

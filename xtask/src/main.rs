@@ -5,15 +5,20 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
 mod chaos;
+mod check;
 mod direction;
 mod dist;
 mod licences;
 mod new;
+mod paper;
 mod tidy;
+mod workspace;
 
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{ExitCode, ExitStatus};
 
 use clap::{Parser, Subcommand};
+
+use crate::workspace::clean_cargo;
 
 /// Chores of the workspace, and the way into `add`.
 #[derive(Debug, Parser)]
@@ -28,12 +33,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Format, clippy, tidy and the tests: what CI runs.
+    /// Format, tidy, clippy, documentation, packages, tests and examples: what CI runs first.
     Check,
     /// Rules that no compiler checks: file sizes, dependency directions, licences, PAPER.md.
     Tidy,
     /// Build the documentation; a broken link is an error.
     Docs,
+    /// Package every crate that may be published, without building it again.
+    Package,
     /// Build the binary that is given to others, small and stripped; takes half an hour with `--features cuda`.
     Dist,
     /// Write the skeleton of a plugin, such as `new weighting min-snr`.
@@ -55,11 +62,10 @@ enum Chore {
 fn main() -> ExitCode {
     let Arguments { features, chore } = Arguments::parse();
     let outcome = match chore {
-        Chore::Check => check(),
+        Chore::Check => check::run(),
         Chore::Tidy => tidy::run(),
-        Chore::Docs => {
-            cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
-        }
+        Chore::Docs => check::docs(),
+        Chore::Package => check::package(),
         Chore::Dist => dist::run(&features),
         Chore::New(new) => new.run(),
         Chore::Chaos(chaos) => chaos.run(),
@@ -77,13 +83,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn check() -> Result<(), String> {
-    cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
-    tidy::run()?;
-    cargo(&["test", "--release", "--workspace"], &[])
-}
-
 /// Builds a program of the workspace and hands over to it, exit code included.
 fn run(package: &[&str], program: &str, arguments: &[String]) -> ExitCode {
     let command = [&["run", "--release"], package, &["--bin", program, "--"]].concat();
@@ -97,32 +96,9 @@ fn run(package: &[&str], program: &str, arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Cargo without what `cargo run` has told this process about its own package: build scripts that watch those variables
-/// (ring's does) would run again, and all that stands on them be compiled anew, at every change between the two.
-fn clean_cargo() -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    for (name, _) in std::env::vars_os() {
-        let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-        if told.iter().any(|begins| name.to_string_lossy().starts_with(begins)) {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
 /// The code of a finished process; one that a signal ended counts as 128 + its number, as in a shell.
 fn code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-}
-
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
-    println!("cargo {}", arguments.join(" "));
-    let status = clean_cargo().args(arguments).envs(environment.iter().copied()).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(format!("cargo {} failed", arguments.join(" "))),
-        Err(error) => Err(format!("cargo cannot be started: {error}")),
-    }
 }

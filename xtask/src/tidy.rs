@@ -1,11 +1,11 @@
 //! Rules that no compiler checks.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use crate::{direction, licences};
+use crate::{
+    direction, licences, paper,
+    workspace::{root, sources_with},
+};
 
 /// A file longer than this is split along a concept.
 const LONGEST: usize = 400;
@@ -13,28 +13,31 @@ const LONGEST: usize = 400;
 /// The lint against what the compiler cannot check. In two pieces, lest this file be found.
 const UNCHECKED: &str = concat!("un", "safe_code");
 
+/// Who may lift it: the kernels, and files mapped into memory.
+const MAY_LIFT: [&str; 2] = ["crates/add-kernels", "crates/add-files/src/mapped.rs"];
+
 /// Checks every rule and lists every breach.
 pub(crate) fn run() -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
+    let root = root();
     let mut breaches = direction::wrong_arrows()?;
     breaches.extend(licences::breaches(root)?);
     let methods = methods(root);
-    for path in sources(root) {
+    for path in sources_with(root, "rs") {
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let name = path.strip_prefix(root).unwrap_or(&path).display();
         let lines = text.lines().count();
         if lines > LONGEST {
             breaches.push(format!("{name}: {lines} lines; split it along a concept ({LONGEST} at most)"));
         }
-        if text.contains(UNCHECKED) && !path.starts_with(root.join("crates/add-kernels")) {
-            breaches.push(format!("{name}: lifts the lint that add-kernels alone may lift"));
+        if text.contains(UNCHECKED) && !MAY_LIFT.iter().any(|place| path.starts_with(root.join(place))) {
+            breaches.push(format!("{name}: lifts a lint that only {} may lift", MAY_LIFT.join(" and ")));
         }
         breaches.extend(methods.iter().flat_map(|method| named(method, &path, root, &text)));
         if !text.starts_with("//!") {
             breaches.push(format!("{name}: begins without `//!` saying what it is"));
         }
     }
-    breaches.extend(paper(root)?);
+    breaches.extend(paper::missing(root, &sources_with(root, "rs"))?);
     if breaches.is_empty() {
         println!("tidy");
         return Ok(());
@@ -44,7 +47,8 @@ pub(crate) fn run() -> Result<(), String> {
 
 /// The names of the training methods that this workspace registers.
 fn methods(root: &Path) -> Vec<String> {
-    let texts = sources(root).into_iter().filter(|path| path.starts_with(root.join("plugins/methods")));
+    let texts =
+        sources_with(root, "rs").into_iter().filter(|path| path.starts_with(root.join("plugins/methods")));
     let texts = texts.filter_map(|path| fs::read_to_string(path).ok());
     let names = |text: String| -> Vec<String> {
         let entries = text.split("MethodEntry::of::<").skip(1);
@@ -54,7 +58,8 @@ fn methods(root: &Path) -> Vec<String> {
 }
 
 /// Folders whose code may name a training method: its own, and those that hold it to references.
-const MAY_NAME_METHODS: [&str; 4] = ["plugins/methods", "plugins/all", "crates/add-parity", "tests"];
+const MAY_NAME_METHODS: [&str; 5] =
+    ["plugins/methods", "plugins/all", "crates/add/examples", "crates/add-parity", "tests"];
 
 /// The lines of code that name a training method where everything must follow from the family's trait.
 fn named(method: &str, path: &Path, root: &Path, text: &str) -> Vec<String> {
@@ -76,39 +81,4 @@ fn named(method: &str, path: &Path, root: &Path, text: &str) -> Vec<String> {
             format!("{name}:{}: names the method {method}; ask the trait `Method` instead", at + 1)
         })
         .collect()
-}
-
-/// Every function and test that PAPER.md names must exist.
-fn paper(root: &Path) -> Result<Vec<String>, String> {
-    let path = root.join("crates/add-loss/PAPER.md");
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let sources: String = sources(root).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
-    // Names stand in backticks; those with a `::` or `_` are functions, types or tests.
-    let names =
-        text.split('`').skip(1).step_by(2).filter(|n| n.contains('_') && !n.contains(char::is_whitespace));
-    let plain = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
-    let missing = names.filter(plain).filter(|name| {
-        let last = name.rsplit("::").next().unwrap_or(name);
-        !sources.contains(last)
-    });
-    Ok(missing.map(|name| format!("crates/add-loss/PAPER.md names `{name}`, which no source has")).collect())
-}
-
-/// All Rust files of the workspace.
-fn sources(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["crates", "plugins", "xtask", "tests"].iter().map(|d| root.join(d)).collect();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
 }

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Autoencoder, Dataset, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder,
+    Autoencoder, Codec, Dataset, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder,
     TextNetwork,
 };
 use add_recipe::{
-    Condition, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
+    Condition, Hooks, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
     data_error, in_bf16,
 };
 use add_train::{
@@ -21,7 +21,7 @@ use burn::tensor::Device;
 
 use crate::{
     data_state::DataState,
-    device::device,
+    device,
     error::CoreError,
     model_file,
     read::LoadedRecipe,
@@ -57,7 +57,7 @@ pub(crate) fn run_with(
     ranks: Rc<dyn Collective>,
 ) -> Result<Box<dyn MethodRun + '_>, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
     let feed = Feed::new(loader.part(shards.ranges(recipe.batch).into_iter().flatten()), recipe.workers);
     let networks = networks(loaded, &recipe.objective.networks(recipe), values, &device)?;
@@ -195,7 +195,11 @@ pub(crate) fn heads<'s>(
     let Source::Heads { heads, on, condition } = &slot.source else {
         unreachable!("{}: only heads are made here", slot.role)
     };
-    let channels: Vec<usize> = features(*on).hooks().iter().map(|(_, channels)| *channels).collect();
+    let hooks = match on {
+        Hooks::Network(role) => features(*role).hooks(),
+        Hooks::Blocks(_, blocks) => blocks.clone(),
+    };
+    let channels: Vec<usize> = hooks.iter().map(|(_, channels)| *channels).collect();
     let width = |condition: &Condition| match condition {
         Condition::Pooled(role) => text_of(slots, *role).info().pooled,
         Condition::Embedding(role) => features(*role).embedding_width(),
@@ -241,9 +245,11 @@ fn text(
     device: &Device,
 ) -> Result<Box<dyn TextNetwork>, CoreError> {
     let mut text = encoder.init(loaded.recipe.seed, device)?;
-    if let Weights::File(name) = &model.weights
-        && encoder.weights().is_empty()
-    {
+    let file = match (&model.text_weights, &model.weights) {
+        (Some(name), _) | (None, Weights::File(name)) => Some(name),
+        (None, Weights::Random() | Weights::Diffusers(_) | Weights::Ldm(_)) => None,
+    };
+    if let Some(name) = file.filter(|_| encoder.weights().is_empty()) {
         let networks: &mut [(&str, &mut dyn Network)] = &mut [("text", &mut *text)];
         model_file::read(&loaded.resolve(name), &loaded.recipe, model, networks)?;
     }
@@ -256,7 +262,7 @@ fn text(
 /// When the file is missing, damaged, or holds another model than the recipe's.
 pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let mut denoiser = recipe.model.backbone.init(recipe.text.info(), recipe.seed, &device)?;
     let mut text = recipe.text.init(recipe.seed, &device)?;
     let mut networks: Vec<(&str, &mut dyn Network)> = vec![("denoiser", &mut *denoiser)];
@@ -266,7 +272,12 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreE
     let card = model_file::read(path, recipe, &recipe.model, &mut networks)?;
     drop(networks);
     let student_timesteps = card.student_timesteps();
-    Ok(SampledModel { denoiser, text, diffusion: recipe.model.diffusion(), student_timesteps })
+    Ok(SampledModel {
+        denoiser,
+        text,
+        diffusion: recipe.model.diffusion(recipe.codec.info()),
+        student_timesteps,
+    })
 }
 
 /// A model with the weights that the recipe states for it, to be sampled; `student_timesteps` is empty for a model
@@ -279,16 +290,28 @@ pub fn untrained(
     of: &Model,
     student_timesteps: Vec<usize>,
 ) -> Result<SampledModel, CoreError> {
-    let (recipe, device) = (&loaded.recipe, device(loaded.recipe.device)?);
+    let Recipe { text, codec, .. } = &loaded.recipe;
+    with_text(loaded, of, text, codec, student_timesteps)
+}
+
+/// The same with a text encoder and a codec of its own.
+pub(crate) fn with_text(
+    loaded: &LoadedRecipe,
+    of: &Model,
+    encoder: &Plugin<dyn TextEncoder>,
+    codec: &Plugin<dyn Codec>,
+    student_timesteps: Vec<usize>,
+) -> Result<SampledModel, CoreError> {
+    let device = device::of(&loaded.recipe)?;
     // The denoiser first: it is the largest, and its file the first that may be missing.
-    let denoiser = denoiser(loaded, of, &recipe.text, &device)?;
-    let text = text(loaded, &recipe.text, of, &device)?;
-    Ok(SampledModel { denoiser, text, diffusion: of.diffusion(), student_timesteps })
+    let denoiser = denoiser(loaded, of, encoder, &device)?;
+    let text = text(loaded, encoder, of, &device)?;
+    Ok(SampledModel { denoiser, text, diffusion: of.diffusion(codec.info()), student_timesteps })
 }
 
 /// The recipe's model with drawn values; no file is read.
 pub(crate) fn drawn(recipe: &Recipe, device: &Device) -> Result<SampledModel, CoreError> {
-    let diffusion = recipe.model.diffusion();
+    let diffusion = recipe.model.diffusion(recipe.codec.info());
     Ok(SampledModel {
         denoiser: recipe.model.backbone.init(recipe.text.info(), recipe.seed, device)?,
         text: recipe.text.outline(device)?,
@@ -302,5 +325,14 @@ pub(crate) fn drawn(recipe: &Recipe, device: &Device) -> Result<SampledModel, Co
 /// # Errors
 /// When its weights cannot be had.
 pub fn codec(recipe: &Recipe, device: &Device) -> Result<Box<dyn Autoencoder>, CoreError> {
-    Ok(in_bf16::frozen_codec(recipe.codec.init(device)?, recipe.dtype.codec))
+    codec_of(recipe, &recipe.codec, device)
+}
+
+/// A codec on `device`, in the type that the recipe states for codecs.
+pub(crate) fn codec_of(
+    recipe: &Recipe,
+    codec: &Plugin<dyn Codec>,
+    device: &Device,
+) -> Result<Box<dyn Autoencoder>, CoreError> {
+    Ok(in_bf16::frozen_codec(codec.init(device)?, recipe.dtype.codec))
 }

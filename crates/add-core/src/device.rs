@@ -11,7 +11,10 @@ use burn::tensor::{
     distributed::{ReduceOperation, all_reduce},
 };
 
-use crate::{error::CoreError, recipe::DeviceChoice};
+use crate::{
+    error::CoreError,
+    recipe::{DeviceChoice, Recipe},
+};
 
 /// A device by the name that a recipe would give it, such as `Cuda(0)`.
 ///
@@ -25,7 +28,16 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
     })
 }
 
-/// The plain device that a recipe names.
+/// The plain device of a recipe, with the process's kernels as the recipe wants them.
+///
+/// # Errors
+/// As [`device`].
+pub fn of(recipe: &Recipe) -> Result<Device, CoreError> {
+    add_kernels::allow_winograd(recipe.kernels.winograd);
+    device(recipe.device)
+}
+
+/// The plain device of this name.
 ///
 /// # Errors
 /// When this binary or this machine has no such device, or it cannot compute.
@@ -99,8 +111,8 @@ pub fn identity(device: &Device) -> String {
 #[cfg(not(all(feature = "cuda-unfused", feature = "vulkan")))]
 fn not_built(choice: DeviceChoice, feature: &str) -> CoreError {
     CoreError::Request(format!(
-        "device: {choice:?}: this binary was built without the feature `{feature}`; use `--set device='Flex()'`, or \
-         `cargo xtask --features {feature} …`"
+        "device: {choice:?}: this binary was built without the feature `{feature}`; expected `device: Flex()`, or a \
+         binary of `cargo xtask --features {feature} …`"
     ))
 }
 

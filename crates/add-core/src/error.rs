@@ -33,7 +33,7 @@ pub enum CoreError {
         #[related]
         problems: Vec<Problem>,
     },
-    /// `--set` cannot be applied.
+    /// An assignment cannot be applied to the recipe.
     #[error(transparent)]
     Override(#[from] OverrideError),
     /// A plugin refused.
@@ -55,7 +55,7 @@ pub enum CoreError {
     Released(#[from] add_weights::WeightsError),
     /// This machine lacks a device, or it cannot compute.
     #[error("device: {device}: {problem}")]
-    #[diagnostic(help("`--set device='Flex()'` computes on the processor"))]
+    #[diagnostic(help("`device: Flex()` computes on the processor"))]
     Device {
         /// As the recipe names it.
         device: String,
@@ -73,6 +73,14 @@ pub enum CoreError {
     /// The request does not fit the recipe.
     #[error("{0}")]
     Request(String),
+    /// An argument of a request is out of range. The command line has an option of the same name.
+    #[error("{name}: {problem}")]
+    Argument {
+        /// Which.
+        name: &'static str,
+        /// Expected and found.
+        problem: String,
+    },
 }
 
 impl CoreError {
@@ -85,6 +93,7 @@ impl CoreError {
                 | Self::Invalid { .. }
                 | Self::Override(_)
                 | Self::Request(_)
+                | Self::Argument { .. }
         ) || matches!(self, Self::Plugin(PluginError::Field { .. } | PluginError::Mismatch(_)))
             || matches!(self, Self::Train(TrainError::Rounds { .. }))
     }

@@ -1,28 +1,48 @@
-//! What `eval` does: makes pictures in every way that the recipe lists, and measures them.
+//! What `eval` does: makes pictures in every way that the recipe lists, and measures them; or measures folders of pictures
+//! that were made by anything.
 
-use std::{path::Path, time::Instant};
+mod cache;
+mod compared;
+mod folders;
+mod latency;
+mod panel;
+mod references;
+mod rows;
+mod subject;
 
-use add_data::{BadSamples, DataError, Skipped};
-use add_eval::{FeatureSet, Row, pixel_std};
-use add_plugin::{Dataset, Draw, Labels, Measurement, Pixels, PluginError, Sample, Split, Start};
-use add_recipe::{
-    Dtypes, EvaluatedModel, EvaluationRow, NamedModel, SampleRequest, SampledModel, data_error,
-};
-use burn::tensor::{Device, Tensor, TensorData};
+use std::path::{Path, PathBuf};
 
-use crate::{assemble, device, error::CoreError, read::LoadedRecipe};
+use add_data::{DataError, RgbImage};
+use add_eval::Row;
+use add_plugin::{Codec, Dataset, Draw, Knowledge, Labels, Plugin, PluginError, Sample, Split};
+use add_recipe::{Dtypes, EvaluatedModel, NamedModel, RowModel, SampledModel, data_error};
+pub use folders::{Folders, evaluate_folders};
+use sha2::{Digest as _, Sha256};
 
-/// Pictures per pass through the metrics' networks.
-const PASS: usize = 50;
-/// Captions, and pictures for each, behind the figure of diversity.
-const DIVERSITY: (usize, usize) = (8, 16);
+use self::{panel::Panel, rows::Measured, subject::Plan};
+use crate::{assemble, device, error::CoreError, read::LoadedRecipe, weights};
+
 /// The pictures of an evaluation share this seed, so that models are compared on the same noise.
 const SEED: u64 = 0x0EAA;
 
 /// What an evaluation tells while it works.
 pub trait EvaluationObserver {
-    /// `done` of `total` pictures are made; `what` names the row.
+    /// `done` of `total` pictures are made or looked at; `what` names the row.
     fn progress(&mut self, what: &str, done: usize, total: usize);
+
+    /// The most memory that the process has taken so far, in bytes, where somebody knows.
+    fn peak_memory(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+/// What an evaluation found.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// Every figure.
+    pub rows: Vec<Row>,
+    /// The same captions by every model: a row each caption, a column each model.
+    pub compared: Option<RgbImage>,
 }
 
 /// Which rows are measured, on how many pictures.
@@ -34,108 +54,100 @@ pub enum Extent {
     AfterTraining,
 }
 
-/// Captions of one split, with what they stand for.
+/// Captions of one set, with what they stand for.
 struct Captions {
-    split: &'static str,
+    split: String,
     texts: Vec<String>,
     labels: Vec<Labels>,
+    /// Of the texts.
+    hash: String,
 }
 
-/// Measures the student in the file `student`, and the models that the recipe compares it with.
+/// Measures the models that the recipe lists. `student` finds the file of the run's student; it is asked only if a row is
+/// about that.
 ///
 /// # Errors
-/// When a model or the data cannot be had.
+/// When there is nothing to measure, or a model or the data cannot be had.
 pub fn evaluate(
     loaded: &LoadedRecipe,
-    student: &Path,
+    student: &dyn Fn() -> Result<PathBuf, CoreError>,
     extent: Extent,
     observer: &mut dyn EvaluationObserver,
-) -> Result<Vec<Row>, CoreError> {
-    let recipe = &loaded.recipe;
-    let device = device::device(recipe.device)?;
-    let mut measurements = Vec::new();
-    for metric in &recipe.evaluation.metrics {
-        measurements.push(metric.init(&device)?);
-    }
-    let train = loaded.data(Split::Train)?;
-    if train.is_empty() {
-        return Err(data_error(DataError::Empty).into());
-    }
-    reference(&*train, &device, &mut measurements, observer)?;
-    let (samples, splits) = match extent {
-        Extent::Full => (recipe.evaluation.samples, vec![("train", train), ("held-out", held_out(loaded)?)]),
-        Extent::AfterTraining => (recipe.evaluation.samples_after_training, vec![("train", train)]),
+) -> Result<Evaluation, CoreError> {
+    let evaluation = &loaded.recipe.evaluation;
+    let plans = subject::plans(loaded, extent)?;
+    let samples = match extent {
+        Extent::Full => evaluation.samples,
+        Extent::AfterTraining => evaluation.samples_after_training,
     };
+    check(loaded, &plans, samples)?;
+    let trains = loaded.recipe.objective.trains();
+    let needs_student = trains && plans.iter().any(|plan| matches!(plan.which, RowModel::Student));
+    let student = needs_student.then(student).transpose()?;
+    let device = device::of(&loaded.recipe)?;
+    let mut panel = Panel::new(&evaluation.metrics, &device)?;
+    let sets = data(loaded, extent)?;
+    let cache = loaded.recipe.cache.cache();
+    if panel.knowledge() > Knowledge::Nothing {
+        references::of_data(&mut panel, &*sets[0].1, &cache, observer)?;
+    }
     let captions: Vec<Captions> =
         // A folder may have no held-out pictures.
-        splits
-            .iter()
-            .filter(|(_, data)| !data.is_empty())
-            .map(|(name, data)| captions(name, &**data, samples))
-            .collect();
-    let mut rows = Vec::new();
-    for row in &recipe.evaluation.rows {
-        if extent == Extent::AfterTraining && !row.after_training {
-            continue;
+        sets.iter().filter(|(_, data)| !data.is_empty()).map(|(name, data)| captions(name, &**data, samples)).collect();
+    let (mut rows, mut compared) = (Vec::new(), compared::Compared::default());
+    for plan in &plans {
+        let subject = plan.open(loaded, student.as_deref(), &device)?;
+        let latency = match extent {
+            Extent::Full => latency::latency(&subject, plan, &captions[0].texts[0], evaluation.latency),
+            Extent::AfterTraining => None,
+        };
+        for (i, captions) in captions.iter().enumerate() {
+            let measured = Measured { plan, subject: &subject, captions, first: i == 0, latency };
+            rows.extend(measured.rows(&mut panel, evaluation.resamples, &mut compared, observer)?);
         }
-        let (name, model) = model(loaded, row.model, student)?;
-        for captions in &captions {
-            rows.extend(measure(loaded, name, &model, row, captions, &device, &mut measurements, observer)?);
-        }
-        rows.push(diversity(loaded, name, &model, row, &captions[0])?);
     }
-    Ok(rows)
+    Ok(Evaluation { rows, compared: compared.draw()? })
 }
 
-/// All training pictures go through every metric once.
-fn reference(
-    train: &dyn Dataset,
-    device: &Device,
-    measurements: &mut [Box<dyn Measurement>],
-    observer: &mut dyn EvaluationObserver,
-) -> Result<(), CoreError> {
-    let all: Vec<usize> = (0..train.len()).collect();
-    let mut bad = BadSamples::of(train.len());
-    for part in all.chunks(PASS) {
-        let draw = Draw { seed: SEED, step: 0, index: 0 };
-        let samples = usable(train, part, &draw, &mut bad)?;
-        let Some(size) = samples.first().map(|sample| sample.size) else { continue };
-        let shape = [samples.len(), 3, size, size];
-        let values: Vec<f32> = samples.into_iter().flat_map(|s| s.pixels).collect();
-        let pictures = Pixels(Tensor::from_data(TensorData::new(values, shape), device));
-        for measurement in measurements.iter_mut() {
-            measurement.add_reference(&pictures);
-        }
-        observer.progress("training pictures", part[0] + part.len(), train.len());
+/// Refuses an evaluation that would measure nothing, before any work.
+fn check(loaded: &LoadedRecipe, plans: &[Plan<'_>], samples: usize) -> Result<(), CoreError> {
+    let refuse = |problem: &str| Err(CoreError::Request(problem.to_owned()));
+    let evaluation = &loaded.recipe.evaluation;
+    if plans.is_empty() {
+        return refuse(
+            "evaluation.rows: nothing to evaluate; list models, such as (model: Student, sampler: AddRefine(), steps: 1)",
+        );
+    }
+    if evaluation.metrics.is_empty() {
+        return refuse("evaluation.metrics: nothing to measure; list metrics, such as Fid() or ClipScore()");
+    }
+    if samples == 0 {
+        return refuse(
+            "evaluation.samples: expected a positive number of pictures a row, got 0; --samples says one",
+        );
     }
     Ok(())
 }
 
-/// The samples at `indices` without those that cannot be used, which are counted in `bad`.
-fn usable(
-    data: &dyn Dataset,
-    indices: &[usize],
-    draw: &Draw,
-    bad: &mut BadSamples,
-) -> Result<Vec<Sample>, CoreError> {
-    let mut samples = Vec::new();
-    for &index in indices {
-        match data.get(index, draw) {
-            Ok(sample) => samples.push(sample),
-            Err(PluginError::Sample { index, file, problem: reason }) => {
-                bad.count(&[Skipped { index, file, reason }]).map_err(data_error)?;
-            }
-            Err(error) => return Err(error.into()),
+/// A set of captioned pictures, by name.
+type Set = (String, Box<dyn Dataset>);
+
+/// The sets whose captions are used; the first is also where the real pictures are.
+fn data(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Set>, CoreError> {
+    let mut sets = Vec::new();
+    if let Some(data) = &loaded.recipe.evaluation.data {
+        sets.push((data.name().to_lowercase(), data.open_beside(Split::Train, loaded.folder())?));
+    } else {
+        sets.push(("train".to_owned(), loaded.data(Split::Train)?));
+        if extent == Extent::Full {
+            let held_out = Joined(loaded.data(Split::TestPair)?, loaded.data(Split::TestConcept)?);
+            sets.push(("held-out".to_owned(), Box::new(held_out)));
         }
     }
-    Ok(samples)
+    if sets[0].1.is_empty() { Err(data_error(DataError::Empty).into()) } else { Ok(sets) }
 }
 
 /// The two held-out splits, one after the other.
-fn held_out(loaded: &LoadedRecipe) -> Result<Box<dyn Dataset>, CoreError> {
-    Ok(Box::new(Joined(loaded.data(Split::TestPair)?, loaded.data(Split::TestConcept)?)))
-}
-
 struct Joined(Box<dyn Dataset>, Box<dyn Dataset>);
 
 impl Joined {
@@ -167,130 +179,57 @@ impl Dataset for Joined {
 }
 
 /// `n` captions spread evenly over the split; a small split is gone through more than once.
-fn captions(split: &'static str, data: &dyn Dataset, n: usize) -> Captions {
+fn captions(split: &str, data: &dyn Dataset, n: usize) -> Captions {
     let len = data.len();
     let index = |i: usize| if n <= len { i * len / n } else { i % len };
-    Captions {
-        split,
-        texts: (0..n).map(|i| data.caption(index(i))).collect(),
-        labels: (0..n).map(|i| data.labels(index(i))).collect(),
-    }
+    let texts: Vec<String> = (0..n).map(|i| data.caption(index(i))).collect();
+    let labels = (0..n).map(|i| data.labels(index(i))).collect();
+    Captions { split: split.to_owned(), hash: hash(&texts), texts, labels }
 }
 
-fn model(
-    loaded: &LoadedRecipe,
-    which: EvaluatedModel,
-    student: &Path,
-) -> Result<(&'static str, SampledModel), CoreError> {
+/// The beginning of the SHA-256 over captions, one a line.
+fn hash(captions: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for caption in captions {
+        hash.update(caption);
+        hash.update("\n");
+    }
+    let mut hash = format!("{:x}", hash.finalize());
+    hash.truncate(8);
+    hash
+}
+
+/// One of the recipe's own models, with its name and its codec.
+fn model<'a>(
+    loaded: &'a LoadedRecipe,
+    which: &RowModel,
+    student: Option<&Path>,
+) -> Result<(&'static str, SampledModel, &'a Plugin<dyn Codec>), CoreError> {
     let recipe = &loaded.recipe;
-    if which == EvaluatedModel::Student {
-        return Ok((which.name(), assemble::sampled(loaded, student)?.in_types(recipe.dtype)));
+    let Some(which) = which.of_run() else {
+        let timesteps = weights::student_timesteps(loaded)?;
+        let model = assemble::untrained(loaded, &recipe.model, timesteps)?;
+        return Ok(("model", model.in_types(recipe.dtype), &recipe.codec));
+    };
+    if let (EvaluatedModel::Student, Some(student)) = (which, student) {
+        let model = assemble::sampled(loaded, student)?;
+        return Ok((which.name(), model.in_types(recipe.dtype), &recipe.codec));
     }
     let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which);
-    let Some(NamedModel { model, student_timesteps, dtype, .. }) = named else {
+    let Some(NamedModel { model, text, codec, student_timesteps, dtype, .. }) = named else {
         return Err(CoreError::Request(format!(
-            "evaluation.rows: `objective: {}` has no model {which:?}; expected Student",
-            recipe.objective.name()
+            "evaluation.rows: `objective: {}` has no model {which:?}; expected Stated{}",
+            recipe.objective.name(),
+            if recipe.objective.trains() { " or Student" } else { "" }
         )));
     };
-    let model = assemble::untrained(loaded, model, student_timesteps)?;
-    Ok((which.name(), model.in_types(Dtypes { model: dtype, ..recipe.dtype })))
-}
-
-#[expect(clippy::too_many_arguments, reason = "a private step of `evaluate`, which holds all of these")]
-fn measure(
-    loaded: &LoadedRecipe,
-    name: &str,
-    model: &SampledModel,
-    row: &EvaluationRow,
-    captions: &Captions,
-    device: &Device,
-    measurements: &mut [Box<dyn Measurement>],
-    observer: &mut dyn EvaluationObserver,
-) -> Result<Vec<Row>, CoreError> {
-    let recipe = &loaded.recipe;
-    let codec = assemble::codec(recipe, device)?;
-    let total = captions.texts.len();
-    let mut seconds = 0.0;
-    for (i, part) in captions.texts.chunks(PASS).enumerate() {
-        let began = Instant::now();
-        let first = i * PASS;
-        let wanted = SampleRequest {
-            captions: part,
-            negative: "",
-            sampler: &*row.sampler,
-            steps: row.steps,
-            guidance: row.guidance,
-            seed: SEED,
-            first: first as u64,
-            start: Start::Noise,
-        };
-        let pictures = model.generate(recipe, &*codec, &wanted);
-        seconds += began.elapsed().as_secs_f64();
-        for measurement in measurements.iter_mut() {
-            measurement.add_generated(&pictures, &captions.labels[first..first + part.len()]);
-        }
-        let what = format!("{name}, {} steps, {}", row.steps, captions.split);
-        observer.progress(&what, first + part.len(), total);
+    if codec.info() != recipe.codec.info() {
+        return Err(CoreError::Request(format!(
+            "evaluation.rows: {which:?} has latents of another shape than the recipe's codec, {}; evaluate it by a recipe of its \
+             own, as `model: Recipe(\"…\")`",
+            recipe.codec.name()
+        )));
     }
-    let mut rows = Vec::new();
-    for measurement in measurements.iter_mut() {
-        for value in measurement.finish()? {
-            rows.push(Row {
-                model: name.to_owned(),
-                steps: row.steps as u32,
-                sampler: row.sampler.name().to_owned(),
-                guidance: row.guidance,
-                split: captions.split.to_owned(),
-                metric: value.name,
-                value: value.value,
-                n: value.n as u64,
-                seconds_per_image: Some(seconds / total.max(1) as f64),
-            });
-        }
-    }
-    Ok(rows)
-}
-
-/// Pixel standard deviation over noise for one caption, in `[-1, 1]` units, averaged over a few captions.
-fn diversity(
-    loaded: &LoadedRecipe,
-    name: &str,
-    model: &SampledModel,
-    row: &EvaluationRow,
-    captions: &Captions,
-) -> Result<Row, CoreError> {
-    let recipe = &loaded.recipe;
-    let codec = assemble::codec(recipe, &device::device(recipe.device)?)?;
-    let (prompts, pictures) = DIVERSITY;
-    let spread = captions.texts.len() / prompts;
-    let mut sum = 0.0;
-    for prompt in 0..prompts {
-        let caption = vec![captions.texts[prompt * spread].clone(); pictures];
-        let wanted = SampleRequest {
-            captions: &caption,
-            negative: "",
-            sampler: &*row.sampler,
-            steps: row.steps,
-            guidance: row.guidance,
-            seed: SEED,
-            first: (prompt * pictures) as u64,
-            start: Start::Noise,
-        };
-        let made: Vec<f32> = model.generate(recipe, &*codec, &wanted).0.into_data().iter::<f32>().collect();
-        let failed = |e: add_eval::EvalError| CoreError::Request(e.to_string());
-        let set = FeatureSet::from_f32(made.len() / pictures, &made).map_err(failed)?;
-        sum += pixel_std(&set).map_err(failed)?;
-    }
-    Ok(Row {
-        model: name.to_owned(),
-        steps: row.steps as u32,
-        sampler: row.sampler.name().to_owned(),
-        guidance: row.guidance,
-        split: captions.split.to_owned(),
-        metric: add_eval::names::DIVERSITY.to_owned(),
-        value: sum / prompts as f64,
-        n: (prompts * pictures) as u64,
-        seconds_per_image: None,
-    })
+    let model = assemble::with_text(loaded, model, text, codec, student_timesteps)?;
+    Ok((which.name(), model.in_types(Dtypes { model: dtype, ..recipe.dtype }), codec))
 }

@@ -25,8 +25,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble, device::device, error::CoreError, model_file::ModelCard, read::LoadedRecipe,
-    weights::student_timesteps,
+    assemble, device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, weights::student_timesteps,
 };
 
 /// Whose layout.
@@ -128,7 +127,7 @@ impl<'a> Exported<'a> {
             let card = ModelCard::new(recipe, &recipe.model, &model.student_timesteps, 0);
             (model, card)
         };
-        Ok(Self { recipe, names, model, codec: recipe.codec.init(&device(recipe.device)?)?, card })
+        Ok(Self { recipe, names, model, codec: recipe.codec.init(&device::of(recipe)?)?, card })
     }
 
     /// The components with the networks that fill them.
@@ -261,6 +260,7 @@ impl<'a> Exported<'a> {
             Prediction::V => "v",
             Prediction::Epsilon => "epsilon",
             Prediction::X0 => "x0",
+            Prediction::Flow => "flow",
         };
         let architecture = match self.names.pipeline.single_file {
             SingleFile::Sd1 => "stable-diffusion-v1",
@@ -290,19 +290,38 @@ impl<'a> Exported<'a> {
 /// When diffusers has no such sampler.
 pub fn scheduler(recipe: &Recipe, student_timesteps: &[usize]) -> Result<(&'static str, Fields), CoreError> {
     let Recipe { model, sampling, .. } = recipe;
-    let total = model.schedule.alphas_cumprod().len();
-    let scheduler = sampling.sampler.scheduler(total, student_timesteps).ok_or_else(|| {
-        let name = sampling.sampler.name();
-        CoreError::Request(format!(
-            "sampling.sampler: {name} has no counterpart in diffusers; choose another with --set sampling.sampler=..."
-        ))
-    })?;
+    let tables = model.schedule.tables();
+    let prediction = model.backbone.info().prediction;
+    let name = sampling.sampler.name();
+    let scheduler = match (tables.is_variance_preserving(), prediction) {
+        (true, Prediction::Epsilon | Prediction::V | Prediction::X0) => {
+            sampling.sampler.scheduler(tables.steps(), student_timesteps).ok_or_else(|| {
+                format!(
+                    "{name} has no counterpart in diffusers; choose another with --set sampling.sampler=..."
+                )
+            })
+        }
+        (false, Prediction::Flow) => sampling.sampler.flow_scheduler().ok_or_else(|| {
+            format!(
+                "{name} has no counterpart in diffusers for rectified flow; choose \
+                 --set 'sampling.sampler=Euler(spacing: Linspace)'"
+            )
+        }),
+        _ => Err(format!(
+            "diffusers has no scheduler for a model that predicts {prediction:?} on the schedule {}: Flow belongs to \
+             RectifiedFlow, the others to variance preserving schedules",
+            model.schedule.name()
+        )),
+    };
+    let scheduler =
+        scheduler.map_err(|problem| CoreError::Request(format!("sampling.sampler: {problem}")))?;
     let mut config = model.schedule.scheduler_fields();
     config.extend(scheduler.config);
-    let prediction = match model.backbone.info().prediction {
+    let prediction = match prediction {
         Prediction::Epsilon => "epsilon",
         Prediction::V => "v_prediction",
         Prediction::X0 => "sample",
+        Prediction::Flow => "flow_prediction",
     };
     config.extend(fields(json!({
         "_class_name": scheduler.class,

@@ -86,7 +86,7 @@ pub fn write(
     save(path, &tensors, precision, &card.fields).map_err(|e| failed(e.to_string()))
 }
 
-/// Fills `networks` (by prefix) from the file at `path`, which must hold a model of this recipe's shape.
+/// Fills `networks` (by prefix, `denoiser` or `text`) from the file at `path`, which must hold a model of this recipe's shape.
 ///
 /// # Errors
 /// When the file is missing, damaged, or holds another model.
@@ -100,7 +100,11 @@ pub fn read(
     let file = WeightsFile::open(path).map_err(|e| failed(e.to_string()))?;
     let card = ModelCard { fields: file.metadata().clone() };
     let expected = ModelCard::new(recipe, model, &[], 0);
-    for key in ["add.format", "add.backbone", "add.schedule", "add.prediction", "add.text", "add.codec"] {
+    // A text encoder alone fits whatever denoiser lies beside it.
+    let of_denoiser = ["add.backbone", "add.schedule", "add.prediction", "add.codec"];
+    let of_denoiser =
+        of_denoiser.into_iter().filter(|_| networks.iter().any(|(prefix, _)| *prefix != "text"));
+    for key in ["add.format", "add.text"].into_iter().chain(of_denoiser) {
         let (expected, found) =
             (&expected.fields[key], card.fields.get(key).map_or("nothing", String::as_str));
         if found != expected {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{FeatureExtractor, Network, is_adapter, parameter_count};
-use add_recipe::{Dtype, Recipe, Slot, Source, slot::ADAPTERS};
+use add_recipe::{Dtype, Hooks, Recipe, Slot, Source, slot::ADAPTERS};
 use add_train::{
     ema::Home,
     networks::{Change, Role},
@@ -52,8 +52,10 @@ pub(crate) enum Input {
     Pixels(usize),
     /// A picture of this side, looked at through the hooks of these names and channels.
     Hooked { side: usize, hooks: Vec<(String, usize)> },
-    /// The hooked features of the network of this role.
+    /// The hooked features of the feature network of this role.
     FeaturesOf(Role),
+    /// The states of these blocks of the denoiser of this role.
+    StatesOf(Role, Vec<String>),
 }
 
 impl Outlined {
@@ -173,8 +175,7 @@ impl Outliner<'_> {
             Source::Features(plugin) => {
                 let network = plugin.outline(device)?;
                 let side = network.input_size();
-                let is_looked_through =
-                    |other: &Slot<'_>| matches!(other.source, Source::Heads { on, .. } if on == slot.role);
+                let is_looked_through = |other: &Slot<'_>| matches!(&other.source, Source::Heads { on: Hooks::Network(role), .. } if *role == slot.role);
                 let input = if self.slots.iter().any(is_looked_through) {
                     Input::Hooked { side, hooks: network.hooks() }
                 } else {
@@ -186,7 +187,13 @@ impl Outliner<'_> {
             }
             Source::Heads { on, .. } => {
                 let network = heads(recipe, self.slots, slot, &|role| &*self.features[&role], device)?;
-                self.done.push(Outlined::new(slot, &*network, Input::FeaturesOf(*on)));
+                let input = match on {
+                    Hooks::Network(role) => Input::FeaturesOf(*role),
+                    Hooks::Blocks(role, blocks) => {
+                        Input::StatesOf(*role, blocks.iter().map(|(name, _)| name.clone()).collect())
+                    }
+                };
+                self.done.push(Outlined::new(slot, &*network, input));
             }
         }
         Ok(())

@@ -8,10 +8,10 @@ use crate::spans;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OverrideError {
     /// There is no `=`.
-    #[error("--set {0}: expected path=value, such as --set objective.generator.lr=2e-5")]
+    #[error("{0}: expected path=value, such as objective.generator.lr=2e-5")]
     NoEquals(String),
     /// A parent of the path is not in the recipe.
-    #[error("--set {path}: the recipe states no `{parent}` to set `{name}` in; set `{parent}` as a whole")]
+    #[error("{path}: the recipe states no `{parent}` to set `{name}` in; set `{parent}` as a whole")]
     NoParent {
         /// The whole path.
         path: String,

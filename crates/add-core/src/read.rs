@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use add_plugin::{Dataset, PluginError, Split};
+use add_plugin::{Dataset, Metric, Plugin, PluginError, Split};
 pub use add_recipe::show;
 use add_recipe::{Recipe, options};
 use miette::NamedSource;
@@ -42,7 +42,12 @@ impl LoadedRecipe {
     /// # Errors
     /// When files are missing or unreadable.
     pub fn data(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
-        self.recipe.data.open_beside(split, self.path.parent().unwrap_or_else(|| Path::new("")))
+        self.recipe.data.open_beside(split, self.folder())
+    }
+
+    /// The folder of its file, where relative paths begin; empty for the current folder.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new(""))
     }
 }
 
@@ -76,6 +81,15 @@ pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
     let problems: Vec<Problem> =
         found.map(|(path, message)| problem(nearest(text, &path), format!("{path}: {message}"))).collect();
     if problems.is_empty() { Ok(recipe) } else { Err(CoreError::Invalid { path: name.to_owned(), problems }) }
+}
+
+/// Reads a list of metrics, such as `[Fid(), ClipScore()]`, as a recipe would state it; `name` stands for its place in
+/// errors.
+///
+/// # Errors
+/// When the text is no such list.
+pub fn metrics(text: &str, name: &str) -> Result<Vec<Plugin<dyn Metric>>, CoreError> {
+    options().from_str(text).map_err(|error| CoreError::Request(format!("{name}: {}", error.code)))
 }
 
 /// The place of the field at `path`, or of its closest parent that the text states.

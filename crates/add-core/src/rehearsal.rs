@@ -9,7 +9,7 @@ use add_train::{TrainError, networks::Role, ranks::Alone};
 
 use crate::{
     assemble::{self, Values, run_with},
-    device::device,
+    device,
     error::CoreError,
     outline::outline,
     read::LoadedRecipe,
@@ -24,7 +24,7 @@ use crate::{
 pub fn networks(loaded: &LoadedRecipe) -> Result<Vec<(Role, usize)>, CoreError> {
     let recipe = &loaded.recipe;
     let slots = recipe.objective.networks(recipe);
-    let set = assemble::networks(loaded, &slots, Values::Drawn, &device(recipe.device)?)?;
+    let set = assemble::networks(loaded, &slots, Values::Drawn, &device::of(recipe)?)?;
     let mut all = Vec::new();
     for role in set.roles() {
         let (mut own, mut adapters) = (0, 0);
@@ -111,7 +111,7 @@ pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError>
 /// When the recipe's device cannot be had, or its networks do not fit together.
 pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
     let recipe = &loaded.recipe;
-    let device = device(recipe.device)?;
+    let device = device::of(recipe)?;
     let model = assemble::drawn(recipe, &device)?.in_types(recipe.dtype);
     let codec = &*in_bf16::frozen_codec(recipe.codec.outline(&device)?, recipe.dtype.codec);
     let picture = |seed: u64| {
@@ -123,6 +123,7 @@ pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
             guidance: 1.0,
             seed,
             first: 0,
+            size: recipe.data.size(),
             start: Start::Noise,
         };
         let began = Instant::now();

@@ -10,7 +10,7 @@ use add_recipe::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use crate::{device::device, error::CoreError};
+use crate::{device, error::CoreError};
 
 /// Largest size of an encoded picture, in bytes.
 const MAX_PICTURE: u64 = 64 << 20;
@@ -28,19 +28,19 @@ pub fn check_request(
     steps: usize,
     guidance: f64,
 ) -> Result<(), CoreError> {
-    let refuse = |problem: String| Err(CoreError::Request(problem));
+    let refuse = |name, problem| Err(CoreError::Argument { name, problem });
     if !(1..=MAX_SAMPLING_STEPS).contains(&steps) {
-        return refuse(format!("--steps: expected 1 to {MAX_SAMPLING_STEPS}, got {steps}"));
+        return refuse("steps", format!("expected 1 to {MAX_SAMPLING_STEPS}, got {steps}"));
     }
     if !(0.0..=100.0).contains(&guidance) {
-        return refuse(format!("--guidance: expected a number from 0 to 100, got {guidance}"));
+        return refuse("guidance", format!("expected a number from 0 to 100, got {guidance}"));
     }
     if !(1..=MAX_PICTURES).contains(&captions.len()) {
-        return refuse(format!("expected 1 to {MAX_PICTURES} pictures, got {}", captions.len()));
+        return refuse("prompt", format!("expected 1 to {MAX_PICTURES} pictures, got {}", captions.len()));
     }
-    let prompts = captions.iter().map(|caption| ("--prompt", caption.as_str()));
-    for (argument, prompt) in prompts.chain([("--negative", negative)]) {
-        check_prompt(prompt).map_err(|problem| CoreError::Request(format!("{argument}: {problem}")))?;
+    let prompts = captions.iter().map(|caption| ("prompt", caption.as_str()));
+    for (name, prompt) in prompts.chain([("negative", negative)]) {
+        check_prompt(prompt).map_err(|problem| CoreError::Argument { name, problem })?;
     }
     Ok(())
 }
@@ -60,6 +60,6 @@ pub fn picture_start(
         decode_rgb(&bytes).map_err(|error| CoreError::Request(format!("{}: {error}", path.display())))?;
     let size = recipe.data.size();
     let planes = TensorData::new(to_planes(&square(&picture, size as u32)), [1, 3, size, size]);
-    let pixels = Tensor::from_data(planes, &device(recipe.device)?);
+    let pixels = Tensor::from_data(planes, &device::of(recipe)?);
     Ok(Start::Picture { x_0: codec.encode(Pixels(pixels)).0, strength })
 }

@@ -7,6 +7,8 @@ const MAX_BATCH: usize = 1 << 16;
 const MAX_SHARDS: usize = 256;
 /// Most pictures of one evaluation; the papers take 50,000.
 const MAX_SAMPLES: usize = 1_000_000;
+/// Most half-samples of a figure, and most pictures that are timed.
+const MAX_REPEATS: usize = 10_000;
 /// Most preview prompts, each a column of the grid.
 const MAX_PREVIEWS: usize = 64;
 /// Largest side of a picture, in pixels.
@@ -44,7 +46,8 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
     p.size("sampling.steps", recipe.sampling.steps, MAX_SAMPLING_STEPS);
     pictures(p, recipe);
     p.range("sampling.guidance", recipe.sampling.guidance, 0.0, 100.0);
-    fits(p, recipe);
+    p.size("data.size", recipe.data.size(), MAX_SIDE);
+    p.fits("model", &recipe.model, &recipe.text, &recipe.codec, recipe.data.size());
     let takes_adapters = recipe.objective.takes_adapters();
     p.require(recipe.model.adapter.is_off() || takes_adapters, "model.adapter", || {
         format!(
@@ -53,6 +56,11 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
             recipe.objective.name()
         )
     });
+    p.require(
+        recipe.model.text_weights.is_none() || recipe.text_is_the_models(),
+        "model.text_weights",
+        || format!("expected none: {} has weights of its own", recipe.text.name()),
+    );
     dtypes(p, recipe);
     recipe.objective.check(recipe, p);
     problems.into_list()
@@ -88,26 +96,19 @@ fn pictures(p: &mut Problems, recipe: &Recipe) {
     ] {
         p.require(samples <= MAX_SAMPLES, field, || format!("expected at most {MAX_SAMPLES}, got {samples}"));
     }
+    for (field, count) in [
+        ("evaluation.resamples", recipe.evaluation.resamples),
+        ("evaluation.latency", recipe.evaluation.latency),
+    ] {
+        p.require(count <= MAX_REPEATS, field, || format!("expected at most {MAX_REPEATS}, got {count}"));
+    }
     for (i, row) in recipe.evaluation.rows.iter().enumerate() {
         p.size(&format!("evaluation.rows.{i}.steps"), row.steps, MAX_SAMPLING_STEPS);
         p.range(&format!("evaluation.rows.{i}.guidance"), row.guidance, 0.0, 100.0);
+        for (field, side) in [("size", row.size), ("measured_at", row.measured_at)] {
+            if let Some(side) = side {
+                p.size(&format!("evaluation.rows.{i}.{field}"), side, MAX_SIDE);
+            }
+        }
     }
-}
-
-/// Data, codec and backbone must agree on shapes.
-fn fits(p: &mut Problems, recipe: &Recipe) {
-    let (latents, backbone, size) = (recipe.codec.info(), recipe.model.backbone.info(), recipe.data.size());
-    p.require(latents.channels == backbone.channels, "model.backbone", || {
-        format!(
-            "expected {} channels, as {} gives, got {}",
-            latents.channels,
-            recipe.codec.name(),
-            backbone.channels
-        )
-    });
-    let multiple = latents.reduction * backbone.multiple_of;
-    p.size("data.size", size, MAX_SIDE);
-    p.require(size % multiple == 0, "data.size", || {
-        format!("expected a multiple of {multiple}, as {} wants, got {size}", recipe.model.backbone.name())
-    });
 }

@@ -207,13 +207,18 @@ fn prediction(path: &Path) -> Option<Prediction> {
     struct Scheduler {
         #[serde(default)]
         prediction_type: Option<String>,
+        #[serde(default, rename = "_class_name")]
+        class: Option<String>,
     }
     let scheduler: Scheduler = serde_json::from_slice(&add_files::read(path, MAX_CONFIG).ok()?).ok()?;
-    // The default of diffusers' schedulers.
-    match scheduler.prediction_type.as_deref().unwrap_or("epsilon") {
+    // The defaults of diffusers' schedulers; those of rectified flow know one prediction and do not name it.
+    let flow = scheduler.class.is_some_and(|class| class.starts_with("FlowMatch"));
+    let default = if flow { "flow_prediction" } else { "epsilon" };
+    match scheduler.prediction_type.as_deref().unwrap_or(default) {
         "epsilon" => Some(Prediction::Epsilon),
         "v_prediction" => Some(Prediction::V),
         "sample" => Some(Prediction::X0),
+        "flow_prediction" => Some(Prediction::Flow),
         _ => None,
     }
 }
@@ -248,6 +253,8 @@ mod tests {
             (r#"{"prediction_type": "v_prediction", "beta_start": 0.00085}"#, Some(Prediction::V)),
             (r#"{"prediction_type": "epsilon"}"#, Some(Prediction::Epsilon)),
             ("{}", Some(Prediction::Epsilon)),
+            (r#"{"prediction_type": "flow_prediction"}"#, Some(Prediction::Flow)),
+            (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#, Some(Prediction::Flow)),
             (r#"{"prediction_type": "flow"}"#, None),
             ("no JSON", None),
         ] {

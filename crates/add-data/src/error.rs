@@ -21,6 +21,14 @@ pub enum DataError {
         /// Why.
         source: std::io::Error,
     },
+    /// A list of prompts cannot be read.
+    #[error("{path}: {problem}", path = path.display())]
+    List {
+        /// Where.
+        path: PathBuf,
+        /// Which line, what was expected.
+        problem: String,
+    },
     /// The pictures of a grid are not alike.
     #[error("a grid needs pictures of one size: expected {expected:?}, got {got:?}")]
     GridSize {

@@ -5,6 +5,7 @@
 //! and no shared state, so every worker and a resumed run find the same order.
 
 use add_plugin::{Draw, Purpose};
+use add_random::mix;
 use rand::RngExt as _;
 
 /// Rounds of the Feistel network; four make it pseudo-random (Luby and Rackoff 1988), small domains gain by more.
@@ -54,13 +55,6 @@ fn permute(value: u64, half: u32, keys: &[u64; ROUNDS]) -> u64 {
         (left, right) = (right, left ^ (mix(right ^ key) & mask));
     }
     left << half | right
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ z >> 31
 }
 
 #[cfg(test)]

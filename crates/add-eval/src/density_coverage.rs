@@ -9,47 +9,66 @@
 //! `k = 5` in the paper. Only real neighbourhoods are used. Density may exceed 1.
 //! Source: Naeem et al., "Reliable fidelity and diversity metrics for generative models", 2020, Eq. (3), (4).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use crate::knn::{check, squared_distance, squared_radii};
 use crate::{EvalError, FeatureSet};
 
-/// Both values.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DensityCoverage {
-    /// Mean number of real neighbourhoods a fake row lies in, divided by `k`; at least 0, near 1 when alike.
-    pub density: f64,
-    /// Fraction of the real neighbourhoods that hold a fake row, in `0..=1`.
-    pub coverage: f64,
+/// What density and coverage are the means of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbourhoods {
+    /// For each fake row the number of real neighbourhoods that it lies in, divided by `k`. The mean is the density.
+    pub of_fakes: Vec<f64>,
+    /// For each real row 1 where its neighbourhood holds a fake row, else 0. The mean is the coverage.
+    pub of_reals: Vec<f64>,
 }
 
-/// Density and coverage of `fake` against `real` with `k` neighbours.
+/// Which neighbourhoods of `k` real rows hold which of the fake rows.
 ///
 /// # Errors
 /// When the widths differ, or `k` is zero or not below the rows of both sets.
-pub fn density_coverage(
-    real: &FeatureSet,
-    fake: &FeatureSet,
-    k: usize,
-) -> Result<DensityCoverage, EvalError> {
+pub fn neighbourhoods(real: &FeatureSet, fake: &FeatureSet, k: usize) -> Result<Neighbourhoods, EvalError> {
     check(real, fake, k)?;
-    let held: Vec<usize> = squared_radii(real, k)
-        .into_par_iter()
-        .enumerate()
-        .map(|(row, radius)| fake.iter().filter(|x| squared_distance(x, real.row(row)) < radius).count())
-        .collect();
-    let covered = held.iter().filter(|&&count| count > 0).count();
-    Ok(DensityCoverage {
-        density: held.iter().sum::<usize>() as f64 / (k * fake.rows()) as f64,
-        coverage: covered as f64 / real.rows() as f64,
-    })
+    let radii = squared_radii(real, k);
+    let reached: Vec<AtomicBool> = (0..real.rows()).map(|_| AtomicBool::new(false)).collect();
+    let of_fakes = (0..fake.rows()).into_par_iter().map(|row| {
+        let mut held = 0;
+        for ((centre, radius), reached) in real.iter().zip(&radii).zip(&reached) {
+            if squared_distance(fake.row(row), centre) < *radius {
+                held += 1;
+                reached.store(true, Ordering::Relaxed);
+            }
+        }
+        f64::from(held) / k as f64
+    });
+    let of_fakes = of_fakes.collect();
+    let of_reals = reached.into_iter().map(|reached| f64::from(u8::from(reached.into_inner()))).collect();
+    Ok(Neighbourhoods { of_fakes, of_reals })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use proptest::prelude::*;
+
+    #[derive(Debug, PartialEq)]
+    struct DensityCoverage {
+        density: f64,
+        coverage: f64,
+    }
+
+    fn density_coverage(
+        real: &FeatureSet,
+        fake: &FeatureSet,
+        k: usize,
+    ) -> Result<DensityCoverage, EvalError> {
+        let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len() as f64;
+        let got = neighbourhoods(real, fake, k)?;
+        Ok(DensityCoverage { density: mean(&got.of_fakes), coverage: mean(&got.of_reals) })
+    }
 
     #[test]
     fn a_line_gives_the_hand_computed_values() {
@@ -68,7 +87,8 @@ mod tests {
         values[19] = 1000.0;
         let real = FeatureSet::new(1, values).unwrap();
         let fake = FeatureSet::new(1, (0..20).map(|at| 300.0 + f64::from(at)).collect()).unwrap();
-        let precision = crate::precision_recall(&real, &fake, 3).unwrap().precision;
+        let inside = crate::on_manifold(&fake, &real, 3).unwrap();
+        let precision = inside.iter().sum::<f64>() / 20.0;
         let got = density_coverage(&real, &fake, 3).unwrap();
         assert!(precision > 0.99 && got.density < 0.34 && got.coverage < 0.06, "{precision} {got:?}");
     }
@@ -83,7 +103,7 @@ mod tests {
             prop_assert!((0.0..=rows as f64 / k as f64).contains(&got.density));
             // A row lies in its own neighbourhood and in those of k - 1 strictly nearer rows: k of k.
             let own = density_coverage(&a, &a, k).unwrap();
-            prop_assert_eq!(own, DensityCoverage { density: 1.0, coverage: 1.0 });
+            prop_assert!((own.density - 1.0).abs() < 1e-12 && own.coverage.to_bits() == 1f64.to_bits());
         }
     }
 }

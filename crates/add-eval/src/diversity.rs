@@ -36,7 +36,7 @@ pub fn pixel_std(samples: &FeatureSet) -> Result<f64, EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use crate::testing::assert_close;
     use proptest::prelude::*;
 

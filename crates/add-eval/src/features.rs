@@ -75,6 +75,22 @@ impl FeatureSet {
         self.values.chunks_exact(self.dim)
     }
 
+    /// Each row divided by its length.
+    ///
+    /// # Errors
+    /// When a row is all zeros.
+    pub fn normalised(&self) -> Result<Self, EvalError> {
+        let mut values = Vec::with_capacity(self.values.len());
+        for (row, features) in self.iter().enumerate() {
+            let length = features.iter().map(|x| x * x).sum::<f64>().sqrt();
+            if length == 0.0 {
+                return Err(EvalError::ZeroNorm { row });
+            }
+            values.extend(features.iter().map(|x| x / length));
+        }
+        Ok(Self { values, ..*self })
+    }
+
     /// The rows at `indices`, in that order.
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {

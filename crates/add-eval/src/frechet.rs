@@ -11,36 +11,100 @@
 //!
 //! Source: Dowson, Landau, "The Frechet distance between multivariate normal distributions", 1982; Heusel et
 //! al., "GANs trained by a two time-scale update rule", 2017. It is called FID only on the Inception features of
-//! that paper; on any other network it is `fd-<network>` (see [`crate::names`]).
+//! that paper; on any other network it is `fd-<network>`.
 
 use faer::{Mat, MatRef, Side};
 
 use crate::{EvalError, FeatureSet, Moments};
 
-/// Frechet distance of two gathered moments; not negative, in squared units of the features.
+/// Frechet distance of two gathered moments; see [`Gaussian::distance`].
 ///
 /// # Errors
 /// When the widths differ, a side has fewer than two rows, or an iteration does not converge.
 pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64, EvalError> {
-    // The exact value is never negative; what rounding puts below zero is cut.
-    Ok(unclamped(a, b)?.max(0.0))
+    Gaussian::of_moments(a)?.distance(&Gaussian::of_moments(b)?)
 }
 
-/// Frechet distance of two feature sets; see [`frechet_distance`].
-///
-/// # Errors
-/// As [`frechet_distance`].
-pub fn frechet_distance_of_sets(a: &FeatureSet, b: &FeatureSet) -> Result<f64, EvalError> {
-    frechet_distance(&Moments::of(a), &Moments::of(b))
+/// A Gaussian fitted to features: their mean `[d]` and a factor `F` of their covariance, `F^T F`.
+#[derive(Debug, Clone)]
+pub struct Gaussian {
+    mean: Vec<f64>,
+    /// `[rank, d]`.
+    factor: Mat<f64>,
+    /// Of the covariance.
+    trace: f64,
 }
 
-fn unclamped(a: &Moments, b: &Moments) -> Result<f64, EvalError> {
-    EvalError::need_same_dim(a.dim(), b.dim())?;
-    let mean: f64 = a.mean().iter().zip(b.mean()).map(|(x, y)| (x - y).powi(2)).sum();
-    let (cov_a, cov_b) = (a.covariance()?, b.covariance()?);
-    let trace = |cov: &[f64]| cov.iter().step_by(a.dim() + 1).sum::<f64>();
-    let (factor_a, factor_b) = (factor(&cov_a, a.dim())?, factor(&cov_b, a.dim())?);
-    Ok(mean + trace(&cov_a) + trace(&cov_b) - 2.0 * nuclear_norm(&factor_a, &factor_b)?)
+impl Gaussian {
+    /// The Gaussian of these features.
+    ///
+    /// # Errors
+    /// With fewer than two rows, or when an iteration does not converge.
+    pub fn of_set(set: &FeatureSet) -> Result<Self, EvalError> {
+        let dim = set.dim();
+        if set.rows() > dim {
+            return Self::of_moments(&Moments::of(set));
+        }
+        EvalError::need_rows("a covariance", 2, set.rows())?;
+        // The centred rows are a factor already, without the rounding of a covariance and its square root.
+        let mean = mean(set);
+        let scale = 1.0 / (set.rows() as f64 - 1.0).sqrt();
+        let factor = Mat::from_fn(set.rows(), dim, |row, at| (set.row(row)[at] - mean[at]) * scale);
+        let trace = factor.squared_norm_l2();
+        Ok(Self { mean, factor, trace })
+    }
+
+    /// The Gaussian of gathered moments.
+    ///
+    /// # Errors
+    /// With fewer than two rows, or when an iteration does not converge.
+    pub fn of_moments(moments: &Moments) -> Result<Self, EvalError> {
+        Self::of_statistics(moments.mean().to_vec(), &moments.covariance()?)
+    }
+
+    /// The Gaussian of this mean `[d]` and covariance `[d, d]`.
+    ///
+    /// # Errors
+    /// When the sizes do not fit, or an iteration does not converge.
+    pub fn of_statistics(mean: Vec<f64>, covariance: &[f64]) -> Result<Self, EvalError> {
+        let dim = mean.len();
+        if covariance.len() != dim * dim {
+            return Err(EvalError::Length { what: "covariance", expected: dim * dim, got: covariance.len() });
+        }
+        let trace = covariance.iter().step_by(dim + 1).sum();
+        Ok(Self { mean, factor: factor(covariance, dim)?, trace })
+    }
+
+    /// Features per row.
+    pub fn dim(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Frechet distance of two Gaussians; not negative, in squared units of the features.
+    ///
+    /// # Errors
+    /// When the widths differ, or an iteration does not converge.
+    pub fn distance(&self, other: &Self) -> Result<f64, EvalError> {
+        // The exact value is never negative; what rounding puts below zero is cut.
+        Ok(self.unclamped(other)?.max(0.0))
+    }
+
+    fn unclamped(&self, other: &Self) -> Result<f64, EvalError> {
+        EvalError::need_same_dim(self.dim(), other.dim())?;
+        let mean: f64 = self.mean.iter().zip(&other.mean).map(|(x, y)| (x - y).powi(2)).sum();
+        Ok(mean + self.trace + other.trace - 2.0 * nuclear_norm(&self.factor, &other.factor)?)
+    }
+}
+
+/// The mean of the rows, `[d]`.
+fn mean(set: &FeatureSet) -> Vec<f64> {
+    let mut mean = vec![0.0; set.dim()];
+    for row in set {
+        for (sum, value) in mean.iter_mut().zip(row) {
+            *sum += value / set.rows() as f64;
+        }
+    }
+    mean
 }
 
 /// `F` with `F^T F = covariance`, `[rank, dim]`.
@@ -69,9 +133,32 @@ fn nuclear_norm(f: &Mat<f64>, g: &Mat<f64>) -> Result<f64, EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use crate::testing::assert_close;
     use proptest::prelude::*;
+
+    fn unclamped(a: &Moments, b: &Moments) -> Result<f64, EvalError> {
+        Gaussian::of_moments(a)?.unclamped(&Gaussian::of_moments(b)?)
+    }
+
+    fn frechet_distance_of_sets(a: &FeatureSet, b: &FeatureSet) -> Result<f64, EvalError> {
+        frechet_distance(&Moments::of(a), &Moments::of(b))
+    }
+
+    #[test]
+    fn rows_statistics_and_moments_give_one_distance() {
+        let mut rng = SplitMix64::new(21);
+        // Fewer rows than features on one side, more on the other.
+        let (x, y) = (rng.normal_set(7, 12), rng.normal_set(30, 12));
+        let want = frechet_distance_of_sets(&x, &y).unwrap();
+        let of_rows = Gaussian::of_set(&x).unwrap().distance(&Gaussian::of_set(&y).unwrap()).unwrap();
+        assert_close(of_rows, want, 1e-12);
+        let moments = Moments::of(&x);
+        let stated =
+            Gaussian::of_statistics(moments.mean().to_vec(), &moments.covariance().unwrap()).unwrap();
+        assert_close(Gaussian::of_set(&y).unwrap().distance(&stated).unwrap(), want, 1e-12);
+        assert!(Gaussian::of_statistics(vec![0.0; 3], &[1.0; 8]).is_err());
+    }
 
     /// The same trace straight from the centred rows, `|X_a X_b^T|_* / sqrt((n_a - 1)(n_b - 1))`: no covariance, so
     /// nothing singular.

@@ -13,7 +13,6 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use crate::rng::SplitMix64;
 use crate::{EvalError, FeatureSet};
 
 /// Rows of one block of kernel values; a block pair's products stay in cache.
@@ -26,52 +25,6 @@ const BLOCK: usize = 256;
 pub fn kid(x: &FeatureSet, y: &FeatureSet) -> Result<f64, EvalError> {
     check(x, y)?;
     Ok(within(x) + within(y) - 2.0 * kernel_sum(x, y) / (x.rows() as f64 * y.rows() as f64))
-}
-
-/// How the subset form draws: the published values use 100 subsets of 1000 rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KidSubsets {
-    /// Number of subset pairs.
-    pub subsets: usize,
-    /// Rows drawn from each set, without replacement within a subset.
-    pub size: usize,
-    /// Seed of the draws.
-    pub seed: u64,
-}
-
-impl Default for KidSubsets {
-    fn default() -> Self {
-        Self { subsets: 100, size: 1000, seed: 0 }
-    }
-}
-
-/// Mean and spread of the estimate over subsets.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct KidEstimate {
-    /// Mean over the subsets.
-    pub mean: f64,
-    /// Standard deviation over the subsets (divisor `subsets`, as the libraries print it).
-    pub std: f64,
-}
-
-/// The estimate averaged over seeded random subsets of both sets.
-///
-/// # Errors
-/// As [`kid`], and when the size is below two or above the rows of a set, or there are no subsets.
-pub fn kid_subsets(x: &FeatureSet, y: &FeatureSet, draw: KidSubsets) -> Result<KidEstimate, EvalError> {
-    check(x, y)?;
-    EvalError::need_range("number of subsets", 1, usize::MAX, draw.subsets)?;
-    EvalError::need_range("rows per subset", 2, x.rows().min(y.rows()), draw.size)?;
-    let mut rng = SplitMix64::new(draw.seed);
-    let mut pick = |set: &FeatureSet| {
-        let mut indices: Vec<usize> = (0..set.rows()).collect();
-        set.select(rng.choose(&mut indices, draw.size))
-    };
-    let values: Vec<f64> =
-        (0..draw.subsets).map(|_| kid(&pick(x), &pick(y))).collect::<Result<_, EvalError>>()?;
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
-    Ok(KidEstimate { mean, std: variance.sqrt() })
 }
 
 fn check(x: &FeatureSet, y: &FeatureSet) -> Result<(), EvalError> {
@@ -117,6 +70,7 @@ fn kernel_sum(x: &FeatureSet, y: &FeatureSet) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use crate::testing::assert_close;
     use proptest::prelude::*;
 
@@ -156,25 +110,6 @@ mod tests {
         // The biased form (divisors m^2, n^2) would sit at about +0.5, tens of standard errors away.
         assert!(mean.abs() < 3.5 * standard_error, "mean {mean}, standard error {standard_error}");
         assert!(draws.iter().any(|&d| d < 0.0));
-    }
-
-    #[test]
-    fn subsets_are_reproducible_and_near_the_full_estimate() {
-        let mut rng = SplitMix64::new(2);
-        let (x, y) = (rng.normal_set(300, 4), rng.normal_set(310, 4));
-        let shifted = FeatureSet::new(4, y.values().iter().map(|v| v + 0.8).collect()).unwrap();
-        let draw = KidSubsets { subsets: 50, size: 100, seed: 9 };
-        let estimate = kid_subsets(&x, &shifted, draw).unwrap();
-        assert_eq!(estimate, kid_subsets(&x, &shifted, draw).unwrap());
-        assert_ne!(estimate, kid_subsets(&x, &shifted, KidSubsets { seed: 10, ..draw }).unwrap());
-        let full = kid(&x, &shifted).unwrap();
-        assert!((estimate.mean - full).abs() < 0.1 * full, "{estimate:?} {full}");
-        // A subset as large as the set is the set, whatever its order.
-        let (x, y) = (x.select(&(0..50).collect::<Vec<_>>()), y.select(&(0..50).collect::<Vec<_>>()));
-        let whole = kid_subsets(&x, &y, KidSubsets { subsets: 3, size: 50, seed: 0 }).unwrap();
-        assert!((whole.mean - kid(&x, &y).unwrap()).abs() < 1e-11 && whole.std < 1e-11);
-        let too_large = KidSubsets { subsets: 3, size: 51, seed: 0 };
-        assert!(matches!(kid_subsets(&x, &y, too_large), Err(EvalError::OutOfRange { got: 51, .. })));
     }
 
     proptest! {

@@ -14,46 +14,42 @@ use rayon::prelude::*;
 use crate::knn::{check, squared_distance, squared_radii};
 use crate::{EvalError, FeatureSet};
 
-/// Both fractions, each in `0..=1`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PrecisionRecall {
-    /// Fraction of the fake rows that look real.
-    pub precision: f64,
-    /// Fraction of the real rows that the fakes reach.
-    pub recall: f64,
-}
-
-/// Precision and recall of `fake` against `real` with `k` neighbours.
+/// For each row of `points` 1 where it lies inside of a neighbourhood of `manifold`, else 0. The mean is the precision
+/// where the points are the fakes, the recall where they are the reals.
 ///
 /// # Errors
 /// When the widths differ, or `k` is zero or not below the rows of both sets.
-pub fn precision_recall(
-    real: &FeatureSet,
-    fake: &FeatureSet,
-    k: usize,
-) -> Result<PrecisionRecall, EvalError> {
-    check(real, fake, k)?;
-    Ok(PrecisionRecall { precision: covered(fake, real, k), recall: covered(real, fake, k) })
-}
-
-/// Fraction of `points` inside at least one neighbourhood of `manifold`.
-fn covered(points: &FeatureSet, manifold: &FeatureSet, k: usize) -> f64 {
+pub fn on_manifold(points: &FeatureSet, manifold: &FeatureSet, k: usize) -> Result<Vec<f64>, EvalError> {
+    check(points, manifold, k)?;
     let radii = squared_radii(manifold, k);
-    let inside = (0..points.rows())
-        .into_par_iter()
-        .filter(|&row| {
-            let point = points.row(row);
-            manifold.iter().zip(&radii).any(|(centre, radius)| squared_distance(point, centre) <= *radius)
-        })
-        .count();
-    inside as f64 / points.rows() as f64
+    let inside = |row: usize| {
+        let point = points.row(row);
+        manifold.iter().zip(&radii).any(|(centre, radius)| squared_distance(point, centre) <= *radius)
+    };
+    Ok((0..points.rows()).into_par_iter().map(|row| f64::from(u8::from(inside(row)))).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SplitMix64;
+    use crate::rng::{NormalSet as _, SplitMix64};
     use proptest::prelude::*;
+
+    #[derive(Debug, PartialEq)]
+    struct PrecisionRecall {
+        precision: f64,
+        recall: f64,
+    }
+
+    fn precision_recall(
+        real: &FeatureSet,
+        fake: &FeatureSet,
+        k: usize,
+    ) -> Result<PrecisionRecall, EvalError> {
+        let mean = |scores: Vec<f64>| scores.iter().sum::<f64>() / scores.len() as f64;
+        let precision = mean(on_manifold(fake, real, k)?);
+        Ok(PrecisionRecall { precision, recall: mean(on_manifold(real, fake, k)?) })
+    }
 
     fn line(values: &[f64]) -> FeatureSet {
         FeatureSet::new(1, values.to_vec()).unwrap()

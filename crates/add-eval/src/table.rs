@@ -4,28 +4,68 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// One number with everything needed to know what it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
     /// Name of the model.
     pub model: String,
-    /// Sampling steps (network evaluations per picture, guidance not counted).
+    /// Sampling steps (network evaluations per picture, guidance not counted); 0 where nothing was sampled.
     pub steps: u32,
-    /// Sampler.
+    /// Sampler; empty where nothing was sampled.
     pub sampler: String,
     /// Classifier-free guidance scale; 1 is none.
     pub guidance: f64,
+    /// The side at which pictures were made, in pixels, where that is not the side at which they were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<u32>,
     /// Split of the data whose captions and pictures were used.
     pub split: String,
-    /// Name of the metric, see [`crate::names`].
+    /// The beginning of the SHA-256 over the captions, one a line: equal lists have equal hashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captions: Option<String>,
+    /// Name of the metric, protocol included.
     pub metric: String,
+    /// Which way the metric improves; `None` where neither side is better, and in files of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub better: Option<Better>,
     /// The number, in the metric's unit.
     pub value: f64,
+    /// The interval that holds the number with 95 % confidence, as far as the choice of pictures goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<(f64, f64)>,
     /// Pictures evaluated.
     pub n: u64,
     /// Seconds to make one picture, measured; `None` where nothing was sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_per_image: Option<f64>,
+    /// Seconds from one caption to its picture, alone in its batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// The most memory that the process had taken by the end of the row, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+}
+
+/// Seconds from one caption to its picture: text encoder, denoiser and codec together, one picture at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latency {
+    /// Of the very first picture after the model was loaded.
+    pub first: f64,
+    /// The median of the pictures after that one.
+    pub median: f64,
+    /// What 95 % of them stay below.
+    pub p95: f64,
+}
+
+/// Which way a metric improves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// Smaller is better.
+    Lower,
+    /// Larger is better.
+    Higher,
 }
 
 /// `evaluation.json` cannot be written or read.
@@ -52,8 +92,10 @@ pub enum TableError {
 /// When a number of a row is not finite.
 pub fn to_json(rows: &[Row]) -> Result<String, TableError> {
     for (at, row) in rows.iter().enumerate() {
-        let numbers = [row.value, row.guidance, row.seconds_per_image.unwrap_or(0.0)];
-        if let Some(&got) = numbers.iter().find(|number| !number.is_finite()) {
+        let (low, high) = row.interval.unwrap_or_default();
+        let times = row.latency.map_or([0.0; 3], |latency| [latency.first, latency.median, latency.p95]);
+        let numbers = [row.value, row.guidance, row.seconds_per_image.unwrap_or(0.0), low, high];
+        if let Some(&got) = numbers.iter().chain(&times).find(|number| !number.is_finite()) {
             return Err(TableError::NotFinite { row: at, metric: row.metric.clone(), got });
         }
     }
@@ -109,7 +151,7 @@ pub(crate) struct Pivot<'a> {
 
 /// The metrics of one setting.
 pub(crate) struct Line<'a> {
-    /// A row of the setting, for everything but metric and value.
+    /// A row of the setting, for everything but metric, value and count.
     pub(crate) setting: &'a Row,
     rows: Vec<&'a Row>,
 }
@@ -137,16 +179,36 @@ impl<'a> Pivot<'a> {
     fn header(&self) -> Vec<String> {
         let fixed = ["model", "steps", "sampler", "guidance", "split", "n"];
         let metrics = self.metrics.iter().map(|metric| escape(metric));
-        fixed.into_iter().map(str::to_owned).chain(metrics).chain(["s/image".to_owned()]).collect()
+        let speed = ["s/image", "latency", "p95", "first", "GiB"].map(str::to_owned);
+        let kept = if self.lines.iter().any(|line| line.latency().is_some()) { 5 } else { 1 };
+        fixed.into_iter().map(str::to_owned).chain(metrics).chain(speed.into_iter().take(kept)).collect()
     }
 
     fn cells(&self, line: &Line<'_>) -> Vec<String> {
-        let Row { model, steps, sampler, guidance, split, n, seconds_per_image, .. } = line.setting;
-        let mut cells = vec![escape(model), steps.to_string(), escape(sampler), format_number(*guidance)];
-        cells.extend([escape(split), n.to_string()]);
-        cells.extend(self.metrics.iter().map(|metric| self.text(metric, line.value(metric))));
-        cells.push(seconds_per_image.map_or_else(|| ABSENT.to_owned(), format_number));
+        let Row { model, steps, sampler, guidance, split, .. } = line.setting;
+        let sampled = !sampler.is_empty();
+        let if_sampled = |text: String| if sampled { text } else { ABSENT.to_owned() };
+        let mut cells = vec![escape(model), if_sampled(steps.to_string()), if_sampled(escape(sampler))];
+        cells.extend([if_sampled(format_number(*guidance)), escape(split), line.n().to_string()]);
+        cells.extend(self.metrics.iter().map(|metric| self.cell(line, metric)));
+        let number = |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), format_number);
+        cells.push(number(line.seconds()));
+        if self.lines.iter().any(|line| line.latency().is_some()) {
+            let latency = line.latency();
+            cells.extend(
+                [latency.map(|l| l.median), latency.map(|l| l.p95), latency.map(|l| l.first)].map(number),
+            );
+            cells.push(number(line.gibibytes()));
+        }
         cells
+    }
+
+    /// A value with half the width of its interval, and its own count where that is not the line's.
+    pub(crate) fn cell(&self, line: &Line<'_>, metric: &str) -> String {
+        let value = self.text(metric, line.value(metric));
+        let reach = line.row(metric).and_then(reach).map(|r| format!(" ± {}", self.text(metric, Some(r))));
+        let n = line.own_n(metric).map(|n| format!(" (n {n})"));
+        [Some(value), reach, n].into_iter().flatten().collect()
     }
 
     /// A value of a metric's column, with as many decimals as the others of the column.
@@ -167,17 +229,55 @@ impl<'a> Pivot<'a> {
 }
 
 impl Line<'_> {
+    /// The metric's row in this setting.
+    pub(crate) fn row(&self, metric: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.metric == metric).copied()
+    }
+
     /// The metric's value in this setting.
     pub(crate) fn value(&self, metric: &str) -> Option<f64> {
-        self.rows.iter().find(|row| row.metric == metric).map(|row| row.value)
+        self.row(metric).map(|row| row.value)
+    }
+
+    /// The number of pictures behind most of the values.
+    pub(crate) fn n(&self) -> u64 {
+        self.rows
+            .iter()
+            .map(|row| row.n)
+            .max_by_key(|n| self.rows.iter().filter(|row| row.n == *n).count())
+            .unwrap_or(0)
+    }
+
+    /// The number behind a metric's value, where it is another.
+    pub(crate) fn own_n(&self, metric: &str) -> Option<u64> {
+        self.row(metric).map(|row| row.n).filter(|n| *n != self.n())
+    }
+
+    /// Seconds to make one picture in a batch.
+    pub(crate) fn seconds(&self) -> Option<f64> {
+        self.rows.iter().find_map(|row| row.seconds_per_image)
+    }
+
+    /// Seconds to make one picture alone.
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        self.rows.iter().find_map(|row| row.latency)
+    }
+
+    /// The process's memory in GiB.
+    pub(crate) fn gibibytes(&self) -> Option<f64> {
+        let bytes = self.rows.iter().find_map(|row| row.peak_memory)?;
+        Some(bytes as f64 / f64::from(1 << 30))
     }
 }
 
+/// Half the width of the interval.
+pub(crate) fn reach(row: &Row) -> Option<f64> {
+    row.interval.map(|(low, high)| (high - low) / 2.0)
+}
+
 fn same_setting(a: &Row, b: &Row) -> bool {
-    let same = |x: f64, y: f64| x.to_bits() == y.to_bits();
-    (&a.model, a.steps, &a.sampler, &a.split, a.n) == (&b.model, b.steps, &b.sampler, &b.split, b.n)
-        && same(a.guidance, b.guidance)
-        && a.seconds_per_image.map(f64::to_bits) == b.seconds_per_image.map(f64::to_bits)
+    (&a.model, a.steps, &a.sampler, &a.split) == (&b.model, b.steps, &b.sampler, &b.split)
+        && (a.guidance.to_bits(), a.made_at, &a.captions) == (b.guidance.to_bits(), b.made_at, &b.captions)
 }
 
 /// Four significant digits without an exponent where that is readable: `19.73`, `0.3520`, `1.0`, `1234`, `1.2e-7`.
@@ -213,6 +313,7 @@ mod tests {
             value,
             n: 500,
             seconds_per_image: Some(0.0125),
+            ..Row::default()
         }
     }
 
@@ -236,6 +337,15 @@ mod tests {
     fn a_metric_measured_twice_is_shown_twice() {
         let rows = [row("s", 1, "kid", 0.5), row("s", 1, "kid", 0.25)];
         assert_eq!(to_markdown(&rows).lines().count(), 4);
+    }
+
+    #[test]
+    fn a_count_of_its_own_and_an_interval_stand_in_the_cell() {
+        let diversity = Row { n: 128, seconds_per_image: None, ..row("s", 1, "diversity", 0.25) };
+        let fid = Row { interval: Some((1.5, 2.5)), ..row("s", 1, "fid", 2.0) };
+        let text = to_markdown(&[fid, row("s", 1, "kid", 0.5), diversity]);
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains("| 2.000 ± 0.500 |") && text.contains("0.250 (n 128) | 0.01250 |"), "{text}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ enum Activation {
 }
 
 /// Steepness of [`quick_gelu`].
-const QUICK: f32 = 1.702;
+const QUICK: f64 = 1.702;
 
 impl Activation {
     fn of<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
@@ -56,7 +56,7 @@ impl Activation {
         match self {
             Self::Silu => activation::silu(x),
             Self::Gelu => activation::gelu(x),
-            Self::QuickGelu => x.clone() * activation::sigmoid(x * f64::from(QUICK)),
+            Self::QuickGelu => x.clone() * activation::sigmoid(x * QUICK),
             Self::Relu => activation::relu(x),
             Self::Relu6 => x.clamp(0.0, 6.0),
         }
@@ -68,7 +68,7 @@ impl Activation {
         match self {
             Self::Silu => s.mul(x, sigmoid(s, x)),
             Self::Gelu => s.mul(x, normal(s, x).0),
-            Self::QuickGelu => s.mul(x, sigmoid(s, s.mul(x, s.splat(QUICK)))),
+            Self::QuickGelu => s.mul(x, sigmoid(s, s.mul(x, s.splat(QUICK as f32)))),
             Self::Relu => s.max(x, zero),
             Self::Relu6 => s.min(s.max(x, zero), s.splat(6.0)),
         }
@@ -88,7 +88,7 @@ impl Activation {
                 s.mul_add(x, density, phi)
             }
             Self::QuickGelu => {
-                let steep = s.mul(x, s.splat(QUICK));
+                let steep = s.mul(x, s.splat(QUICK as f32));
                 let p = sigmoid(s, steep);
                 s.mul_add(s.mul(steep, p), s.sub(one, p), p)
             }

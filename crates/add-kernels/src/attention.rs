@@ -19,7 +19,8 @@ use crate::parallel::{SharedMut, dense, output};
 use crate::tape::{Kernel, apply, is_ours};
 
 /// `q: [B, H, N, D]`, `k`, `v`: `[B, H, M, D]` to `[B, H, N, D]`, scaled by `1 / sqrt(D)`.
-/// `mask: [1, 1, N, M]` is true where a key must not be seen; every query must see at least one.
+/// `mask: [1, 1, N, M]`, or any shape that expands to `[B, H, N, M]`, is true where a key must not be seen; every query
+/// must see at least one.
 ///
 /// # Panics
 /// If the shapes do not fit each other.

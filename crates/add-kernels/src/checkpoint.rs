@@ -54,7 +54,7 @@ impl Checkpointing {
         block: &M,
         x: Tensor<A>,
         y: Tensor<B>,
-        pass: fn(&M, Tensor<A>, Tensor<B>) -> Tensor<Z>,
+        pass: impl Fn(&M, Tensor<A>, Tensor<B>) -> Tensor<Z> + Clone + Send + 'static,
     ) -> Tensor<Z> {
         let pass = move |block: &M, [x, y]: [DispatchTensor; 2]| {
             pass(block, Tensor::from_dispatch(x), Tensor::from_dispatch(y)).into_dispatch()

@@ -21,6 +21,7 @@ use sizes::Sizes;
 use weights::{WeightGradient, bias_gradient};
 use windows::WindowProduct;
 use winograd::{Winograd, WinogradGradient};
+pub use winograd::{allow_winograd, winograd_is_allowed};
 
 /// Stride and zero padding of a convolution, each `[rows, columns]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -53,7 +53,7 @@ fn normalise(
     let [samples, channels, height, width] = x.dims();
     assert!(groups > 0 && channels % groups == 0, "{channels} channels in {groups} groups");
     assert!(weight.dims() == [channels] && bias.dims() == [channels], "one weight and bias per channel");
-    let kernel = GroupNorm { samples, channels, groups, pixels: height * width, eps: eps as f32, after };
+    let kernel = GroupNorm { samples, channels, groups, pixels: height * width, eps, after };
     match apply(kernel, [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()]) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x, weight, bias]) => {
@@ -110,7 +110,7 @@ struct GroupNorm {
     channels: usize,
     groups: usize,
     pixels: usize,
-    eps: f32,
+    eps: f64,
     after: After,
 }
 
@@ -188,6 +188,19 @@ macro_rules! each_vector {
     };
 }
 
+/// Numbers that are summed in f32; the sums of the parts of a group are added in f64.
+const PART: usize = 64 * LANES;
+
+/// Applies `body(first, length)` to the parts of `0..length`, each of at most [`PART`] numbers.
+macro_rules! each_part {
+    ($length:expr, |$first:ident, $part:ident| $body:block) => {
+        for $first in (0..$length).step_by(PART) {
+            let $part = PART.min($length - $first);
+            $body
+        }
+    };
+}
+
 struct Forward<'a> {
     norm: GroupNorm,
     x: &'a [f32],
@@ -206,44 +219,48 @@ impl Task for Forward<'_> {
         let per_group = norm.channels / norm.groups;
         for group in range {
             let x = x[group * size..][..size].as_ptr();
-            let mut sum = s.splat(0.0);
-            each_vector!(size, |i, n| {
-                sum = s.add(sum, s.load_first(x.add(i), n));
+            let mut total = 0.0;
+            each_part!(size, |first, length| {
+                let mut sum = s.splat(0.0);
+                each_vector!(length, |i, n| {
+                    sum = s.add(sum, s.load_first(x.add(first + i), n));
+                });
+                total += f64::from(s.sum(sum));
             });
-            let mean = s.sum(sum) / size as f32;
+            let mean = (total / size as f64) as f32;
             let centre = s.splat(mean);
-            let mut squares = s.splat(0.0);
-            let whole = size / LANES * LANES;
-            each_vector!(whole, |i, _n| {
-                let d = s.sub(s.load(x.add(i)), centre);
-                squares = s.mul_add(d, d, squares);
+            let mut total = 0.0;
+            each_part!(size, |first, length| {
+                let mut squares = s.splat(0.0);
+                let whole = length / LANES * LANES;
+                each_vector!(whole, |i, _n| {
+                    let d = s.sub(s.load(x.add(first + i)), centre);
+                    squares = s.mul_add(d, d, squares);
+                });
+                total += f64::from(s.sum(squares));
+                for i in first + whole..first + length {
+                    total += f64::from(*x.add(i) - mean).powi(2);
+                }
             });
-            let mut total = s.sum(squares);
-            for i in whole..size {
-                total += (*x.add(i) - mean).powi(2);
-            }
-            let inverse = 1.0 / (total / size as f32 + norm.eps).sqrt();
+            let inverse = (1.0 / (total / size as f64 + norm.eps).sqrt()) as f32;
             statistics.at(2 * group).write(mean);
             statistics.at(2 * group + 1).write(inverse);
             for c in 0..per_group {
                 let channel = group % norm.groups * per_group + c;
-                let scale = weight[channel] * inverse;
-                let (scale, shift) = (s.splat(scale), s.splat(bias[channel] - mean * scale));
+                let (scale, shift) = (s.splat(weight[channel] * inverse), s.splat(bias[channel]));
                 let from = x.add(c * pixels);
                 let to = out.at(group * size + c * pixels);
                 match norm.after {
                     After::Nothing => {
                         each_vector!(pixels, |i, n| {
-                            s.store_first(
-                                to.add(i),
-                                s.mul_add(s.load_first(from.add(i), n), scale, shift),
-                                n,
-                            );
+                            let d = s.sub(s.load_first(from.add(i), n), centre);
+                            s.store_first(to.add(i), s.mul_add(d, scale, shift), n);
                         });
                     }
                     After::Silu => {
                         each_vector!(pixels, |i, n| {
-                            let z = s.mul_add(s.load_first(from.add(i), n), scale, shift);
+                            let d = s.sub(s.load_first(from.add(i), n), centre);
+                            let z = s.mul_add(d, scale, shift);
                             s.store_first(to.add(i), s.mul(z, sigmoid(s, z)), n);
                         });
                     }
@@ -276,45 +293,48 @@ impl Task for Backward<'_> {
             let (x, dy) = (x[group * size..][..size].as_ptr(), dy[group * size..][..size].as_ptr());
             let dx = out.at(group * size);
             let [mean, inverse] = statistics[group];
-            let (centre, inverse_vector) = (s.splat(-mean * inverse), s.splat(inverse));
+            let (centre, inverse_vector) = (s.splat(mean), s.splat(inverse));
             // Of the group: sum of w dz, and of w dz times the normalised x.
-            let (mut mean_1, mut mean_2) = (0.0, 0.0);
+            let (mut mean_1, mut mean_2) = (0.0_f64, 0.0_f64);
             for c in 0..per_group {
                 let channel = group % norm.groups * per_group + c;
                 let (w, b) = (s.splat(weight[channel]), s.splat(bias[channel]));
-                let (mut sum_1, mut sum_2) = (s.splat(0.0), s.splat(0.0));
-                each_vector!(pixels, |i, n| {
-                    let at = c * pixels + i;
-                    let normal = s.mul_add(s.load_first(x.add(at), n), inverse_vector, centre);
-                    let mut dz = s.load_first(dy.add(at), n);
-                    if norm.after == After::Silu {
-                        // silu'(z) = p + z p (1 - p)
-                        let z = s.mul_add(normal, w, b);
-                        let p = sigmoid(s, z);
-                        dz = s.mul(dz, s.mul_add(s.mul(z, p), s.sub(s.splat(1.0), p), p));
-                        s.store_first(dx.add(at), dz, n);
-                    }
-                    sum_1 = s.add(sum_1, dz);
-                    sum_2 = s.mul_add(dz, normal, sum_2);
+                let (mut total_1, mut total_2) = (0.0, 0.0);
+                each_part!(pixels, |first, length| {
+                    let (mut sum_1, mut sum_2) = (s.splat(0.0), s.splat(0.0));
+                    each_vector!(length, |i, n| {
+                        let at = c * pixels + first + i;
+                        let normal = s.mul(s.sub(s.load_first(x.add(at), n), centre), inverse_vector);
+                        let mut dz = s.load_first(dy.add(at), n);
+                        if norm.after == After::Silu {
+                            // silu'(z) = p + z p (1 - p)
+                            let z = s.mul_add(normal, w, b);
+                            let p = sigmoid(s, z);
+                            dz = s.mul(dz, s.mul_add(s.mul(z, p), s.sub(s.splat(1.0), p), p));
+                            s.store_first(dx.add(at), dz, n);
+                        }
+                        sum_1 = s.add(sum_1, dz);
+                        sum_2 = s.mul_add(dz, normal, sum_2);
+                    });
+                    total_1 += f64::from(s.sum(sum_1));
+                    total_2 += f64::from(s.sum(sum_2));
                 });
-                let (sum_1, sum_2) = (s.sum(sum_1), s.sum(sum_2));
                 let at = group / norm.groups * norm.channels + channel;
-                sums.at(2 * at).write(sum_1);
-                sums.at(2 * at + 1).write(sum_2);
-                mean_1 += weight[channel] * sum_1;
-                mean_2 += weight[channel] * sum_2;
+                sums.at(2 * at).write(total_1 as f32);
+                sums.at(2 * at + 1).write(total_2 as f32);
+                mean_1 += f64::from(weight[channel]) * total_1;
+                mean_2 += f64::from(weight[channel]) * total_2;
             }
-            mean_1 /= size as f32;
-            mean_2 /= size as f32;
-            // dx = inverse (w dz - mean_1 - normal mean_2), a linear function of dz and x.
-            let slope = -inverse * inverse * mean_2;
-            let (by_x, constant) = (s.splat(slope), s.splat(-inverse * mean_1 - slope * mean));
+            // dx = inverse (w dz - mean_1 - normal mean_2), a linear function of dz and x - mean.
+            let of_group = f64::from(inverse) / size as f64;
+            let constant = s.splat((-of_group * mean_1) as f32);
+            let by_x = s.splat((-of_group * f64::from(inverse) * mean_2) as f32);
             for c in 0..per_group {
                 let by_dz = s.splat(weight[group % norm.groups * per_group + c] * inverse);
                 let dz = if norm.after == After::Silu { dx.cast_const() } else { dy };
                 each_vector!(pixels, |i, n| {
                     let at = c * pixels + i;
-                    let from_x = s.mul_add(s.load_first(x.add(at), n), by_x, constant);
+                    let from_x = s.mul_add(s.sub(s.load_first(x.add(at), n), centre), by_x, constant);
                     s.store_first(dx.add(at), s.mul_add(s.load_first(dz.add(at), n), by_dz, from_x), n);
                 });
             }

@@ -4,6 +4,8 @@
 //! backward pass, which computes in f32 and reads and writes f32 and bf16; on every other device and number type it runs the
 //! same formula as pure Burn operations. Property tests hold the two to the same numbers. The output has the type of the first
 //! input; weights may have another.
+//!
+//! How exact they are is held to PyTorch: add-parity's `tests/kernels.rs` compares the errors of both in f32.
 
 #![allow(unsafe_code, reason = "vector instructions, and memory that is written by several threads")]
 #![allow(unsafe_op_in_unsafe_fn, reason = "the bodies are nothing but pointer arithmetic and intrinsics")]
@@ -40,7 +42,7 @@ pub use activation::{gelu, quick_gelu, relu, relu6, silu};
 pub use adamw::{AdamWStep, adamw_step, ema_lerp};
 pub use attention::attention;
 pub use checkpoint::Checkpointing;
-pub use conv2d::{ConvGeometry, conv2d};
+pub use conv2d::{ConvGeometry, allow_winograd, conv2d, winograd_is_allowed};
 pub use geglu::geglu;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use half::{as_type, wide_type, widened};

@@ -101,6 +101,9 @@ impl<const N: usize> Kernel<N> for Linear {
     }
 }
 
+/// Rows whose sum is made before it is added to that of those before.
+const ROWS: usize = 32;
+
 /// Sums of the columns of `[rows, columns]`, each by one task in the order of the rows.
 fn column_sums(x: &[f32], rows: usize, columns: usize, out: SharedMut) {
     parallel_ranges(columns.div_ceil(LANES), rows, |range| {
@@ -126,11 +129,16 @@ impl Task for ColumnSums<'_> {
         let mut j = first;
         while j < last {
             let n = LANES.min(last - j);
-            let mut sum = s.splat(0.0);
-            for i in 0..rows {
-                sum = s.add(sum, s.load_first(x.as_ptr().add(i * columns + j), n));
+            let mut total = s.splat(0.0);
+            // One long sum would round more.
+            for first in (0..rows).step_by(ROWS) {
+                let mut sum = s.splat(0.0);
+                for i in first..(first + ROWS).min(rows) {
+                    sum = s.add(sum, s.load_first(x.as_ptr().add(i * columns + j), n));
+                }
+                total = s.add(total, sum);
             }
-            s.store_first(out.at(j), sum, n);
+            s.store_first(out.at(j), total, n);
             j += LANES;
         }
     }

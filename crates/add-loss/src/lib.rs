@@ -2,7 +2,7 @@
 //!
 //! Each function is one equation, named in its documentation; `PAPER.md` maps them to recipe fields and tests.
 //! Symbols are the paper's: `x_0` real sample, `x_s` student input, `x_hat_theta` student output, `x_hat_psi`
-//! the teacher's estimate, `alpha_t` and `sigma_t` with `alpha_t^2 + sigma_t^2 = 1`.
+//! the teacher's estimate, `alpha_t` and `sigma_t` the factors of signal and noise.
 
 mod augment;
 mod diffusion;
@@ -13,7 +13,7 @@ mod resize;
 mod teacher;
 
 pub use augment::{Augmentation, DiffAugment, augment, augmented_view};
-pub use diffusion::{diffuse, epsilon, pure_noise_where, v, x0};
+pub use diffusion::{diffuse, epsilon, flow, pure_noise_where, v, x0};
 pub use distillation::{PixelReduction, distillation};
 pub use hinge::{Reduction, hinge_discriminator, hinge_generator};
 pub use r1::{R1, R1Route, input_gradients, r1};

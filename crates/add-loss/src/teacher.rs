@@ -11,9 +11,11 @@ pub fn guide(conditional: Tensor<4>, unconditional: Tensor<4>, scale: Tensor<4>)
     unconditional.clone() + (conditional - unconditional) * scale
 }
 
-/// The timesteps of `steps` consecutive denoising steps from `t`, evenly spaced towards 0: `floor(t (K - k) / K)`.
+/// The timesteps of `steps` consecutive denoising steps from `t`, evenly spaced towards 0: `t` itself, then
+/// `floor(t (K - k) / K)`.
 pub fn consecutive_timesteps(t: &Timesteps, steps: usize) -> Vec<Timesteps> {
-    (0..steps).map(|k| Timesteps(t.0.iter().map(|t| t * (steps - k) / steps).collect())).collect()
+    let at = |t: f64, k: usize| if k == 0 { t } else { (t * (steps - k) as f64 / steps as f64).floor() };
+    (0..steps).map(|k| Timesteps(t.0.iter().map(|&t| at(t, k)).collect())).collect()
 }
 
 /// The teacher's `x_0` after `steps` consecutive DDIM steps from `x_t`; the last estimate is taken.
@@ -33,8 +35,8 @@ pub fn consecutive_estimate(
     let (first, later) = timesteps.split_first().expect("a teacher takes at least one step");
     let mut estimate = teacher(x_t, first);
     for t in later {
-        let (alpha, sigma) = schedule.coefficients(t, &estimate.x0);
-        estimate = teacher(diffuse(estimate.x0, estimate.epsilon, alpha, sigma), t);
+        let at = schedule.coefficients(t, &estimate.x0);
+        estimate = teacher(diffuse(estimate.x0, estimate.epsilon, &at), t);
     }
     estimate.x0
 }
@@ -52,8 +54,8 @@ mod tests {
 
     #[test]
     fn two_steps_halve_the_timestep() {
-        let t = Timesteps(vec![150, 501]);
-        assert_eq!(consecutive_timesteps(&t, 2), [t, Timesteps(vec![75, 250])]);
+        let t = Timesteps(vec![150.0, 501.0, 10.5]);
+        assert_eq!(consecutive_timesteps(&t, 2), [t, Timesteps(vec![75.0, 250.0, 5.0])]);
     }
 
     #[test]
@@ -69,17 +71,16 @@ mod tests {
     fn the_true_denoiser_is_not_misled_by_more_steps() {
         let schedule = NoiseSchedule::from_alphas_cumprod(&[0.9, 0.7, 0.5, 0.3, 0.1]);
         let (x_0, eps) = (picture(0.4), picture(-1.3));
-        let t = Timesteps::same(4, 1);
-        let (alpha, sigma) = schedule.coefficients(&t, &x_0);
-        let x_t = diffuse(x_0.clone(), eps, alpha, sigma);
+        let t = Timesteps::same(4.0, 1);
+        let x_t = diffuse(x_0.clone(), eps, &schedule.coefficients(&t, &x_0));
         let mut seen = Vec::new();
         let mut denoiser = |x_t: Tensor<4>, t: &Timesteps| {
             seen.push(t.0[0]);
-            let (alpha, sigma) = schedule.coefficients(t, &x_t);
-            Estimate { x0: x_0.clone(), epsilon: (x_t - x_0.clone() * alpha) / sigma }
+            let at = schedule.coefficients(t, &x_t);
+            Estimate { x0: x_0.clone(), epsilon: (x_t - x_0.clone() * at.alpha) / at.sigma }
         };
         let estimate = consecutive_estimate(x_t, &t, 4, &schedule, &mut denoiser);
-        assert_eq!(seen, [4, 3, 2, 1]);
+        assert_eq!(seen, [4.0, 3.0, 2.0, 1.0]);
         let error: f64 = (estimate - picture(0.4)).abs().max().into_scalar();
         assert!(error < 1e-15);
     }

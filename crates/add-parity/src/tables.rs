@@ -40,5 +40,7 @@ fn table(recipe: &str) -> Result<Vec<f64>, ParityError> {
     let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
     let schedule: Result<Plugin<dyn Schedule>, _> = options.from_str(recipe);
     let schedule = schedule.map_err(|error| ParityError::content("schedule", "usable betas", error))?;
-    Ok(schedule.alphas_cumprod())
+    let tables = schedule.tables();
+    let alphas_cumprod = tables.alphas_cumprod().map(<[f64]>::to_vec);
+    alphas_cumprod.ok_or_else(|| ParityError::content("schedule", "a variance preserving schedule", recipe))
 }

@@ -1,6 +1,7 @@
 //! Family `unet`: U-Nets of Stable Diffusion 1.5, 2.1 and XL against diffusers' `UNet2DConditionModel`.
 //!
-//! `cN.out.sample` from `cN.in.{sample, timestep, encoder_hidden_states}` (SDXL: `text_embeds` and `time_ids` too),
+//! `cN.out.sample` from `cN.in.{sample, timestep, encoder_hidden_states}` (SDXL: `text_embeds` and `time_ids`
+//! too; with `time_cond_proj_dim`, the guidance scale `guidance`; with a mask over the text, `encoder_attention_mask`),
 //! the states `cN.act.<module>` after the parts that the network shows, and the gradients of `sum(out * cN.in.g)` by
 //! the sample, the text states and any parameter, under diffusers' names. Everything in f32 and in f64; the angles of
 //! the timestep in f32 both times, as diffusers has them whatever the network's type is.
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use add_nn::{
     layers::Init,
     probe::Probe,
-    unet::{AddedConditions, UNet2dCondition, UnetConfig},
+    unet::{AddedConditions, UNet2dCondition, UnetConditions, UnetConfig},
 };
 use add_plugin::Network;
 use add_weights::{Loading, Source};
@@ -46,13 +47,19 @@ fn compare(fixture: &Fixture, rows: &mut Comparison, dtype: DType) -> Result<(),
         let sample = fixture.leaf::<4>(&key("in.sample"), dtype)?;
         let text = fixture.leaf::<3>(&key("in.encoder_hidden_states"), dtype)?;
         let timestep = fixture.tensor::<1>(&key("in.timestep"), DType::F32)?;
-        let added = added_conditions(fixture, &case, dtype)?;
+        let guidance = key("in.guidance");
+        let mask = key("in.encoder_attention_mask");
+        let conditions = UnetConditions {
+            added: added_conditions(fixture, &case, dtype)?,
+            guidance: fixture.has(&guidance).then(|| fixture.tensor(&guidance, DType::F32)).transpose()?,
+            mask: fixture.has(&mask).then(|| fixture.tensor(&mask, DType::F32)).transpose()?,
+        };
         let mut states = BTreeMap::new();
         let mut see = |name: &str, state| {
             states.insert(format!("{case}act.{name}"), state);
         };
         let out =
-            net.forward_probed(sample.clone(), timestep, text.clone(), added, &mut Probe::new(&mut see));
+            net.forward_probed(sample.clone(), timestep, text.clone(), conditions, &mut Probe::new(&mut see));
         let mut grads = (out.clone() * fixture.tensor(&key("in.g"), dtype)?).sum().backward();
         rows.check(&key("out.sample"), out);
         rows.check(&key("grad.sample"), gradient(&sample, &grads));

@@ -33,7 +33,7 @@ fn unets_equal_diffusers() {
     let block = format!("{inside}.transformer_blocks.0");
     check(
         "unet",
-        38,
+        96,
         &[
             "c0.act.conv_norm_out",
             inside,

@@ -5,14 +5,23 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    Component, Conditioning, LoraConfig, Network, PluginError, Prediction, TextInfo, Timesteps,
-    registry::Family,
+    Component, Conditioning, LoraConfig, Network, PluginError, Prediction, SizeConditioning, TextInfo,
+    Timesteps, registry::Family,
 };
 
 /// A denoiser's architecture, as the recipe states it.
 pub trait Backbone: Family {
     /// What its input and output look like.
     fn info(&self) -> BackboneInfo;
+
+    /// Whether the network can be conditioned on what a text encoder of these shapes gives. By default it is made to their
+    /// widths, so it can.
+    ///
+    /// # Errors
+    /// When the network was made for token states or a pooled embedding of another width.
+    fn check_text(&self, _text: TextInfo) -> Result<(), PluginError> {
+        Ok(())
+    }
 
     /// A freshly initialised network on `device`: trainable on an autodiff device, constant on a plain one.
     ///
@@ -37,6 +46,17 @@ pub trait Backbone: Family {
     /// Whether its tape keeps the inputs of its blocks alone; what is inside is computed again.
     fn is_checkpointed(&self) -> bool {
         false
+    }
+
+    /// What the denoiser is to be told of its pictures' sizes; `None` for one that is told nothing.
+    fn sizes(&self) -> Option<SizeConditioning> {
+        None
+    }
+
+    /// Name and channels of the blocks whose states [`Denoiser::features`] gives, known before there is any weight. By
+    /// default there are none.
+    fn feature_blocks(&self) -> Vec<(String, usize)> {
+        Vec::new()
     }
 
     /// What diffusers calls it; `None` for a network of this project's own.
@@ -84,8 +104,34 @@ pub struct BackboneInfo {
 
 /// A denoising network on a device.
 pub trait Denoiser: Network {
-    /// The raw prediction for `x_t: [B, C, H, W]` at `t`, of the same shape.
+    /// The raw prediction for `x_t: [B, C, H, W]`, of the same shape. `t` is what the schedule tells a network of its
+    /// timesteps ([`NoiseSchedule::network_times`](crate::NoiseSchedule::network_times)).
+    ///
+    /// # Panics
+    /// May panic when `conditioning` has no sizes and the backbone wants them.
     fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4>;
+
+    /// Whether it reads [`Conditioning::guidance`]. Such a network is told its guidance scale and asked once, where others
+    /// are asked with and without the text.
+    fn takes_guidance(&self) -> bool {
+        false
+    }
+
+    /// The states after the named blocks ([`Backbone::feature_blocks`]) for the inputs of [`predict`](Self::predict): one
+    /// `[B, C, N]` for each name, in their order. They are on the tape of `x_t`, if it has one; the weights of a
+    /// [`frozen`](Self::frozen) network are constants. Nothing after the last of the blocks is computed.
+    ///
+    /// # Errors
+    /// When it has no such block.
+    fn features(
+        &self,
+        _x_t: Tensor<4>,
+        _t: &Timesteps,
+        _conditioning: &Conditioning,
+        _blocks: &[String],
+    ) -> Result<Vec<Tensor<3>>, PluginError> {
+        Err(PluginError::Mismatch("this backbone shows no features of its blocks".to_owned()))
+    }
 
     /// A constant copy on the plain device that shares the numbers.
     fn frozen(&self) -> Box<dyn Denoiser>;

@@ -47,6 +47,18 @@ pub enum Purpose {
     SimulationNoise = 17,
     /// Which crop of a sample's latents the distillation loss looks at.
     Crop = 18,
+    /// Timestep of a fake that the discriminator's update alone sees.
+    DiscriminatorTimestep = 19,
+    /// Noise of such a fake.
+    DiscriminatorNoise = 20,
+    /// Level at which a critic looks at a fake.
+    CriticFakeLevel = 21,
+    /// Noise of that level.
+    CriticFakeNoise = 22,
+    /// Level at which a critic looks at a real sample.
+    CriticRealLevel = 23,
+    /// Noise of that level.
+    CriticRealNoise = 24,
 }
 
 /// The source of the random numbers of one sample at one step.

@@ -36,6 +36,13 @@ pub trait FeatureExtractor: Network {
     /// Name and channels of each hooked layer, in the order of [`features`](Self::features).
     fn hooks(&self) -> Vec<(String, usize)>;
 
+    /// What the network is called, as part of the names of figures that are measured through it: what its hooks' names
+    /// begin with.
+    fn name(&self) -> String {
+        let hook = self.hooks().into_iter().next().map_or_else(String::new, |(hook, _)| hook);
+        hook.rsplit_once('-').map_or_else(|| hook.clone(), |(name, _)| name.to_owned())
+    }
+
     /// For a classifier: the labelling that each hook decides and the classes of its channels, in order.
     fn classes(&self) -> Vec<(&'static str, Vec<String>)> {
         Vec::new()

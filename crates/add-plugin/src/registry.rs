@@ -2,7 +2,12 @@
 //!
 //! A family is a trait; [`Entry`] is one plugin of it; [`Plugin`] is one plugin as a recipe names it.
 
-use std::{fmt, marker::PhantomData, ops::Deref};
+use std::{
+    any::{TypeId, type_name},
+    fmt,
+    marker::PhantomData,
+    ops::Deref,
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -10,7 +15,8 @@ use serde::{
 };
 
 use crate::{
-    Backbone, Codec, DataSource, FeatureNetwork, Head, Metric, Sampler, Schedule, TextEncoder, Weighting,
+    Backbone, Codec, Critic, DataSource, FeatureNetwork, Head, Metric, Sampler, Schedule, TextEncoder,
+    Weighting,
 };
 
 /// What every plugin is: printable, shareable and writable as RON.
@@ -51,6 +57,7 @@ pub struct Entry<T: ?Sized + 'static> {
     pub name: &'static str,
     /// Where it comes from: a paper's section, a library, a release.
     pub source: &'static str,
+    type_id: fn() -> TypeId,
     read: ReadPlugin<T>,
 }
 
@@ -58,9 +65,9 @@ pub struct Entry<T: ?Sized + 'static> {
 pub type ReadPlugin<T> = fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Box<T>, erased_serde::Error>;
 
 impl<T: ?Sized> Entry<T> {
-    /// An entry of a family that another crate declares; the families of this crate have constructors of their own.
-    pub const fn new(name: &'static str, source: &'static str, read: ReadPlugin<T>) -> Self {
-        Self { name, source, read }
+    /// The entry of plugin `P` of a family that another crate declares; the families of this crate have constructors of their own.
+    pub const fn new<P: 'static>(name: &'static str, source: &'static str, read: ReadPlugin<T>) -> Self {
+        Self { name, source, type_id: TypeId::of::<P>, read }
     }
 }
 
@@ -98,7 +105,19 @@ macro_rules! families {
                     name: &'static str,
                     source: &'static str,
                 ) -> Self {
-                    Self { name, source, read: |d| Ok(Box::new(erased_serde::deserialize::<P>(d)?)) }
+                    Self {
+                        name,
+                        source,
+                        type_id: TypeId::of::<P>,
+                        read: |d| Ok(Box::new(erased_serde::deserialize::<P>(d)?)),
+                    }
+                }
+            }
+
+            /// A plugin that a program made, under the name with which a recipe would say it.
+            impl<P: $family + 'static> From<P> for Plugin<dyn $family> {
+                fn from(plugin: P) -> Self {
+                    Self::made::<P>(Box::new(plugin))
                 }
             }
         )*
@@ -108,6 +127,7 @@ macro_rules! families {
 families! {
     Backbone backbone,
     Codec codec,
+    Critic critic,
     DataSource data_source,
     FeatureNetwork feature_network,
     Head head,
@@ -136,6 +156,14 @@ pub fn duplicates() -> Vec<Listing> {
 pub struct Plugin<T: ?Sized + 'static> {
     name: &'static str,
     plugin: Box<T>,
+}
+
+impl<T: ?Sized + Registered> Plugin<T> {
+    /// A plugin `P` that a program made, under the name with which a recipe would say it. The families of this crate have
+    /// `From` for it; a family that another crate declares builds its own on this.
+    pub fn made<P: 'static>(plugin: Box<T>) -> Self {
+        Self { name: name_of::<T, P>(), plugin }
+    }
 }
 
 impl<T: ?Sized> Plugin<T> {
@@ -179,6 +207,61 @@ impl<'de, T: ?Sized + Registered> Deserialize<'de> for Plugin<T> {
     }
 }
 
+/// A plugin of one of two families, as a recipe names it.
+pub enum Either<A: ?Sized + 'static, B: ?Sized + 'static> {
+    /// Of the first.
+    First(Plugin<A>),
+    /// Of the second.
+    Second(Plugin<B>),
+}
+
+impl<A: ?Sized + fmt::Debug, B: ?Sized + fmt::Debug> fmt::Debug for Either<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First(plugin) => plugin.fmt(f),
+            Self::Second(plugin) => plugin.fmt(f),
+        }
+    }
+}
+
+impl<A: ?Sized + erased_serde::Serialize, B: ?Sized + erased_serde::Serialize> Serialize for Either<A, B> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::First(plugin) => plugin.serialize(serializer),
+            Self::Second(plugin) => plugin.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, A: ?Sized + Registered, B: ?Sized + Registered> Deserialize<'de> for Either<A, B> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_enum("Plugin", &[], ByEitherName(PhantomData, PhantomData))
+    }
+}
+
+struct ByEitherName<A: ?Sized, B: ?Sized>(PhantomData<A>, PhantomData<B>);
+
+impl<'de, A: ?Sized + Registered, B: ?Sized + Registered> de::Visitor<'de> for ByEitherName<A, B> {
+    type Value = Either<A, B>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} or a {} such as `{}(…)`", A::NAME, B::NAME, known::<A>().first().unwrap_or(&"Name"))
+    }
+
+    fn visit_enum<E: EnumAccess<'de>>(self, data: E) -> Result<Either<A, B>, E::Error> {
+        let (Identifier(name), body) = data.variant()?;
+        if let Some(entry) = B::entries().find(|e| e.name == name) {
+            let plugin = body.newtype_variant_seed(Read(entry))?;
+            return Ok(Either::Second(Plugin { name: entry.name, plugin }));
+        }
+        let missing =
+            || format!("{}; nor a {} (linked: {})", unknown::<A>(&name), B::NAME, known::<B>().join(", "));
+        let entry = A::entries().find(|e| e.name == name).ok_or_else(|| de::Error::custom(missing()))?;
+        let plugin = body.newtype_variant_seed(Read(entry))?;
+        Ok(Either::First(Plugin { name: entry.name, plugin }))
+    }
+}
+
 struct ByName<T: ?Sized>(PhantomData<T>);
 
 impl<'de, T: ?Sized + Registered> de::Visitor<'de> for ByName<T> {
@@ -195,6 +278,13 @@ impl<'de, T: ?Sized + Registered> de::Visitor<'de> for ByName<T> {
         let plugin = body.newtype_variant_seed(Read(entry))?;
         Ok(Plugin { name: entry.name, plugin })
     }
+}
+
+/// The name of `P` on the list of its family, or of the type itself where it is on none: writing such a recipe works, reading
+/// it back does not.
+fn name_of<T: ?Sized + Registered, P: 'static>() -> &'static str {
+    let listed = T::entries().find(|entry| (entry.type_id)() == TypeId::of::<P>());
+    listed.map_or_else(|| type_name::<P>().rsplit("::").next().unwrap_or_default(), |entry| entry.name)
 }
 
 fn known<T: ?Sized + Registered>() -> Vec<&'static str> {

@@ -9,12 +9,17 @@ pub trait Sampler: Family {
     /// Runs `context.steps` denoiser calls from pure noise and returns the sample `[B, C, H, W]`.
     fn sample(&self, context: &mut SamplerContext<'_>, denoiser: &mut DenoiserCall<'_>) -> Tensor<4>;
 
-    /// The timesteps at which the denoiser is called, descending.
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize>;
+    /// The timesteps at which the denoiser is called, descending; real numbers in units of training steps.
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64>;
 
     /// The scheduler of diffusers that does the same with a model of `total` timesteps, of which a student knows
     /// `student_timesteps` (ascending; empty for a model that knows all). `None` where there is none.
     fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
+        None
+    }
+
+    /// The same for a model of rectified flow.
+    fn flow_scheduler(&self) -> Option<Scheduler> {
         None
     }
 }

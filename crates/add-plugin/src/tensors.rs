@@ -14,22 +14,28 @@ pub struct Latents(pub Tensor<4>);
 #[derive(Debug, Clone)]
 pub struct Logits(pub Tensor<2>);
 
-/// One training timestep per sample, 0-based: `0` is almost clean, `steps - 1` almost (or wholly) noise.
+/// One timestep per sample, in units of training steps: `0` is almost clean, `steps - 1` almost (or wholly) noise.
 ///
-/// They live on the host, since they come from the recipe's seed and index host tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timesteps(pub Vec<usize>);
+/// They are real numbers, since a schedule has levels between two of its training steps
+/// ([`NoiseSchedule`](crate::NoiseSchedule)); training itself mostly draws whole ones. They live on the host, since they
+/// come from the recipe's seed and index host tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timesteps(pub Vec<f64>);
 
 impl Timesteps {
+    /// Whole timesteps.
+    pub fn whole(t: impl IntoIterator<Item = usize>) -> Self {
+        Self(t.into_iter().map(|t| t as f64).collect())
+    }
+
     /// The same timestep for each of `batch` samples.
-    pub fn same(t: usize, batch: usize) -> Self {
+    pub fn same(t: f64, batch: usize) -> Self {
         Self(vec![t; batch])
     }
 
     /// As a float tensor `[B]` for a network's timestep embedding.
     pub fn to_tensor(&self, device: &Device, dtype: DType) -> Tensor<1> {
-        let values: Vec<f64> = self.0.iter().map(|&t| t as f64).collect();
-        Tensor::from_data(TensorData::new(values, [self.0.len()]), (device, dtype))
+        Tensor::from_data(TensorData::new(self.0.clone(), [self.0.len()]), (device, dtype))
     }
 }
 

@@ -1,10 +1,8 @@
 //! Family `TextEncoder`: captions to what a denoiser and a discriminator are conditioned on.
 
-use std::ops::Range;
+use burn::tensor::Device;
 
-use burn::tensor::{Device, Tensor};
-
-use crate::{Network, Pipeline, PluginError, registry::Family};
+use crate::{Conditioning, Network, Pipeline, PluginError, registry::Family};
 
 /// A text encoder, as the recipe states it.
 pub trait TextEncoder: Family {
@@ -67,77 +65,13 @@ pub trait TextNetwork: Network {
         None
     }
 
+    /// Whether [`encode`](Self::encode) gives a mask over the tokens.
+    fn gives_mask(&self) -> bool {
+        false
+    }
+
     /// A constant copy on the plain device that shares the numbers.
     fn frozen(&self) -> Box<dyn TextNetwork>;
 }
 
 dyn_clone::clone_trait_object!(TextNetwork);
-
-/// What a denoiser is told about the picture it should make.
-#[derive(Debug, Clone)]
-pub struct Conditioning {
-    /// Token states `[B, N, C]`.
-    pub tokens: Tensor<3>,
-    /// Pooled embedding `[B, P]`; it also conditions the discriminator (`c_text`).
-    pub pooled: Tensor<2>,
-}
-
-impl Conditioning {
-    /// This batch followed by `other`.
-    #[must_use]
-    pub fn cat(self, other: Self) -> Self {
-        Self {
-            tokens: Tensor::cat(vec![self.tokens, other.tokens], 0),
-            pooled: Tensor::cat(vec![self.pooled, other.pooled], 0),
-        }
-    }
-
-    /// Windows `[W, N, C]` of one caption as the caption `[1, W * N, C]`, with the first one's pooled embedding.
-    #[must_use]
-    pub fn joined(self) -> Self {
-        let [windows, tokens, width] = self.tokens.dims();
-        Self {
-            tokens: self.tokens.reshape([1, windows * tokens, width]),
-            pooled: self.pooled.narrow(0, 0, 1),
-        }
-    }
-
-    /// The token states so many times one after the other. Attention over them gives what it gives over one copy, so that
-    /// captions of different lengths fit together.
-    #[must_use]
-    pub fn again(self, times: usize) -> Self {
-        Self { tokens: self.tokens.repeat_dim(1, times), ..self }
-    }
-
-    /// A batch of one, `batch` times.
-    #[must_use]
-    pub fn repeat(&self, batch: usize) -> Self {
-        Self {
-            tokens: self.tokens.clone().repeat_dim(0, batch),
-            pooled: self.pooled.clone().repeat_dim(0, batch),
-        }
-    }
-
-    /// Samples `range` of the batch.
-    #[must_use]
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        Self {
-            tokens: self.tokens.clone().slice([range.clone()]),
-            pooled: self.pooled.clone().slice([range]),
-        }
-    }
-
-    /// Samples `rows` of the batch, of which there is at least one.
-    #[must_use]
-    pub fn select(&self, rows: &[usize]) -> Self {
-        Self {
-            tokens: Tensor::cat(rows.iter().map(|&i| self.tokens.clone().narrow(0, i, 1)).collect(), 0),
-            pooled: Tensor::cat(rows.iter().map(|&i| self.pooled.clone().narrow(0, i, 1)).collect(), 0),
-        }
-    }
-
-    /// Samples in the batch.
-    pub fn batch(&self) -> usize {
-        self.tokens.dims()[0]
-    }
-}

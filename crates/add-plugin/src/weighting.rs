@@ -10,7 +10,7 @@ use crate::{NoiseSchedule, Timesteps, registry::Family};
 /// default: the teacher's guided estimate of `x_0`.
 pub trait Weighting: Family {
     /// `c(t)`.
-    fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64;
+    fn weight(&self, schedule: &NoiseSchedule, t: f64) -> f64;
 
     /// `x_hat_psi`, what the student is pulled towards, on the plain device.
     fn target(&self, student: &StudentSample, teacher: &dyn Teacher) -> Tensor<4> {

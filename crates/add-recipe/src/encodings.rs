@@ -10,35 +10,52 @@
 use std::collections::BTreeMap;
 
 use add_files::{Cache, Key};
-use add_plugin::{Autoencoder, Conditioning, Latents, Network, Pixels, TextNetwork, parameter_count};
+use add_plugin::{
+    Autoencoder, Codec, Conditioning, Latents, Network, Pixels, Plugin, TextEncoder, TextNetwork,
+    parameter_count,
+};
 use add_train::state::State;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::{Recipe, one_line};
 
-/// The encoders' answers of one run.
+/// What one frozen encoder of a run makes of pictures or captions.
 pub struct Encodings {
     cache: Cache,
-    codec: Key,
-    text: Key,
+    encoder: Key,
     device: Device,
 }
 
 impl Encodings {
-    /// For a run of `recipe` with these encoders, of which the values are read only if there is something to keep.
-    pub fn new(recipe: &Recipe, codec: &dyn Autoencoder, text: &dyn TextNetwork, device: &Device) -> Self {
+    /// The latents of a run of `recipe` by this codec, whose values are read only if there is something to keep.
+    pub fn of_codec(
+        recipe: &Recipe,
+        codec: &Plugin<dyn Codec>,
+        network: &dyn Autoencoder,
+        device: &Device,
+    ) -> Self {
+        Self::new(recipe, "latents 1", &one_line(codec), network, device)
+    }
+
+    /// The encoded captions of a run of `recipe` by this text encoder; otherwise as [`of_codec`](Self::of_codec).
+    pub fn of_text(
+        recipe: &Recipe,
+        text: &Plugin<dyn TextEncoder>,
+        network: &dyn TextNetwork,
+        device: &Device,
+    ) -> Self {
+        Self::new(recipe, "captions 1", &one_line(text), network, device)
+    }
+
+    fn new(recipe: &Recipe, kind: &str, line: &str, network: &dyn Network, device: &Device) -> Self {
         let cache = recipe.cache.cache();
-        let place = format!("{:?}", recipe.device);
-        let key = |kind: &str, line: String, network: &dyn Network| {
-            let values = if cache.is_off() { String::new() } else { State::digest_of(network) };
-            let parts = [kind, env!("CARGO_PKG_VERSION"), &place, &line].map(str::as_bytes);
-            Key::of(parts.into_iter().chain([values.as_bytes()]))
+        let place = match recipe.kernels {
+            usual if usual.are_usual() => format!("{:?}", recipe.device),
+            other => format!("{:?} {other:?}", recipe.device),
         };
-        let (codec, text) = (
-            key("latents 1", one_line(&recipe.codec), codec),
-            key("captions 1", one_line(&recipe.text), text),
-        );
-        Self { cache, codec, text, device: device.clone() }
+        let values = if cache.is_off() { String::new() } else { State::digest_of(network) };
+        let parts = [kind, env!("CARGO_PKG_VERSION"), &place, line, &values].map(str::as_bytes);
+        Self { cache, encoder: Key::of(parts), device: device.clone() }
     }
 
     /// The latents of a batch of pictures.
@@ -54,7 +71,7 @@ impl Encodings {
                 return encode();
             }
             let given = picture.to_data();
-            let key = Key::of([self.codec.bytes(), &shape_bytes(&picture.dims()), given.as_bytes()]);
+            let key = Key::of([self.encoder.bytes(), &shape_bytes(&picture.dims()), given.as_bytes()]);
             self.kept(&key, encode)
         });
         Latents(Tensor::cat(each.collect(), 0))
@@ -67,10 +84,7 @@ impl Encodings {
             encoded.entry(caption).or_insert_with(|| self.caption(text, caption));
         }
         let each: Vec<&Conditioning> = captions.iter().map(|caption| &encoded[caption]).collect();
-        Conditioning {
-            tokens: Tensor::cat(each.iter().map(|c| c.tokens.clone()).collect(), 0),
-            pooled: Tensor::cat(each.iter().map(|c| c.pooled.clone()).collect(), 0),
-        }
+        Conditioning::join(&each)
     }
 
     fn caption(&self, text: &dyn TextNetwork, caption: &str) -> Conditioning {
@@ -78,12 +92,16 @@ impl Encodings {
         if self.cache.is_off() {
             return encode();
         }
-        let key = |part: &str| Key::of([self.text.bytes(), part.as_bytes(), caption.as_bytes()]);
-        // Both parts come from one pass, which is done once at most.
-        let mut both = None;
-        let tokens = self.kept(&key("tokens"), || both.get_or_insert_with(encode).tokens.clone());
-        let pooled = self.kept(&key("pooled"), || both.get_or_insert_with(encode).pooled.clone());
-        Conditioning { tokens, pooled }
+        let key = |part: &str| Key::of([self.encoder.bytes(), part.as_bytes(), caption.as_bytes()]);
+        // All parts come from one pass, which is done once at most.
+        let mut all = None;
+        let tokens = self.kept(&key("tokens"), || all.get_or_insert_with(encode).tokens.clone());
+        let pooled = self.kept(&key("pooled"), || all.get_or_insert_with(encode).pooled.clone());
+        let mask = text.gives_mask().then(|| {
+            let mask = || all.get_or_insert_with(encode).mask.clone().expect("it says that it gives one");
+            self.kept(&key("mask"), mask)
+        });
+        Conditioning { mask, ..Conditioning::new(tokens, pooled) }
     }
 
     /// The entry of `key`, or what `make` gives, which is then kept.
@@ -170,7 +188,7 @@ mod tests {
             let counts: Vec<f32> = captions.iter().map(|caption| caption.len() as f32).collect();
             let data = TensorData::new(counts, [captions.len(), 1]);
             let pooled = Tensor::<2>::from_data(data, &Device::flex()) * self.factor.val().reshape([1, 1]);
-            Conditioning { tokens: pooled.clone().reshape([captions.len(), 1, 1]), pooled }
+            Conditioning::new(pooled.clone().reshape([captions.len(), 1, 1]), pooled)
         }
 
         fn frozen(&self) -> Box<dyn TextNetwork> {
@@ -178,25 +196,25 @@ mod tests {
         }
     }
 
-    fn encodings(folder: Option<&Path>, factor: f32) -> (Encodings, Scale, Letters) {
+    fn encodings(folder: Option<&Path>, factor: f32) -> ([Encodings; 2], Scale, Letters) {
         let (codec, text) = (Scale::by(factor), Letters { factor: Scale::by(factor).factor });
-        let cache = folder.map_or_else(Cache::off, Cache::folder);
         let key = |network: &dyn Network| Key::of([State::digest_of(network).as_bytes()]);
-        let (codec_key, text_key) = (key(&codec), key(&text));
-        (Encodings { cache, codec: codec_key, text: text_key, device: Device::flex() }, codec, text)
+        let cache = || folder.map_or_else(Cache::off, Cache::folder);
+        let of = |network| Encodings { cache: cache(), encoder: key(network), device: Device::flex() };
+        ([of(&codec), of(&text)], codec, text)
     }
 
     /// Latents of two pictures and the pooled embeddings of three captions, and the calls that they took.
     fn run(folder: Option<&Path>, factor: f32) -> (Vec<f32>, usize) {
         CALLS.set(0);
-        let (encodings, codec, text) = encodings(folder, factor);
+        let ([of_codec, of_text], codec, text) = encodings(folder, factor);
         let pixels = Tensor::<4>::from_data(
             TensorData::new((0..24).map(|i| i as f32 / 7.0).collect(), [2, 3, 2, 2]),
             &Device::flex(),
         );
-        let latents = encodings.latents(&codec, &Pixels(pixels)).0.to_data();
+        let latents = of_codec.latents(&codec, &Pixels(pixels)).0.to_data();
         let captions = ["an apple", "", "an apple"].map(str::to_owned);
-        let encoded = encodings.captions(&text, &captions);
+        let encoded = of_text.captions(&text, &captions);
         let parts = [latents, encoded.tokens.to_data(), encoded.pooled.to_data()];
         (parts.iter().flat_map(|data| data.iter::<f32>()).collect(), CALLS.get())
     }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{
-    Autoencoder, Conditioning, Denoiser, FeatureExtractor, Fill, Latents, Network, Pixels, TextNetwork,
-    Timesteps,
+    Autoencoder, Conditioning, Denoiser, FeatureExtractor, Fill, Latents, Network, Pixels, PluginError,
+    TextNetwork, Timesteps,
 };
 use burn::tensor::{DType, Gradients, Tensor};
 
@@ -71,6 +71,17 @@ fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.cast(DType::F32)
 }
 
+/// The text in bf16; what else is said is of few numbers, whose network decides what they are rounded to.
+fn narrow_text(conditioning: &Conditioning) -> Conditioning {
+    let text = conditioning.clone();
+    Conditioning { tokens: narrow(text.tokens), pooled: narrow(text.pooled), ..text }
+}
+
+/// The text in f32.
+fn wide_text(text: Conditioning) -> Conditioning {
+    Conditioning { tokens: wide(text.tokens), pooled: wide(text.pooled), mask: text.mask.map(wide), ..text }
+}
+
 impl<N: Network + ?Sized> Network for InBf16<N> {
     fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>)) {
         self.0.for_each_parameter(f);
@@ -95,9 +106,22 @@ impl<N: Network + ?Sized> Network for InBf16<N> {
 
 impl Denoiser for InBf16<dyn Denoiser> {
     fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
-        let Conditioning { tokens, pooled } = conditioning.clone();
-        let conditioning = Conditioning { tokens: narrow(tokens), pooled: narrow(pooled) };
-        wide(self.0.predict(narrow(x_t), t, &conditioning))
+        wide(self.0.predict(narrow(x_t), t, &narrow_text(conditioning)))
+    }
+
+    fn takes_guidance(&self) -> bool {
+        self.0.takes_guidance()
+    }
+
+    fn features(
+        &self,
+        x_t: Tensor<4>,
+        t: &Timesteps,
+        conditioning: &Conditioning,
+        blocks: &[String],
+    ) -> Result<Vec<Tensor<3>>, PluginError> {
+        let states = self.0.features(narrow(x_t), t, &narrow_text(conditioning), blocks)?;
+        Ok(states.into_iter().map(wide).collect())
     }
 
     fn frozen(&self) -> Box<dyn Denoiser> {
@@ -107,13 +131,15 @@ impl Denoiser for InBf16<dyn Denoiser> {
 
 impl TextNetwork for InBf16<dyn TextNetwork> {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let Conditioning { tokens, pooled } = self.0.encode(captions);
-        Conditioning { tokens: wide(tokens), pooled: wide(pooled) }
+        wide_text(self.0.encode(captions))
+    }
+
+    fn gives_mask(&self) -> bool {
+        self.0.gives_mask()
     }
 
     fn encode_windows(&self, caption: &str) -> Conditioning {
-        let Conditioning { tokens, pooled } = self.0.encode_windows(caption);
-        Conditioning { tokens: wide(tokens), pooled: wide(pooled) }
+        wide_text(self.0.encode_windows(caption))
     }
 
     fn left_out(&self, caption: &str) -> Option<String> {

@@ -9,6 +9,7 @@ mod caption_dropout;
 mod dtype;
 mod encodings;
 pub mod in_bf16;
+mod kernels;
 mod method;
 pub mod passes;
 pub mod preview;
@@ -26,15 +27,16 @@ use add_train::TrainError;
 pub use caption_dropout::caption_dropout;
 pub use dtype::{Dtype, Dtypes};
 pub use encodings::Encodings;
-pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext};
+pub use kernels::Kernels;
+pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext, method};
 pub use passes::Passes;
 pub use problems::Problems;
 pub use recipe::{
     Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,
-    Sampling,
+    ReleasedModel, RowModel, Sampling,
 };
 pub use sampled::{SampleRequest, SampledModel};
-pub use slot::{Condition, Slot, Source};
+pub use slot::{Condition, Hooks, Slot, Source};
 pub use text::{one_line, options, show};
 pub use weights::Weights;
 

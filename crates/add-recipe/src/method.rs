@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use add_data::Feed;
 use add_eval::report::Presentation;
 use add_plugin::{
-    Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, erased_serde, inventory,
+    Codec, Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, TextEncoder, erased_serde,
+    inventory,
 };
 use add_train::{health::Alarm, networks::NetworkSet, run::Objective, shards::Shards};
 use add_weights::NamedTensor;
@@ -107,6 +108,10 @@ pub struct NamedModel<'a> {
     pub name: EvaluatedModel,
     /// What it is made of.
     pub model: &'a Model,
+    /// Its text encoder.
+    pub text: &'a Plugin<dyn TextEncoder>,
+    /// Its codec.
+    pub codec: &'a Plugin<dyn Codec>,
     /// Timesteps that it is sampled at, ascending; empty for all.
     pub student_timesteps: Vec<usize>,
     /// What it computes in.
@@ -122,7 +127,7 @@ impl MethodEntry {
         name: &'static str,
         source: &'static str,
     ) -> Self {
-        Self(Entry::new(name, source, |d| Ok(Box::new(erased_serde::deserialize::<M>(d)?))))
+        Self(Entry::new::<M>(name, source, |d| Ok(Box::new(erased_serde::deserialize::<M>(d)?))))
     }
 }
 
@@ -139,3 +144,8 @@ impl Registered for dyn Method {
 
 /// A method by the name that the recipe gives it.
 pub type AnyMethod = Plugin<dyn Method>;
+
+/// A method that a program made, under the name with which a recipe would say it.
+pub fn method<M: Method + 'static>(method: M) -> AnyMethod {
+    Plugin::made::<M>(Box::new(method))
+}

@@ -31,6 +31,7 @@ pub fn request<'a>(
         guidance,
         seed: recipe.seed,
         first: 0,
+        size: recipe.data.size(),
         start: Start::Noise,
     }
 }

@@ -1,6 +1,9 @@
 //! Problems of a recipe that types cannot rule out: ranges, and parts that must fit together. All of them are collected.
 
+use add_plugin::{Codec, Plugin, TextEncoder};
 use add_train::optimizer::AdamWConfig;
+
+use crate::Model;
 
 /// Largest number of denoiser calls for one picture.
 pub const MAX_SAMPLING_STEPS: usize = 1000;
@@ -21,6 +24,13 @@ impl Problems {
     pub fn require(&mut self, holds: bool, path: &str, message: impl FnOnce() -> String) {
         if !holds {
             self.0.push((path.to_owned(), message()));
+        }
+    }
+
+    /// Adds what is wrong with the field at `path`, if anything is.
+    pub fn check<E: std::fmt::Display>(&mut self, path: &str, outcome: Result<(), E>) {
+        if let Err(problem) = outcome {
+            self.0.push((path.to_owned(), problem.to_string()));
         }
     }
 
@@ -55,6 +65,32 @@ impl Problems {
         if let Err(message) = check_prompt(prompt) {
             self.require(false, path, || message);
         }
+    }
+
+    /// Requires that a model's network, text encoder and codec fit each other, and pictures of `size`.
+    pub fn fits(
+        &mut self,
+        path: &str,
+        model: &Model,
+        text: &Plugin<dyn TextEncoder>,
+        codec: &Plugin<dyn Codec>,
+        size: usize,
+    ) {
+        let (latents, backbone) = (codec.info(), model.backbone.info());
+        let at = format!("{path}.backbone");
+        self.require(latents.channels == backbone.channels, &at, || {
+            format!(
+                "expected {} channels, as {} gives, got {}",
+                latents.channels,
+                codec.name(),
+                backbone.channels
+            )
+        });
+        self.check(&at, model.backbone.check_text(text.info()));
+        let multiple = latents.reduction * backbone.multiple_of;
+        self.require(multiple > 0 && size.is_multiple_of(multiple), "data.size", || {
+            format!("expected a multiple of {multiple}, required by {}, got {size}", model.backbone.name())
+        });
     }
 
     /// Requires usable hyper-parameters of an optimiser.

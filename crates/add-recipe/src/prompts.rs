@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{Conditioning, TextNetwork};
+use burn::tensor::Device;
 
 use crate::{LongPrompt, SampleRequest};
 
@@ -28,6 +29,11 @@ impl<'a> Prompts<'a> {
             }
         };
         Self { text, null, whole }
+    }
+
+    /// Where the encodings lie.
+    pub(crate) fn device(&self) -> Device {
+        self.null.tokens.device()
     }
 
     /// The captions in passes of at most `most`, each with states of one length.

@@ -1,11 +1,16 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
 use add_data::Keep;
-use add_plugin::{Backbone, Codec, DataSource, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder};
-use add_train::{model::Diffusion, run::Cadence};
+use add_plugin::{
+    Backbone, Codec, DataSource, LatentInfo, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder,
+};
+use add_train::{
+    model::{Diffusion, LatentSizes},
+    run::Cadence,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{Dtypes, Method, Weights};
+use crate::{Dtypes, Kernels, Method, Weights};
 
 /// A whole recipe.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +27,9 @@ pub struct Recipe {
     /// In which type each network computes. It is not written where all is f32, as in recipes of before.
     #[serde(default, skip_serializing_if = "Dtypes::are_f32")]
     pub dtype: Dtypes,
+    /// How the processor's kernels compute. It is not written where it is as usual, as in recipes of before.
+    #[serde(default, skip_serializing_if = "Kernels::are_usual")]
+    pub kernels: Kernels,
     /// Captioned pictures.
     pub data: Plugin<dyn DataSource>,
     /// Pixels to what the diffusion runs on.
@@ -138,15 +146,24 @@ pub struct Model {
     pub schedule: Plugin<dyn Schedule>,
     /// Its values at the start.
     pub weights: Weights,
+    /// A file of this project with the `text.*` of a text encoder that has no weights of its own, where they are to come
+    /// from elsewhere than `weights`; relative to the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_weights: Option<String>,
     /// What is trained in place of its values. It is not written where it is off, as in recipes of before.
     #[serde(default, skip_serializing_if = "Adapter::is_off")]
     pub adapter: Adapter,
 }
 
 impl Model {
-    /// Its schedule and prediction type.
-    pub fn diffusion(&self) -> Diffusion {
-        Diffusion { schedule: self.schedule.tables(), prediction: self.backbone.info().prediction }
+    /// Its schedule, its prediction type and, over latents of this shape, what it is told of its pictures' sizes.
+    pub fn diffusion(&self, latents: LatentInfo) -> Diffusion {
+        let reduction = latents.reduction;
+        Diffusion {
+            schedule: self.schedule.tables(),
+            prediction: self.backbone.info().prediction,
+            sizes: self.backbone.sizes().map(|conditioning| LatentSizes { reduction, conditioning }),
+        }
     }
 }
 
@@ -236,9 +253,13 @@ impl LongPrompt {
 }
 
 /// What `eval` measures.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
+    /// Whose captions are sampled and whose pictures are the real ones, where those are not the data of training, such as
+    /// `Coco(path: "coco", size: 512)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Plugin<dyn DataSource>>,
     /// What is measured.
     pub metrics: Vec<Plugin<dyn Metric>>,
     /// Models, samplers and step counts; one row of the table each.
@@ -247,6 +268,24 @@ pub struct Evaluation {
     pub samples: usize,
     /// Pictures per row right after training; 0 leaves it out.
     pub samples_after_training: usize,
+    /// Random half-samples from which the interval of a figure is estimated; 0 leaves the intervals out.
+    pub resamples: usize,
+    /// Pictures that are made one by one to time them, after a first one; 0 leaves it out.
+    pub latency: usize,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self {
+            data: None,
+            metrics: Vec::new(),
+            rows: Vec::new(),
+            samples: 0,
+            samples_after_training: 0,
+            resamples: 20,
+            latency: 8,
+        }
+    }
 }
 
 /// One row of the evaluation table.
@@ -254,7 +293,10 @@ pub struct Evaluation {
 #[serde(deny_unknown_fields)]
 pub struct EvaluationRow {
     /// Which model.
-    pub model: EvaluatedModel,
+    pub model: RowModel,
+    /// What the table calls it [default: which model it is].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its sampler.
     pub sampler: Plugin<dyn Sampler>,
     /// Denoiser calls.
@@ -262,12 +304,60 @@ pub struct EvaluationRow {
     /// Guidance scale.
     #[serde(default = "one")]
     pub guidance: f64,
+    /// Side of its pictures in pixels [default: that of the recipe's data].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// Side at which its pictures are measured, by area averaging, so that models of different sizes can be compared
+    /// [default: the side at which they are made].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_at: Option<usize>,
     /// Whether the row is also measured right after training.
     #[serde(default)]
     pub after_training: bool,
 }
 
+/// A model that is evaluated beside the recipe's own.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleasedModel {
+    /// Its text encoder.
+    pub text: Plugin<dyn TextEncoder>,
+    /// Its codec.
+    pub codec: Plugin<dyn Codec>,
+    /// Backbone, schedule and weights.
+    pub model: Model,
+}
+
 /// Which model a row is about.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum RowModel {
+    /// The run's averaged student.
+    Student,
+    /// The student before its first step.
+    Undistilled,
+    /// The teacher.
+    Teacher,
+    /// The recipe's model with the weights that it states, whatever was trained.
+    Stated,
+    /// The model of another recipe, with its own text encoder and codec; relative to this recipe.
+    Recipe(String),
+    /// A released model.
+    Released(Box<ReleasedModel>),
+}
+
+impl RowModel {
+    /// The model of the run that it is, if it is one.
+    pub fn of_run(&self) -> Option<EvaluatedModel> {
+        match self {
+            Self::Student => Some(EvaluatedModel::Student),
+            Self::Undistilled => Some(EvaluatedModel::Undistilled),
+            Self::Teacher => Some(EvaluatedModel::Teacher),
+            Self::Stated | Self::Recipe(_) | Self::Released(_) => None,
+        }
+    }
+}
+
+/// A model of a run that an evaluation may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EvaluatedModel {
     /// The run's averaged student.

@@ -8,7 +8,7 @@ use add_train::{
     model::{Diffusion, guided},
     noise::normal,
 };
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::{Dtypes, Recipe, in_bf16, prompts::Prompts};
 
@@ -41,6 +41,8 @@ pub struct SampleRequest<'a> {
     pub seed: u64,
     /// Index of the first picture: pictures of one seed differ by their index, whatever the batches are.
     pub first: u64,
+    /// Side of the pictures, in pixels.
+    pub size: usize,
     /// What is there before the first step; a picture's latents are a batch of one.
     pub start: Start,
 }
@@ -59,12 +61,15 @@ impl SampledModel {
         }
     }
 
-    /// Pictures `[N, 3, S, S]`, one per caption. Each depends on the seed and its own index alone.
+    /// Pictures `[N, 3, S, S]`, one per caption; none without a caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, request: &SampleRequest<'_>) -> Pixels {
-        assert!(!request.captions.is_empty(), "at least one picture is wanted");
-        let size = recipe.data.size();
-        let pass = (PASS / size.pow(2).max(1)).max(1);
+        let size = request.size;
         let prompts = Prompts::new(&*self.text, recipe.sampling.long_prompt, request);
+        if request.captions.is_empty() {
+            let none = TensorData::new(Vec::<f32>::new(), [0, 3, size, size]);
+            return Pixels(Tensor::from_data(none, &prompts.device()));
+        }
+        let pass = (PASS / size.pow(2).max(1)).max(1);
         let mut next = request.first;
         let parts = prompts.passes(request.captions, pass).map(|captions| {
             let first = next;
@@ -91,7 +96,8 @@ impl SampledModel {
         let null = null.repeat(batch);
         let scales = vec![request.guidance; batch];
         let mut call = |x_t: Tensor<4>, t: &Timesteps| {
-            let output = guided(&*self.denoiser, x_t.clone(), t, conditioning, &null, &scales);
+            let output =
+                guided(&self.diffusion, &*self.denoiser, x_t.clone(), t, conditioning, &null, &scales);
             self.diffusion.estimate(output, x_t, t)
         };
         let mut fresh = |step: usize| noise(step as u64, Purpose::SampleFresh);

@@ -72,11 +72,20 @@ pub enum Source<'a> {
     Heads {
         /// Their architecture.
         heads: &'a Plugin<dyn Head>,
-        /// The network whose features they read.
-        on: Role,
+        /// What they read.
+        on: Hooks,
         /// What they are conditioned on: vectors behind one another.
         condition: Vec<Condition>,
     },
+}
+
+/// What heads read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hooks {
+    /// Every hook of the feature network of this role.
+    Network(Role),
+    /// Blocks of the denoiser of this role, by name and channels.
+    Blocks(Role, Vec<(String, usize)>),
 }
 
 /// A vector that heads are conditioned on.

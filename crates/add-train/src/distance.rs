@@ -1,7 +1,7 @@
 //! What the distillation distance is taken between, and the memory that the decoder's states take for it.
 
 use add_loss::{PixelReduction, distillation};
-use add_plugin::{Autoencoder, Draw, Latents, Purpose};
+use add_plugin::{Autoencoder, Draw, Latents, Pixels, Purpose};
 use burn::tensor::Tensor;
 
 /// What the distance is taken between.
@@ -46,6 +46,14 @@ impl Distance<'_> {
     }
 }
 
+impl Distance<'_> {
+    /// Eq. (4) `[1]` between latents `[B, C, H, W]` of the student and pictures of the teacher, whatever latents those come
+    /// from; one `c` per sample.
+    pub fn to_pixels(&self, student: Tensor<4>, target: Pixels, c: &[f64]) -> Tensor<1> {
+        distillation(self.codec.decode(Latents(student)).0, target.0, c, self.reduction)
+    }
+}
+
 /// The square of `size` of each sample, where its draw says: every place is equally likely.
 fn crop(x: Tensor<4>, size: usize, draws: &[Draw]) -> Tensor<4> {
     let [_, _, h, w] = x.dims();
@@ -59,7 +67,6 @@ fn crop(x: Tensor<4>, size: usize, draws: &[Draw]) -> Tensor<4> {
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::Pixels;
     use burn::{
         module::{Module, Param},
         tensor::Device,

@@ -21,6 +21,18 @@ pub enum TrainError {
         /// Expected and found.
         problem: String,
     },
+    /// A run that is to begin has begun before.
+    #[error("{path}: this run has checkpoints; continue it, or choose another folder", path = path.display())]
+    Begun {
+        /// The folder of its checkpoints.
+        path: PathBuf,
+    },
+    /// A run that is to continue has not begun.
+    #[error("{path}: no checkpoint to resume from", path = path.display())]
+    NotBegun {
+        /// Where its checkpoints would be.
+        path: PathBuf,
+    },
     /// A file cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -42,11 +54,11 @@ pub enum TrainError {
         times: u32,
     },
     /// The system gives no threads.
-    #[error("the threads for `shards` could not be started: {0}; try `--set shards=1`")]
+    #[error("the threads for `shards` could not be started: {0}; try `shards: 1`")]
     Threads(String),
     /// The ranks cannot share a recipe's rounds.
     #[error(
-        "expected `rounds` to be a multiple of the {ranks} ranks, got {rounds}; try `--set rounds={ranks}`, which cuts the \
+        "expected `rounds` to be a multiple of the {ranks} ranks, got {rounds}; try `rounds: {ranks}`, which cuts the \
          batch into that many times `shards` parts"
     )]
     Rounds {
@@ -71,7 +83,7 @@ pub enum TrainError {
         found: String,
     },
     /// Another process works on this run.
-    #[error("{path}: process {pid} is working on this run; stop it or choose another --out", path = path.display())]
+    #[error("{path}: process {pid} is working on this run; stop it or choose another folder", path = path.display())]
     Locked {
         /// The run folder.
         path: PathBuf,

@@ -1,34 +1,75 @@
 //! A denoiser together with what its output means.
 
-use add_plugin::{Conditioning, Denoiser, Estimate, NoiseSchedule, Prediction, Timesteps, per_sample};
+use std::borrow::Cow;
+
+use add_plugin::{
+    Conditioning, Denoiser, Estimate, NoiseSchedule, Prediction, SizeConditioning, Timesteps, per_sample,
+};
 use burn::tensor::Tensor;
 
-/// Schedule and prediction type of a diffusion model: what turns a raw output into `x_0` and `eps`.
+/// Schedule and prediction type of a diffusion model: how its network is asked, and what turns a raw output into `x_0`
+/// and `eps`.
 #[derive(Debug, Clone)]
 pub struct Diffusion {
     /// The forward process.
     pub schedule: NoiseSchedule,
     /// What the network predicts.
     pub prediction: Prediction,
+    /// What the network is told of its pictures' sizes; `None` for one that is told nothing.
+    pub sizes: Option<LatentSizes>,
+}
+
+/// From the size of a latent to what a network is told of its picture's sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentSizes {
+    /// Pixels per latent in each direction, the codec's.
+    pub reduction: usize,
+    /// What the recipe says.
+    pub conditioning: SizeConditioning,
 }
 
 impl Diffusion {
+    /// The network's raw output for `x_t` at the schedule's timesteps `t`: it is told of the time as the schedule says
+    /// and, where it wants them, of the sizes that `conditioning` leaves open.
+    pub fn predict(
+        &self,
+        denoiser: &dyn Denoiser,
+        x_t: Tensor<4>,
+        t: &Timesteps,
+        conditioning: &Conditioning,
+    ) -> Tensor<4> {
+        let conditioning = self.with_sizes(conditioning, &x_t);
+        denoiser.predict(x_t, &self.schedule.network_times(t), &conditioning)
+    }
+
+    /// `conditioning` with the sizes of the pictures whose latents `x_t` is, unless it has some or none are wanted.
+    pub fn with_sizes<'c>(&self, conditioning: &'c Conditioning, x_t: &Tensor<4>) -> Cow<'c, Conditioning> {
+        match self.sizes {
+            Some(LatentSizes { reduction, conditioning: said }) if conditioning.sizes.is_none() => {
+                let [batch, _, height, width] = x_t.dims();
+                let sizes = said.at([height * reduction, width * reduction]);
+                Cow::Owned(conditioning.clone().with_sizes(vec![sizes; batch]))
+            }
+            _ => Cow::Borrowed(conditioning),
+        }
+    }
+
     /// `x_t = alpha_t x_0 + sigma_t eps`.
     pub fn diffuse(&self, x_0: Tensor<4>, eps: Tensor<4>, t: &Timesteps) -> Tensor<4> {
-        let (alpha, sigma) = self.schedule.coefficients(t, &x_0);
-        add_loss::diffuse(x_0, eps, alpha, sigma)
+        let at = self.schedule.coefficients(t, &x_0);
+        add_loss::diffuse(x_0, eps, &at)
     }
 
     /// `x_0` from a raw output.
     pub fn x0(&self, output: Tensor<4>, x_t: Tensor<4>, t: &Timesteps) -> Tensor<4> {
-        let (alpha, sigma) = self.schedule.coefficients(t, &x_t);
-        add_loss::x0(self.prediction, output, x_t, alpha, sigma)
+        let at = self.schedule.coefficients(t, &x_t);
+        add_loss::x0(self.prediction, output, x_t, &at)
     }
 
     /// `eps` from a raw output.
     pub fn epsilon(&self, output: Tensor<4>, x_t: Tensor<4>, t: &Timesteps) -> Tensor<4> {
-        let (alpha, sigma) = self.schedule.coefficients(t, &x_t);
-        add_loss::epsilon(self.prediction, output, x_t, alpha, sigma)
+        let at = self.schedule.coefficients(t, &x_t);
+        add_loss::epsilon(self.prediction, output, x_t, &at)
     }
 
     /// The raw output that a perfect network would give.
@@ -37,9 +78,10 @@ impl Diffusion {
             Prediction::Epsilon => eps,
             Prediction::X0 => x_0,
             Prediction::V => {
-                let (alpha, sigma) = self.schedule.coefficients(t, &x_0);
-                eps * alpha - x_0 * sigma
+                let at = self.schedule.coefficients(t, &x_0);
+                eps * at.alpha - x_0 * at.sigma
             }
+            Prediction::Flow => eps - x_0,
         }
     }
 
@@ -51,8 +93,10 @@ impl Diffusion {
 
 /// `output(null) + w (output(y) - output(null))`, classifier-free guidance with one scale `w` per sample.
 ///
-/// Where every scale is 1 the unconditional half is not computed.
+/// Where every scale is 1 the unconditional half is not computed. A network that takes the scale as an input is told it
+/// and asked once.
 pub fn guided(
+    diffusion: &Diffusion,
     denoiser: &dyn Denoiser,
     x_t: Tensor<4>,
     t: &Timesteps,
@@ -60,13 +104,16 @@ pub fn guided(
     null: &Conditioning,
     scales: &[f64],
 ) -> Tensor<4> {
+    if denoiser.takes_guidance() {
+        return diffusion.predict(denoiser, x_t, t, &conditioning.clone().with_guidance(scales));
+    }
     if scales.iter().all(|&w| (w - 1.0).abs() < f64::EPSILON) {
-        return denoiser.predict(x_t, t, conditioning);
+        return diffusion.predict(denoiser, x_t, t, conditioning);
     }
     let batch = x_t.dims()[0];
     let both = conditioning.clone().cat(null.clone());
     let twice = Timesteps([t.0.as_slice(), t.0.as_slice()].concat());
-    let output = denoiser.predict(Tensor::cat(vec![x_t.clone(), x_t.clone()], 0), &twice, &both);
+    let output = diffusion.predict(denoiser, Tensor::cat(vec![x_t.clone(), x_t.clone()], 0), &twice, &both);
     let (with, without) = (output.clone().narrow(0, 0, batch), output.narrow(0, batch, batch));
     add_loss::guide(with, without, per_sample(scales, &x_t))
 }

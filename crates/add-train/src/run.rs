@@ -213,11 +213,7 @@ fn resume(
     let committed = checkpoint::list(&checkpoints);
     let candidates: Vec<PathBuf> = match start {
         Start::Fresh if committed.is_empty() => return Ok(None),
-        Start::Fresh => {
-            let problem = "this run has checkpoints; continue it with --resume auto, or choose another --out"
-                .to_owned();
-            return Err(TrainError::Checkpoint { path: checkpoints, problem });
-        }
+        Start::Fresh => return Err(TrainError::Begun { path: checkpoints }),
         Start::At(path) => vec![path.clone()],
         Start::Latest | Start::Auto => {
             committed.iter().rev().map(|&step| checkpoint::path_of(&checkpoints, step)).collect()
@@ -246,11 +242,7 @@ fn resume(
         // Every checkpoint is damaged: starting over silently would lose the user's run.
         (Some(error), _) => Err(error),
         (None, Start::Auto) => Ok(None),
-        (None, _) => {
-            let problem =
-                "no checkpoint to resume from; --resume auto starts afresh when there is none".to_owned();
-            Err(TrainError::Checkpoint { path: checkpoints, problem })
-        }
+        (None, _) => Err(TrainError::NotBegun { path: checkpoints }),
     }
 }
 

@@ -27,7 +27,15 @@ pub struct BoundTeacher<'a> {
 impl Teacher for BoundTeacher<'_> {
     fn x0(&self, x_t: &Tensor<4>, t: &Timesteps) -> Tensor<4> {
         let mut call = |x_t: Tensor<4>, t: &Timesteps| {
-            let output = guided(self.denoiser, x_t.clone(), t, self.conditioning, self.null, self.guidance);
+            let output = guided(
+                self.diffusion,
+                self.denoiser,
+                x_t.clone(),
+                t,
+                self.conditioning,
+                self.null,
+                self.guidance,
+            );
             self.diffusion.estimate(output, x_t, t)
         };
         consecutive_estimate(x_t.clone(), t, self.steps, &self.diffusion.schedule, &mut call)
@@ -39,7 +47,7 @@ impl Teacher for BoundTeacher<'_> {
             Prompt::Null => self.null,
             Prompt::Negative => self.negative,
         };
-        let output = self.denoiser.predict(x_t.clone(), t, conditioning);
+        let output = self.diffusion.predict(self.denoiser, x_t.clone(), t, conditioning);
         self.diffusion.epsilon(output, x_t.clone(), t)
     }
 

@@ -27,6 +27,14 @@ pub enum WeightsError {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A file of PyTorch's that holds something else than tensors, or is damaged.
+    #[error("{path} is no PyTorch file of tensors alone: {reason}")]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
     /// A tensor that was asked for is not in the file.
     #[error("{path} holds no tensor `{name}`")]
     NoSuchTensor {

@@ -21,7 +21,7 @@ use crate::{
     error::WeightsError,
     limits::{MAX_HEADER_BYTES, MAX_TENSORS},
     location::Location,
-    shards,
+    pytorch, shards,
 };
 
 /// The bytes of one file.
@@ -48,7 +48,7 @@ pub struct TensorInfo {
 
 impl WeightsFile {
     /// Opens and checks a file; of an index (`.json`) all the shards beside it, as one view. Values are read only when
-    /// asked for.
+    /// asked for, but those of a file of PyTorch's (`.pt`, `.pth`), which are read at once.
     ///
     /// # Errors
     /// When a file cannot be read, is damaged, or is beyond the limits.
@@ -56,6 +56,8 @@ impl WeightsFile {
         let path = path.as_ref();
         if path.extension() == Some(OsStr::new("json")) {
             Self::open_shards(path)
+        } else if pytorch::is_one(path) {
+            pytorch::open(path)
         } else {
             Self::open_one(path)
         }

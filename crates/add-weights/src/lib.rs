@@ -10,6 +10,7 @@ mod limits;
 mod load;
 mod location;
 pub mod names;
+mod pytorch;
 mod read;
 mod shards;
 mod source;

@@ -15,6 +15,7 @@ use crate::{
     error::WeightsError,
     hub::{Fetched, Hub, Progress},
     hub_place::{HubPlace, MAIN, SCHEME},
+    pytorch::ENDINGS,
     shards,
 };
 
@@ -29,7 +30,7 @@ pub enum Location {
 }
 
 /// What a file of weights, or an index of several, ends in.
-const FILES: [&str; 2] = ["safetensors", "json"];
+const FILES: [&str; 4] = ["safetensors", "json", ENDINGS[0], ENDINGS[1]];
 
 impl Location {
     /// Reads `hf://owner/repo[@revision][/path]`, or else a local path.

@@ -1,15 +1,18 @@
-//! The umbrella: linking this crate links every plugin, so that `inventory` sees them all.
+//! The umbrella: linking this crate links every plugin, so that `inventory` sees them all; a program finds their types here.
 #![deny(unused_crate_dependencies)]
 
-use backbones as _;
+#[cfg(test)]
 use build_features as _;
-use codecs as _;
-use data as _;
-use features as _;
-use heads as _;
-use methods as _;
-use metrics as _;
-use samplers as _;
-use schedules as _;
-use text_encoders as _;
-use weightings as _;
+
+pub use backbones;
+pub use codecs;
+pub use critics;
+pub use data;
+pub use features;
+pub use heads;
+pub use methods;
+pub use metrics;
+pub use samplers;
+pub use schedules;
+pub use text_encoders;
+pub use weightings;

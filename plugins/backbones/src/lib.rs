@@ -5,3 +5,6 @@
 mod mini;
 mod stable_diffusion;
 mod unet;
+
+pub use mini::Mini;
+pub use stable_diffusion::{Sd15, Sd21, Sdxl};

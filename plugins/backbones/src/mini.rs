@@ -20,24 +20,28 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UnetDenoiser, adapted};
+use crate::unet::{UnetDenoiser, adapted, check_guidance};
 
 /// A small denoiser in pixel space.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Mini {
+pub struct Mini {
     /// What it predicts.
-    pub(crate) prediction: Prediction,
+    pub prediction: Prediction,
     /// Channels of each level of the U-Net, finest (half the picture's side) first; multiples of 16.
-    pub(crate) channels: Vec<usize>,
+    pub channels: Vec<usize>,
     /// Residual blocks of a level on the way down; the way up has one more.
-    pub(crate) layers: usize,
+    pub layers: usize,
     /// Levels, counted from the coarsest, that attend to the text.
-    pub(crate) attending_levels: usize,
+    pub attending_levels: usize,
     /// Attention heads of each level.
-    pub(crate) heads: usize,
+    pub heads: usize,
     /// Channels of the two thin convolutions at full resolution.
-    pub(crate) detail: usize,
+    pub detail: usize,
+    /// Width of the embedding of the guidance scale, for a network that is told it and asked once; even. `None` for one
+    /// that is guided by being asked with and without the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_embedding: Option<usize>,
 }
 
 impl Default for Mini {
@@ -49,6 +53,7 @@ impl Default for Mini {
             attending_levels: 2,
             heads: 4,
             detail: 16,
+            guidance_embedding: None,
         }
     }
 }
@@ -84,6 +89,7 @@ impl Mini {
             use_linear_projection: true,
             class_embed_type: Some(ClassEmbedType::Projection),
             projection_class_embeddings_input_dim: Some(text.pooled),
+            time_cond_proj_dim: self.guidance_embedding,
             ..UnetConfig::default()
         }
     }
@@ -97,6 +103,10 @@ impl Backbone for Mini {
             // Of a number of levels that `init` refuses, any multiple will do.
             multiple_of: PATCH << (self.channels.len().clamp(1, MAX_LEVELS) - 1),
         }
+    }
+
+    fn feature_blocks(&self) -> Vec<(String, usize)> {
+        UnetConfig { block_out_channels: self.channels.clone(), ..UnetConfig::default() }.blocks()
     }
 
     fn init(&self, text: TextInfo, seed: u64, device: &Device) -> Result<Box<dyn Denoiser>, PluginError> {
@@ -123,6 +133,7 @@ impl Mini {
         within("layers", self.layers, 1..=MAX_LAYERS)?;
         within("heads", self.heads, 1..=MAX_CHANNELS)?;
         within("detail", self.detail, 1..=MAX_CHANNELS)?;
+        check_guidance(self.guidance_embedding)?;
         let same = ConvGeometry::square(1, 1);
         Ok(Box::new(MiniDenoiser {
             denoiser: UnetDenoiser::new(&self.config(text), init)?,
@@ -145,6 +156,20 @@ impl Denoiser for MiniDenoiser {
         let fine = silu(from_patches(coarse));
         let fine = self.detail_in.forward(Tensor::cat(vec![fine, x_t], 1));
         self.detail_out.forward(silu(fine))
+    }
+
+    fn takes_guidance(&self) -> bool {
+        self.denoiser.takes_guidance()
+    }
+
+    fn features(
+        &self,
+        x_t: Tensor<4>,
+        t: &Timesteps,
+        conditioning: &Conditioning,
+        blocks: &[String],
+    ) -> Result<Vec<Tensor<3>>, PluginError> {
+        self.denoiser.features(to_patches(x_t), t, conditioning, blocks)
     }
 
     fn frozen(&self) -> Box<dyn Denoiser> {
@@ -196,14 +221,87 @@ mod tests {
         let network = mini.init(TEXT, 1, &device).unwrap();
         assert!(parameter_count(&*network) < 7_000_000, "{}", parameter_count(&*network));
         let x = Tensor::<4>::ones([2, 3, 32, 32], (&device, DType::F32));
-        let conditioning = |value: f64| Conditioning {
-            tokens: Tensor::ones([2, 16, 128], (&device, DType::F32)) * value,
-            pooled: Tensor::ones([2, 128], (&device, DType::F32)) * value,
+        let conditioning = |value: f64| {
+            Conditioning::new(
+                Tensor::ones([2, 16, 128], (&device, DType::F32)) * value,
+                Tensor::ones([2, 128], (&device, DType::F32)) * value,
+            )
         };
-        let t = Timesteps(vec![10, 999]);
+        let t = Timesteps(vec![10.0, 999.0]);
         let [a, b] = [0.1, 0.9].map(|v| network.predict(x.clone(), &t, &conditioning(v)));
         assert_eq!(a.dims(), [2, 3, 32, 32]);
         assert!((a - b).abs().max().into_scalar::<f32>() > 1e-5);
+    }
+
+    fn text(value: f32) -> Conditioning {
+        let device = Device::flex();
+        Conditioning::new(Tensor::full([2, 16, 128], value, &device), Tensor::full([2, 128], value, &device))
+    }
+
+    fn largest_difference(a: Tensor<4>, b: Tensor<4>) -> f32 {
+        (a - b).abs().max().into_scalar()
+    }
+
+    #[test]
+    fn a_guidance_embedding_begins_as_nothing_and_is_then_told_the_scale() {
+        let device = Device::flex();
+        let mini = Mini { channels: vec![16, 32], ..Mini::default() };
+        let told = Mini { guidance_embedding: Some(32), ..mini.clone() };
+        let (plain, mut network) =
+            (mini.init(TEXT, 1, &device).unwrap(), told.init(TEXT, 1, &device).unwrap());
+        assert!(network.takes_guidance() && !plain.takes_guidance());
+        let x = Tensor::<4>::ones([2, 3, 16, 16], &device);
+        let t = Timesteps(vec![10.0, 999.5]);
+        let predict = |network: &dyn Denoiser, scale: f64| {
+            network.predict(x.clone(), &t, &text(0.3).with_guidance(&[scale; 2]))
+        };
+        // A network without the embedding does not look at the scale.
+        assert!(largest_difference(predict(&*plain, 3.0), predict(&*network, 7.5)) == 0.0);
+        network.map_parameters(&mut |path, _, value| {
+            if path.contains("cond_proj") { value + 0.1 } else { value }
+        });
+        assert!(largest_difference(predict(&*network, 3.0), predict(&*network, 7.5)) > 1e-4);
+        let odd = Mini { guidance_embedding: Some(7), ..mini };
+        let refused = odd.init(TEXT, 1, &device).unwrap_err().to_string();
+        assert_eq!(refused, "guidance_embedding: expected an even number, got 7");
+    }
+
+    #[test]
+    fn a_masked_token_does_not_matter() {
+        let device = Device::flex();
+        let network = Mini { channels: vec![16, 32], ..Mini::default() }.init(TEXT, 1, &device).unwrap();
+        let predict = |last: f32, mask: Option<Tensor<2>>| {
+            let mut conditioning = text(0.3);
+            let states = conditioning.tokens.clone().narrow(1, 0, 15);
+            let padding = Tensor::full([2, 1, 128], last, &device);
+            conditioning.tokens = Tensor::cat(vec![states, padding], 1);
+            let x = Tensor::<4>::ones([2, 3, 16, 16], &device);
+            network.predict(x, &Timesteps::same(500.0, 2), &Conditioning { mask, ..conditioning })
+        };
+        let mask = Tensor::cat(vec![Tensor::ones([2, 15], &device), Tensor::zeros([2, 1], &device)], 1);
+        assert!(largest_difference(predict(5.0, None), predict(-5.0, None)) > 1e-5);
+        assert!(largest_difference(predict(5.0, Some(mask.clone())), predict(-5.0, Some(mask))) == 0.0);
+    }
+
+    #[test]
+    fn features_have_the_stated_widths_and_lie_on_the_tape_of_the_input() {
+        let device = Device::flex();
+        let mini = Mini { channels: vec![16, 32], ..Mini::default() };
+        let network = mini.init(TEXT, 1, &device.clone().autodiff()).unwrap().frozen();
+        let x = Tensor::<4>::ones([2, 3, 16, 16], &device).autodiff().require_grad();
+        let (names, channels): (Vec<String>, Vec<usize>) = mini.feature_blocks().into_iter().unzip();
+        assert_eq!(names, ["down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1"]);
+        let t = Timesteps::same(500.0, 2);
+        let states = network.features(x.clone(), &t, &text(0.3), &names).unwrap();
+        let sizes: Vec<[usize; 3]> = states.iter().map(Tensor::dims).collect();
+        let want: Vec<[usize; 3]> =
+            channels.into_iter().zip([16, 16, 16, 64, 64]).map(|(c, n)| [2, c, n]).collect();
+        assert_eq!(sizes, want);
+        let gradients = states[2].clone().square().mean().backward();
+        assert!(x.grad(&gradients).unwrap().abs().sum().into_scalar::<f32>() > 0.0);
+        let refused =
+            network.features(x, &t, &text(0.3), &["up_blocks.2".to_owned()]).unwrap_err().to_string();
+        assert!(refused.contains("`up_blocks.2`"), "{refused}");
     }
 
     /// The kernels of this project run on one of them only.
@@ -217,12 +315,12 @@ mod tests {
                 let values = (0..shape.iter().product()).map(|i: usize| ((i * 37 % 101) as f32) / 50.0 - 1.0);
                 TensorData::new(values.collect::<Vec<_>>(), shape.to_vec())
             };
-            let conditioning = Conditioning {
-                tokens: Tensor::from_data(ramp(&[2, 16, 128]), device),
-                pooled: Tensor::from_data(ramp(&[2, 128]), device),
-            };
+            let conditioning = Conditioning::new(
+                Tensor::from_data(ramp(&[2, 16, 128]), device),
+                Tensor::from_data(ramp(&[2, 128]), device),
+            );
             let x = Tensor::<4>::from_data(ramp(&[2, 3, 16, 16]), device).autodiff().require_grad();
-            let prediction = network.predict(x.clone(), &Timesteps(vec![10, 999]), &conditioning);
+            let prediction = network.predict(x.clone(), &Timesteps(vec![10.0, 999.0]), &conditioning);
             let gradient = x.grad(&prediction.clone().square().mean().backward()).unwrap();
             [prediction.inner(), gradient].map(|x| x.into_data().try_to_vec::<f32>().unwrap())
         };

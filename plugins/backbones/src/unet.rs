@@ -5,10 +5,11 @@ use std::path::Path;
 use add_kernels::wide_type;
 use add_nn::{
     layers::{Checkpointing, Init},
-    unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConfig},
+    unet::{AddedConditions, AdditionEmbedType, ClassEmbedType, UNet2dCondition, UnetConditions, UnetConfig},
 };
 use add_plugin::{
-    Component, Conditioning, Content, Denoiser, LoraConfig, Naming, PluginError, TextInfo, Timesteps, fields,
+    Component, Conditioning, Content, Denoiser, LoraConfig, Naming, PictureSizes, PluginError, TextInfo,
+    Timesteps, fields, within,
 };
 use add_weights::{WeightsError, WeightsFile, names::found};
 use burn::{
@@ -23,6 +24,8 @@ pub(crate) struct UnetDenoiser {
     unet: UNet2dCondition,
     #[module(skip)]
     added: Added,
+    #[module(skip)]
+    takes_guidance: bool,
 }
 
 /// What joins the timestep embedding.
@@ -43,7 +46,7 @@ impl UnetDenoiser {
             (None, Some(AdditionEmbedType::TextTime)) => Added::TextTime,
             (None, None) => Added::Nothing,
         };
-        Ok(Self { unet, added })
+        Ok(Self { unet, added, takes_guidance: config.time_cond_proj_dim.is_some() })
     }
 
     /// As [`UNet2dCondition::with_checkpointing`].
@@ -68,8 +71,40 @@ impl UnetDenoiser {
     }
 }
 
+impl UnetDenoiser {
+    /// What the U-Net is told beside the text states.
+    fn told(
+        &self,
+        x_t: &Tensor<4>,
+        t: &Timesteps,
+        conditioning: &Conditioning,
+    ) -> (Tensor<1>, UnetConditions) {
+        let Conditioning { pooled, mask, guidance, sizes, .. } = conditioning;
+        // Of 1000 timesteps bf16 tells few apart.
+        let (device, wide) = (x_t.device(), wide_type(x_t.dtype()));
+        let pooled = || pooled.clone();
+        let added = match self.added {
+            Added::Nothing => None,
+            Added::Pooled => Some(AddedConditions::Pooled(pooled())),
+            Added::TextTime => {
+                let sizes = sizes.as_ref().expect("the caller states the sizes that this backbone asks for");
+                Some(AddedConditions::TextTime {
+                    text_embeds: pooled(),
+                    time_ids: Tensor::from_data(time_ids(sizes), (&device, wide)),
+                })
+            }
+        };
+        let guidance = guidance.as_ref().filter(|_| self.takes_guidance);
+        let guidance = guidance.map(|scales| Tensor::from_data(&scales[..], (&device, wide)));
+        (t.to_tensor(&device, wide), UnetConditions { added, guidance, mask: mask.clone() })
+    }
+}
+
+/// The projection of the guidance scale's embedding, which most released files do not have: it begins as nothing then.
+const GUIDANCE: &str = "time_embedding.cond_proj.weight";
+
 fn released(
-    unet: UNet2dCondition,
+    mut unet: UNet2dCondition,
     config: &UnetConfig,
     naming: Naming,
     file: &Path,
@@ -79,22 +114,41 @@ fn released(
         Naming::Diffusers => found::unet_of_diffusers(&file)?,
         Naming::Ldm => found::unet_of_ldm(&file, config.clone())?,
     };
-    naming.load(unet, &file)
+    if file.tensors().contains_key(GUIDANCE) {
+        return naming.load(unet, &file);
+    }
+    let projection = unet.replace_guidance(None);
+    let mut unet = naming.load(unet, &file)?;
+    unet.replace_guidance(projection);
+    Ok(unet)
 }
 
 impl Denoiser for UnetDenoiser {
     fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
-        // Of 1000 timesteps bf16 tells few apart.
-        let time = t.to_tensor(&x_t.device(), wide_type(x_t.dtype()));
-        let pooled = || conditioning.pooled.clone();
-        let added = match self.added {
-            Added::Nothing => None,
-            Added::Pooled => Some(AddedConditions::Pooled(pooled())),
-            Added::TextTime => {
-                Some(AddedConditions::TextTime { text_embeds: pooled(), time_ids: time_ids(&x_t) })
-            }
+        let (time, conditions) = self.told(&x_t, t, conditioning);
+        self.unet.forward(x_t, time, conditioning.tokens.clone(), conditions)
+    }
+
+    fn takes_guidance(&self) -> bool {
+        self.takes_guidance
+    }
+
+    fn features(
+        &self,
+        x_t: Tensor<4>,
+        t: &Timesteps,
+        conditioning: &Conditioning,
+        blocks: &[String],
+    ) -> Result<Vec<Tensor<3>>, PluginError> {
+        let (time, conditions) = self.told(&x_t, t, conditioning);
+        let states = self.unet.features(x_t, time, conditioning.tokens.clone(), conditions, blocks);
+        let flat = |(state, name): (Option<Tensor<4>>, &String)| match state {
+            Some(state) => Ok(state.flatten(2, 3)),
+            None => Err(PluginError::Mismatch(format!(
+                "the U-Net has no block `{name}`; expected down_blocks.N, mid_block or up_blocks.N of its levels"
+            ))),
         };
-        self.unet.forward(x_t, time, conditioning.tokens.clone(), added)
+        states.into_iter().zip(blocks).map(flat).collect()
     }
 
     fn frozen(&self) -> Box<dyn Denoiser> {
@@ -112,25 +166,52 @@ pub(crate) fn adapted(lora: &LoraConfig, seed: u64, device: &Device) -> Result<I
     Ok(Init::new(seed, device).with_lora(lora.clone()))
 }
 
-/// SDXL's six numbers for an uncropped picture of the size that is being made:
-/// original height and width, crop top and left, target height and width, in pixels.
-fn time_ids(latents: &Tensor<4>) -> Tensor<2> {
-    let [batch, _, h, w] = latents.dims();
-    let [h, w] = [h, w].map(|side| (side * 8) as f64);
-    let row = [h, w, 0.0, 0.0, h, w];
-    let data = TensorData::new(row.repeat(batch), [batch, 6]);
-    Tensor::from_data(data, (&latents.device(), wide_type(latents.dtype())))
+/// SDXL's six numbers for each picture, `[B, 6]`: original height and width, crop top and left, target height and width,
+/// in pixels.
+fn time_ids(sizes: &[PictureSizes]) -> TensorData {
+    let row = |&PictureSizes { original, crop, target }: &PictureSizes| [original, crop, target].concat();
+    let numbers: Vec<f64> = sizes.iter().flat_map(row).map(|pixels| pixels as f64).collect();
+    TensorData::new(numbers, [sizes.len(), 6])
 }
 
-/// Refuses a text encoder whose token states have another width than the U-Net attends to.
-pub(crate) fn check_width(name: &str, expected: usize, text: TextInfo) -> Result<(), PluginError> {
-    if text.width == expected {
+/// Checks the width of the embedding of the guidance scale, if a recipe wants one.
+pub(crate) fn check_guidance(width: Option<usize>) -> Result<(), PluginError> {
+    let Some(width) = width else { return Ok(()) };
+    within("guidance_embedding", width, 4..=4096)?;
+    if width.is_multiple_of(2) {
         return Ok(());
     }
-    let found = text.width;
-    Err(PluginError::Mismatch(format!(
-        "the backbone {name} attends to token states of width {expected}, the text encoder gives {found}"
-    )))
+    let problem = format!("expected an even number, got {width}");
+    Err(PluginError::Field { field: "guidance_embedding", problem })
+}
+
+/// Refuses a text encoder with token states of another width than the U-Net `name` attends to, or with a pooled embedding of
+/// another width than joins its timestep embedding.
+pub(crate) fn check_text(
+    name: &str,
+    width: usize,
+    config: &UnetConfig,
+    text: TextInfo,
+) -> Result<(), PluginError> {
+    if text.width != width {
+        return Err(PluginError::Mismatch(format!(
+            "the backbone {name} attends to token states of width {width}, the text encoder gives {}",
+            text.width
+        )));
+    }
+    match pooled_width(config) {
+        Some(pooled) if text.pooled != pooled => Err(PluginError::Mismatch(format!(
+            "the backbone {name} is conditioned on a pooled embedding of width {pooled}, the text encoder gives {}; \
+             expected the text encoder that the model was trained with",
+            text.pooled
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Width of the pooled embedding that joins SDXL's timestep embedding, beside six numbers of the picture's size.
+fn pooled_width(config: &UnetConfig) -> Option<usize> {
+    config.projection_class_embeddings_input_dim?.checked_sub(6 * config.addition_time_embed_dim?)
 }
 
 #[cfg(test)]
@@ -155,6 +236,29 @@ mod tests {
             attention_head_dim: PerLevel::All(2),
             ..UnetConfig::default()
         }
+    }
+
+    #[test]
+    fn a_file_without_a_guidance_embedding_fills_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("unet.safetensors");
+        let source = UnetDenoiser::new(&config(), &Init::new(1, &Device::flex())).unwrap();
+        save(&path, &named_tensors(&source.unet), Precision::F32, &BTreeMap::new()).unwrap();
+        let told = UnetConfig { time_cond_proj_dim: Some(8), ..config() };
+        let fresh = UnetDenoiser::new(&told, &Init::new(2, &Device::flex())).unwrap();
+        let loaded = values(&fresh.load(&told, Naming::Diffusers, &path).unwrap());
+        let own: Vec<&str> =
+            loaded.keys().filter(|name| name.contains("cond_proj")).map(String::as_str).collect();
+        assert_eq!(own, ["unet.time_embedding.cond_proj.weight"]);
+        assert!(loaded[own[0]].iter().all(|&x| x == 0.0));
+        assert!(values(&source).iter().all(|(name, value)| loaded[name] == *value));
+    }
+
+    #[test]
+    fn the_six_numbers_are_original_crop_and_target() {
+        let sizes = PictureSizes { original: [768, 1024], crop: [0, 64], target: [512, 256] };
+        let got: Vec<f64> = time_ids(&[sizes]).try_to_vec().unwrap();
+        assert_eq!(got, [768.0, 1024.0, 0.0, 64.0, 512.0, 256.0]);
     }
 
     fn values(network: &dyn Network) -> BTreeMap<String, Vec<f32>> {

@@ -22,12 +22,12 @@ use serde_json::json;
 pub struct KlVae {
     /// A file, or a folder with `diffusion_pytorch_model.safetensors`, such as `hf://stabilityai/sd-turbo/vae`. A single
     /// file of Stable Diffusion will do.
-    weights: Location,
+    pub weights: Location,
     /// Latents times this have unit deviation: 0.18215 for SD 1 and 2, 0.13025 for SDXL.
-    scaling_factor: f64,
+    pub scaling_factor: f64,
     /// Whether the blocks are computed again in the backward pass: less memory, more time.
     #[serde(default)]
-    checkpointing: Checkpointing,
+    pub checkpointing: Checkpointing,
 }
 
 inventory::submit!(Entry::codec::<KlVae>("KlVae", "Rombach et al. 2022; Stable Diffusion, SDXL"));

@@ -19,7 +19,7 @@ use crate::kl_vae::{FILE, LATENTS};
 pub struct TinyVae {
     /// A file, or a folder with `diffusion_pytorch_model.safetensors`: `hf://madebyollin/taesd` or
     /// `hf://madebyollin/taesdxl`.
-    weights: Location,
+    pub weights: Location,
 }
 
 inventory::submit!(Entry::codec::<TinyVae>("TinyVae", "Bohan 2023; TAESD, TAESDXL"));

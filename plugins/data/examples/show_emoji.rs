@@ -1,4 +1,4 @@
-//! A look at the embedded pictures: `cargo run --release -p data --example show_emoji -- emoji.png`.
+//! A look at the embedded pictures: `cargo run --release -p add-plugins-data --example show_emoji -- emoji.png`.
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 

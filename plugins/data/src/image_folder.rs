@@ -24,18 +24,18 @@ use crate::{
 pub struct ImageFolder {
     /// The folder: a path from the recipe's folder, `s3://bucket/prefix`, `https://host/path`. Most web servers cannot list
     /// their files, so that one of them needs a list in `captions`.
-    path: Place,
+    pub path: Place,
     /// Side in pixels that every picture is cropped and resized to.
-    size: usize,
+    pub size: usize,
     /// Where the captions are.
     #[serde(default)]
-    captions: Captions,
+    pub captions: Captions,
     /// Which fields of a list name the picture and hold its captions.
     #[serde(default)]
-    fields: Fields,
+    pub fields: Fields,
     /// Whether folders such as `10_cat` say how often their pictures come. It must be stated where they differ.
     #[serde(default)]
-    repeats: Option<Repeats>,
+    pub repeats: Option<Repeats>,
 }
 
 inventory::submit!(Entry::data_source::<ImageFolder>("ImageFolder", "a folder of pictures with captions"));

@@ -1,6 +1,7 @@
 //! Plugins: captioned pictures.
 
 mod captions;
+mod coco;
 mod emoji;
 mod folder_split;
 mod image_folder;
@@ -11,6 +12,7 @@ mod sample;
 mod sidecars;
 mod web_dataset;
 
+pub use coco::Coco;
 pub use emoji::{Emoji, Style};
 pub use image_folder::{Captions, ImageFolder};
 pub use list::Fields;

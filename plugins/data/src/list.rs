@@ -24,9 +24,9 @@ const SPLIT: &str = "split";
 #[serde(deny_unknown_fields, default)]
 pub struct Fields {
     /// The one that names the picture; `file` or `file_name` unless stated.
-    file: Option<String>,
+    pub file: Option<String>,
     /// The one that holds its captions, a text or a list of texts; `caption`, `captions` or `text` unless stated.
-    caption: Option<String>,
+    pub caption: Option<String>,
 }
 
 impl Fields {

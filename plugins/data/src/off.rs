@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Off {
     /// Side of the pictures, in pixels.
-    size: usize,
+    pub size: usize,
 }
 
 inventory::submit!(Entry::data_source::<Off>("Off", "no data"));

@@ -25,25 +25,25 @@ const SHARDS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
 pub struct WebDataset {
     /// The shards to train on: paths from the recipe's folder, `s3://bucket/…` or `https://…`; `{00000..00012}`, `*.tar` or
     /// a folder for many. Shards packed with gzip are unpacked into temporary files at the start.
-    shards: Vec<String>,
+    pub shards: Vec<String>,
     /// Side in pixels that every picture is cropped and resized to.
-    size: usize,
+    pub size: usize,
     /// Suffixes of the member that is the picture, which may be the end of a longer one (`jpg` of `left.jpg`); the first one
     /// that a sample has.
     #[serde(default = "pictures")]
-    pictures: Vec<String>,
+    pub pictures: Vec<String>,
     /// Which member has the caption.
     #[serde(default)]
-    caption: CaptionMember,
+    pub caption: CaptionMember,
     /// The shards of the split `test_pair`.
     #[serde(default)]
-    test_pair: Vec<String>,
+    pub test_pair: Vec<String>,
     /// The shards of the split `test_concept`.
     #[serde(default)]
-    test_concept: Vec<String>,
+    pub test_concept: Vec<String>,
     /// Where the positions of the samples are kept, so that the next run need not look for them.
     #[serde(default)]
-    index: Keep,
+    pub index: Keep,
 }
 
 inventory::submit!(Entry::data_source::<WebDataset>(

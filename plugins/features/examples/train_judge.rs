@@ -1,7 +1,7 @@
 //! Trains the judge on the split `train` of the embedded emoji pictures and writes `assets/judge.safetensors`, which is
 //! embedded as `gzip -9 --no-name` or zopfli packs it.
 //!
-//! `cargo run --release -p features --example train_judge [steps]`: about five minutes on one core.
+//! `cargo run --release -p add-plugins-features --example train_judge [steps]`: about five minutes on one core.
 #![expect(clippy::print_stdout, reason = "a tool for the terminal")]
 
 use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Instant};

@@ -1,40 +1,22 @@
 //! DINOv2, with and without registers. Oquab et al. 2023; Darcet et al. 2023; ADD, Table 1a.
 
-use add_nn::{layers::Checkpointing, vit::VitConfig};
-use add_plugin::{Entry, FeatureExtractor, FeatureNetwork, PluginError, inventory};
-use add_weights::Location;
-use burn::tensor::Device;
+use add_nn::vit::VitConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    blocks::Blocks,
     normalise::IMAGENET,
-    transformer::{Spec, load, outline},
+    vit::{Released, vit_plugin},
 };
 
-/// DINOv2: 22 M (S/14) or 304 M (L/14) parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DinoV2 {
-    /// A file, or a folder with `model.safetensors`, such as `hf://timm/vit_small_patch14_dinov2.lvd142m`,
-    /// `hf://facebook/dinov2-large` or `hf://facebook/dinov2-with-registers-large`.
-    weights: Location,
-    /// Its shape.
-    #[serde(default)]
-    model: DinoV2Model,
-    /// Which tokens are features.
-    #[serde(default)]
-    blocks: Blocks,
-    /// Whether the tokens before the first block are features too.
-    #[serde(default = "yes")]
-    embedded: bool,
-    /// Side of the pictures in pixels, a multiple of 14.
-    #[serde(default = "size")]
-    size: usize,
-    /// Whether the layers are computed again in the backward pass: less memory, more time.
-    #[serde(default)]
-    checkpointing: Checkpointing,
-}
+vit_plugin!(
+    DinoV2,
+    "DINOv2: 22 M (S/14) or 304 M (L/14) parameters.",
+    source: "Oquab et al. 2023, ViT-S/14 and L/14",
+    weights: "A file, or a folder with `model.safetensors`, such as `hf://timm/vit_small_patch14_dinov2.lvd142m`, \
+              `hf://facebook/dinov2-large` or `hf://facebook/dinov2-with-registers-large`.",
+    size: "Side of the pictures in pixels, a multiple of 14.",
+    model: DinoV2Model
+);
 
 /// The released shapes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,64 +32,23 @@ pub enum DinoV2Model {
     L14Registers,
 }
 
-fn yes() -> bool {
-    true
-}
-
-fn size() -> usize {
-    224
-}
-
-inventory::submit!(Entry::feature_network::<DinoV2>("DinoV2", "Oquab et al. 2023, ViT-S/14 and L/14"));
-
 impl DinoV2 {
-    fn spec(&self) -> Spec {
+    fn released(&self) -> Released {
         let (name, config) = match self.model {
             DinoV2Model::S14 => ("dinov2-s14", VitConfig::dinov2_s14()),
             DinoV2Model::L14 => ("dinov2-l14", VitConfig::dinov2_l14()),
             DinoV2Model::S14Registers => ("dinov2-s14-registers", VitConfig::dinov2_s14().with_registers()),
             DinoV2Model::L14Registers => ("dinov2-l14-registers", VitConfig::dinov2_l14().with_registers()),
         };
-        Spec {
-            name,
-            config,
-            statistics: IMAGENET,
-            blocks: self.blocks.resolve(config.depth),
-            embedded: self.embedded,
-            size: self.size,
-            checkpointing: self.checkpointing,
-        }
-    }
-
-    fn file(&self) -> Location {
-        self.weights.named("model.safetensors")
-    }
-}
-
-impl FeatureNetwork for DinoV2 {
-    fn weights(&self) -> Vec<String> {
-        vec![self.file().to_string()]
-    }
-
-    fn init(&self, device: &Device) -> Result<Box<dyn FeatureExtractor>, PluginError> {
-        Ok(Box::new(load(self.spec(), &self.file(), device)?))
-    }
-
-    fn is_checkpointed(&self) -> bool {
-        self.checkpointing == Checkpointing::Blocks
-    }
-
-    fn outline(&self, device: &Device) -> Result<Box<dyn FeatureExtractor>, PluginError> {
-        Ok(Box::new(outline(self.spec(), device)?))
+        Released { name, config, statistics: IMAGENET, file: "model.safetensors" }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::{Plugin, parameter_count};
+    use add_plugin::{FeatureNetwork, Plugin, parameter_count};
+    use burn::tensor::Device;
     use ron::extensions::Extensions;
-
-    use super::*;
 
     #[test]
     fn parameter_counts_are_those_of_the_released_networks() {

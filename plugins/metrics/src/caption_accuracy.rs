@@ -1,14 +1,14 @@
 //! Caption accuracy: how often a classifier that no loss has seen reads the caption's labels off the picture.
 
-use add_loss::resize;
+use add_eval::mean_with_interval;
 use add_plugin::{
-    Entry, FeatureExtractor, FeatureNetwork, Labels, Measurement, Metric, MetricValue, Pixels, Plugin,
-    PluginError, inventory,
+    Better, Entry, FeatureExtractor, FeatureNetwork, Generated, Measurement, Metric, MetricValue, Output,
+    Plugin, PluginError, View, inventory,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::mean_over_tokens;
+use crate::{preparation::AREA, sets::failed};
 
 /// `accuracy-<labelling>` for each labelling that the judge decides, and `accuracy-all` for pictures on which all
 /// their labels are read right; larger is better.
@@ -20,46 +20,34 @@ pub(crate) struct CaptionAccuracy {
 }
 
 impl Metric for CaptionAccuracy {
-    fn init(&self, device: &Device) -> Result<Box<dyn Measurement>, PluginError> {
-        let judge = self.judge.init(device)?;
-        let classes = judge.classes();
+    fn views(&self) -> Vec<View<'_>> {
+        vec![View { network: &self.judge, preparation: AREA, output: Output::Hooks }]
+    }
+
+    fn init(
+        &self,
+        networks: &[&dyn FeatureExtractor],
+        _device: &Device,
+    ) -> Result<Box<dyn Measurement>, PluginError> {
+        let classes = networks[0].classes();
         if classes.is_empty() {
             let problem = format!("{} is no classifier; choose one that is", self.judge.name());
             return Err(PluginError::Field { field: "judge", problem });
         }
-        let tallies = vec![Tally::default(); classes.len() + 1];
-        Ok(Box::new(Verdicts { judge, classes, tallies }))
+        Ok(Box::new(Verdicts { classes }))
     }
 }
 
-#[derive(Debug, Clone, Default)]
-struct Tally {
-    right: usize,
-    asked: usize,
-}
-
-impl Tally {
-    fn count(&mut self, right: bool) {
-        self.asked += 1;
-        self.right += usize::from(right);
-    }
-}
-
+/// The classes of each labelling.
 struct Verdicts {
-    judge: Box<dyn FeatureExtractor>,
     classes: Vec<(&'static str, Vec<String>)>,
-    /// One per labelling, and one for all of a picture's labels together.
-    tallies: Vec<Tally>,
 }
 
 impl Measurement for Verdicts {
-    fn add_reference(&mut self, _pictures: &Pixels) {}
-
-    fn add_generated(&mut self, pictures: &Pixels, labels: &[Labels]) {
-        let side = self.judge.input_size();
-        let logits = self.judge.features(Pixels(resize(pictures.0.clone(), [side; 2])));
-        let logits: Vec<Vec<f32>> = logits.into_iter().map(mean_over_tokens).collect();
-        for (picture, labels) in labels.iter().enumerate() {
+    fn measure(&mut self, generated: &Generated<'_>) -> Result<Vec<MetricValue>, PluginError> {
+        // For each labelling, and at the end for all together: 1 for each picture that was read right, else 0.
+        let mut right: Vec<Vec<f64>> = vec![Vec::new(); self.classes.len() + 1];
+        for (picture, labels) in generated.labels.iter().enumerate() {
             let mut all = None;
             for (which, (labelling, classes)) in self.classes.iter().enumerate() {
                 // A label that the judge has never seen cannot be judged.
@@ -68,27 +56,21 @@ impl Measurement for Verdicts {
                 else {
                     continue;
                 };
-                let row = &logits[which][picture * classes.len()..][..classes.len()];
+                let row = &generated.features[0][which].values[picture * classes.len()..][..classes.len()];
                 let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
-                let right = best == Some(wanted);
-                self.tallies[which].count(right);
-                all = Some(all.unwrap_or(true) && right);
+                let is_right = best == Some(wanted);
+                right[which].push(f64::from(u8::from(is_right)));
+                all = Some(all.unwrap_or(true) && is_right);
             }
-            if let (Some(all), Some(tally)) = (all, self.tallies.last_mut()) {
-                tally.count(all);
-            }
+            right[self.classes.len()].extend(all.map(|all| f64::from(u8::from(all))));
         }
-    }
-
-    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError> {
         let names = self.classes.iter().map(|(labelling, _)| *labelling).chain(["all"]);
         let mut values = Vec::new();
-        for (name, tally) in names.zip(&mut self.tallies) {
-            let Tally { right, asked } = std::mem::take(tally);
-            if asked > 0 {
-                let value = right as f64 / asked as f64;
-                values.push(MetricValue { name: format!("accuracy-{name}"), value, n: asked });
-            }
+        for (name, scores) in names.zip(right).filter(|(_, scores)| !scores.is_empty()) {
+            let (value, interval) =
+                mean_with_interval(&scores, generated.resamples).map_err(failed("caption accuracy"))?;
+            let (name, better) = (format!("accuracy-{name}"), Some(Better::Higher));
+            values.push(MetricValue { name, better, value, interval, n: scores.len() });
         }
         Ok(values)
     }

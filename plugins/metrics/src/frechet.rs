@@ -1,13 +1,16 @@
-//! Frechet distance of Gaussians fitted to features, Heusel et al. 2017: `|mu - mu'|^2 + tr(S + S' - 2 (S S')^(1/2))`.
+//! Frechet distance of Gaussians fitted to the hooks of any network, Heusel et al. 2017.
 //!
-//! Its name is `fd-` and the hook's name; it is FID on FID's own network alone.
+//! Its name is `fd-` and the hook's name; FID is [`Fid`](crate::fid) alone, since the figures of two networks, or of two ways
+//! of resizing, cannot be compared.
 
-use add_eval::frechet_distance_of_sets;
-use add_plugin::{Entry, FeatureNetwork, Measurement, Metric, Plugin, PluginError, inventory};
+use add_plugin::{
+    Entry, FeatureExtractor, FeatureNetwork, Knowledge, Measurement, Metric, Needs, Output, Plugin,
+    PluginError, View, inventory,
+};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::Rows;
+use crate::{gaussians::Gaussians, preparation::AREA, sets::names};
 
 /// `fd-<hook>` for each hook of the network; smaller is better.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,12 +21,20 @@ pub(crate) struct Frechet {
 }
 
 impl Metric for Frechet {
-    fn init(&self, device: &Device) -> Result<Box<dyn Measurement>, PluginError> {
-        let compare = |hook: &crate::rows::Hook, _| {
-            let distance = frechet_distance_of_sets(&hook.generated, &hook.reference)?;
-            Ok(vec![(format!("fd-{}", hook.name), distance)])
-        };
-        Ok(Box::new(Rows::new(&self.features, device, compare, 0)?))
+    fn views(&self) -> Vec<View<'_>> {
+        vec![View { network: &self.features, preparation: AREA, output: Output::Hooks }]
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { reference: Knowledge::Statistics, ..Needs::default() }
+    }
+
+    fn init(
+        &self,
+        networks: &[&dyn FeatureExtractor],
+        _device: &Device,
+    ) -> Result<Box<dyn Measurement>, PluginError> {
+        Ok(Box::new(Gaussians::new(names("fd", networks[0], Output::Hooks))))
     }
 }
 

@@ -1,11 +1,17 @@
 //! Kernel distance, the unbiased squared MMD with the kernel `(x . y / d + 1)^3`, Binkowski et al. 2018.
 
 use add_eval::kid;
-use add_plugin::{Entry, FeatureNetwork, Measurement, Metric, Plugin, PluginError, inventory};
+use add_plugin::{
+    Better, Entry, FeatureExtractor, FeatureNetwork, Knowledge, Measurement, Metric, Needs, Output, Plugin,
+    PluginError, View, inventory,
+};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::Rows;
+use crate::{
+    preparation::AREA,
+    sets::{Sets, names},
+};
 
 /// `kd-<hook>` for each hook of the network; smaller is better. It is KID on Inception's features alone.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,11 +22,21 @@ pub(crate) struct Kernel {
 }
 
 impl Metric for Kernel {
-    fn init(&self, device: &Device) -> Result<Box<dyn Measurement>, PluginError> {
-        let compare = |hook: &crate::rows::Hook, _| {
-            Ok(vec![(format!("kd-{}", hook.name), kid(&hook.generated, &hook.reference)?)])
-        };
-        Ok(Box::new(Rows::new(&self.features, device, compare, 0)?))
+    fn views(&self) -> Vec<View<'_>> {
+        vec![View { network: &self.features, preparation: AREA, output: Output::Hooks }]
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { reference: Knowledge::Features, ..Needs::default() }
+    }
+
+    fn init(
+        &self,
+        networks: &[&dyn FeatureExtractor],
+        _device: &Device,
+    ) -> Result<Box<dyn Measurement>, PluginError> {
+        let names = names("kd", networks[0], Output::Hooks);
+        Ok(Box::new(Sets::new(names, Better::Lower, |reference, generated| kid(generated, reference))))
     }
 }
 

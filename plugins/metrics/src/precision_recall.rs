@@ -1,18 +1,24 @@
 //! Precision and recall of distributions, Kynkaanniemi et al. 2019.
 
-use add_eval::precision_recall;
-use add_plugin::{Entry, FeatureNetwork, Measurement, Metric, Plugin, PluginError, inventory};
+use add_eval::on_manifold;
+use add_plugin::{
+    Entry, FeatureExtractor, FeatureNetwork, Knowledge, Measurement, Metric, Needs, Plugin, PluginError,
+    View, inventory,
+};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::Rows;
+use crate::{look::Look, manifolds::Manifolds};
 
-/// `precision-<hook>` and `recall-<hook>` for each hook of the network; larger is better.
+/// `precision-<hook>` and `recall-<hook>` for each hook of the network, or of its embedding; larger is better.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PrecisionRecall {
-    /// The network whose spatially averaged features are compared.
+    /// The network whose features are compared.
     pub(crate) features: Plugin<dyn FeatureNetwork>,
+    /// How it looks at pictures.
+    #[serde(default)]
+    pub(crate) look: Look,
     /// A picture's neighbourhood reaches to its `neighbours`-th nearest.
     #[serde(default = "three")]
     pub(crate) neighbours: usize,
@@ -23,13 +29,24 @@ fn three() -> usize {
 }
 
 impl Metric for PrecisionRecall {
-    fn init(&self, device: &Device) -> Result<Box<dyn Measurement>, PluginError> {
-        let compare = |hook: &crate::rows::Hook, k| {
-            let both = precision_recall(&hook.reference, &hook.generated, k)?;
-            let name = |figure| format!("{figure}-{}", hook.name);
-            Ok(vec![(name("precision"), both.precision), (name("recall"), both.recall)])
+    fn views(&self) -> Vec<View<'_>> {
+        vec![self.look.view(&self.features)]
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { reference: Knowledge::Features, ..Needs::default() }
+    }
+
+    fn init(
+        &self,
+        networks: &[&dyn FeatureExtractor],
+        _device: &Device,
+    ) -> Result<Box<dyn Measurement>, PluginError> {
+        let suffixes = self.look.suffixes(networks[0]);
+        let score: crate::manifolds::Score = |real, fake, k| {
+            Ok(vec![("precision", on_manifold(fake, real, k)?), ("recall", on_manifold(real, fake, k)?)])
         };
-        Ok(Box::new(Rows::new(&self.features, device, compare, self.neighbours)?))
+        Ok(Box::new(Manifolds::new(suffixes, score, self.neighbours)))
     }
 }
 

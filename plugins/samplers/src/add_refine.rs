@@ -36,9 +36,9 @@ impl Sampler for AddRefine {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
         if context.student_timesteps.is_empty() {
-            return for_model(context, |total, steps| Spacing::Trailing.timesteps(total, steps));
+            return for_model(context, |grid, steps| Spacing::Trailing.timesteps(grid, steps));
         }
         remaining(context, subset(context.student_timesteps, context.steps))
     }
@@ -60,7 +60,9 @@ mod tests {
     #[test]
     fn it_walks_down_the_students_timesteps() {
         let plugin = recipe("AddRefine()");
-        for (steps, want) in [(1, vec![999]), (2, vec![999, 499]), (4, vec![999, 749, 499, 249])] {
+        for (steps, want) in
+            [(1, vec![999.0]), (2, vec![999.0, 499.0]), (4, vec![999.0, 749.0, 499.0, 249.0])]
+        {
             let mut run = Run::new(steps);
             run.student_timesteps = vec![249, 499, 749, 999];
             run.sample(&*plugin);
@@ -74,7 +76,7 @@ mod tests {
         let x = run.sample(&*recipe("AddRefine()"));
         assert!((x - run.x0).abs() < 1e-12);
         let schedule = &run.schedule;
-        let want = schedule.alpha(499) * run.x0 + schedule.sigma(499) * run.fresh;
+        let want = schedule.alpha(499.0) * run.x0 + schedule.sigma(499.0) * run.fresh;
         assert!((run.inputs[1] - want).abs() < 1e-12, "{:?} {want}", run.inputs);
     }
 }

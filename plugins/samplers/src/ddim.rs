@@ -1,9 +1,10 @@
 //! DDIM: `x' = alpha' x_0 + sqrt(sigma'^2 - s^2) eps + s n`,
-//! `s = eta (sigma' / sigma) sqrt(1 - alpha^2 / alpha'^2)`. Source: Song et al. 2021, Eq. (12) and (16).
+//! `s = eta (sigma' / sigma) sqrt(sigma^2 - (alpha sigma' / alpha')^2)`. Source: Song et al. 2021, Eq. (12) and (16), where
+//! `alpha^2 + sigma^2 = 1` makes the root `sqrt(1 - alpha^2 / alpha'^2)`.
 //!
 //! Both estimates are the denoiser's, so the step from `alpha = 0` divides by `sigma = 1` only.
 
-use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, fields, inventory};
+use add_plugin::{DenoiserCall, Entry, NoiseSchedule, Sampler, SamplerContext, Scheduler, fields, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -44,9 +45,9 @@ impl Sampler for Ddim {
             let estimate = denoise(denoiser, &x, t);
             let (here, mut next) = levels(context.schedule, &timesteps, i);
             if next == Level::CLEAN && self.landing == Landing::FirstTimestep {
-                next = Level::at(context.schedule, 0);
+                next = Level::at(context.schedule, 0.0);
             }
-            let fresh = fresh_noise(self.eta, here, next);
+            let fresh = fresh_noise(context.schedule, self.eta, here, next);
             let direction = (next.sigma.powi(2) - fresh.powi(2)).max(0.0).sqrt();
             x = estimate.x0.mul_scalar(next.alpha) + estimate.epsilon.mul_scalar(direction);
             if fresh > 0.0 {
@@ -56,8 +57,8 @@ impl Sampler for Ddim {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
-        for_model(context, |total, steps| self.spacing.timesteps(total, steps))
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
+        for_model(context, |grid, steps| self.spacing.timesteps(grid, steps))
     }
 
     fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
@@ -73,14 +74,18 @@ impl Sampler for Ddim {
 inventory::submit!(Entry::sampler::<Ddim>("Ddim", "Song et al. 2021"));
 
 /// `s`, the standard deviation of the fresh noise.
-fn fresh_noise(eta: f64, here: Level, next: Level) -> f64 {
+fn fresh_noise(schedule: &NoiseSchedule, eta: f64, here: Level, next: Level) -> f64 {
+    let kept = here.alpha / next.alpha;
+    let replaced = if schedule.is_variance_preserving() {
+        1.0 - kept.powi(2)
+    } else {
+        here.sigma.powi(2) - (kept * next.sigma).powi(2)
+    };
     // Timestep 0 may be both the last visited and the landing; then nothing is left to replace.
-    let replaced = (1.0 - (here.alpha / next.alpha).powi(2)).max(0.0);
-    eta * next.sigma / here.sigma * replaced.sqrt()
+    eta * next.sigma / here.sigma * replaced.max(0.0).sqrt()
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use super::*;
     use crate::testing::{Run, recipe};
@@ -89,31 +94,41 @@ mod tests {
     fn one_step_is_the_estimate_itself() {
         let mut run = Run::new(1);
         let x = run.sample(&*recipe("Ddim()"));
-        assert!((x - run.x0).abs() < 1e-12 && run.asked == [999]);
+        assert!((x - run.x0).abs() < 1e-12 && run.asked == [999.0]);
     }
 
     #[test]
     fn two_steps_by_hand() {
         let mut run = Run::new(2);
         run.sample(&*recipe("Ddim(eta: 0.0)"));
-        let eps = (run.inputs[0] - run.schedule.alpha(999) * run.x0) / run.schedule.sigma(999);
-        let want = run.schedule.alpha(499) * run.x0 + run.schedule.sigma(499) * eps;
+        let eps = (run.inputs[0] - run.schedule.alpha(999.0) * run.x0) / run.schedule.sigma(999.0);
+        let want = run.schedule.alpha(499.0) * run.x0 + run.schedule.sigma(499.0) * eps;
         assert!((run.inputs[1] - want).abs() < 1e-12);
     }
 
     #[test]
     fn full_eta_from_pure_noise_replaces_all_noise() {
         let (pure, half) = (Level { alpha: 0.0, sigma: 1.0 }, Level { alpha: 0.6, sigma: 0.8 });
-        assert!((fresh_noise(1.0, pure, half) - 0.8).abs() < 1e-15);
-        assert_eq!(fresh_noise(0.0, pure, half), 0.0);
+        let preserving = NoiseSchedule::from_alphas_cumprod(&[0.5]);
+        assert!((fresh_noise(&preserving, 1.0, pure, half) - 0.8).abs() < 1e-15);
+        assert!(fresh_noise(&preserving, 0.0, pure, half).abs() < f64::MIN_POSITIVE);
+    }
+
+    #[test]
+    fn the_general_fresh_noise_is_that_of_a_variance_preserving_schedule_there() {
+        let (here, next) = (Level { alpha: 0.6, sigma: 0.8 }, Level { alpha: 0.8, sigma: 0.6 });
+        let any = NoiseSchedule::from_levels(&[(0.8, 0.6), (0.6, 0.8)]);
+        let preserving = NoiseSchedule::from_alphas_cumprod(&[0.64, 0.36]);
+        let [any, preserving] = [any, preserving].map(|schedule| fresh_noise(&schedule, 1.0, here, next));
+        assert!((any - preserving).abs() < 1e-15 && any > 0.4, "{any} {preserving}");
     }
 
     #[test]
     fn stable_diffusion_lands_on_its_first_timestep() {
         let mut run = Run::new(1);
         let x = run.sample(&*recipe("Ddim(landing: FirstTimestep)"));
-        let eps = (run.inputs[0] - run.schedule.alpha(999) * run.x0) / run.schedule.sigma(999);
-        let want = run.schedule.alpha(0) * run.x0 + run.schedule.sigma(0) * eps;
+        let eps = (run.inputs[0] - run.schedule.alpha(999.0) * run.x0) / run.schedule.sigma(999.0);
+        let want = run.schedule.alpha(0.0) * run.x0 + run.schedule.sigma(0.0) * eps;
         assert!((x - want).abs() < 1e-12);
     }
 }

@@ -73,7 +73,7 @@ impl Sampler for DpmSolver2M {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
         self.path(context).0
     }
 
@@ -94,42 +94,50 @@ inventory::submit!(Entry::sampler::<DpmSolver2M>("DpmSolver2M", "Lu et al. 2022,
 
 impl DpmSolver2M {
     /// Timesteps and levels, from noise to clean; the clean end itself is not in it.
-    fn path(&self, context: &SamplerContext<'_>) -> (Vec<usize>, Vec<Level>) {
+    fn path(&self, context: &SamplerContext<'_>) -> (Vec<f64>, Vec<Level>) {
         let schedule = context.schedule;
         let known = context.student_timesteps.len() >= context.steps.max(1);
         if self.sigmas == Sigmas::Karras && !known {
             return remaining(context, karras(schedule, context.steps)).into_iter().unzip();
         }
-        let timesteps = for_model(context, |total, steps| self.spacing.timesteps_above_the_end(total, steps));
+        let timesteps = for_model(context, |grid, steps| self.spacing.timesteps_above_the_end(grid, steps));
         let levels = timesteps.iter().map(|&t| Level::at(schedule, t)).collect();
         (timesteps, levels)
     }
 }
 
 /// `steps` levels from the schedule's last to its first, each with its nearest timestep.
-fn karras(schedule: &NoiseSchedule, steps: usize) -> Vec<(usize, Level)> {
-    let ratio = |t: usize| (schedule.sigma(t) / schedule.alpha(t)).min(LARGEST_RATIO);
-    let root = |t: usize| ratio(t).powf(1.0 / RHO);
-    let (largest, smallest) = (root(schedule.steps() - 1), root(0));
+fn karras(schedule: &NoiseSchedule, steps: usize) -> Vec<(f64, Level)> {
+    let ratio = |t: f64| (schedule.sigma(t) / schedule.alpha(t)).min(LARGEST_RATIO);
+    let root = |t: f64| ratio(t).powf(1.0 / RHO);
+    let (largest, smallest) = (root((schedule.steps() - 1) as f64), root(0.0));
     let level = |i: usize| {
         let place = i as f64 / (steps - 1).max(1) as f64;
         let ratio = (largest + place * (smallest - largest)).powf(RHO);
+        let t = at_ratio(schedule, ratio);
+        if !schedule.is_variance_preserving() {
+            return (t, Level::at(schedule, t));
+        }
+        // The library asks at whole timesteps.
         let alpha = (1.0 + ratio * ratio).sqrt().recip();
-        (nearest(schedule, ratio), Level { alpha, sigma: ratio * alpha })
+        (t.round_ties_even(), Level { alpha, sigma: ratio * alpha })
     };
     (0..steps).map(level).collect()
 }
 
-/// The timestep whose `log(sigma / alpha)` is nearest to that of `ratio`, by linear interpolation.
-fn nearest(schedule: &NoiseSchedule, ratio: f64) -> usize {
-    let log = |t: usize| (schedule.sigma(t) / schedule.alpha(t)).min(LARGEST_RATIO).ln();
+/// The timestep whose `log(sigma / alpha)` is that of `ratio`, by linear interpolation between the whole ones.
+fn at_ratio(schedule: &NoiseSchedule, ratio: f64) -> f64 {
+    let log = |t: usize| {
+        let t = t as f64;
+        (schedule.sigma(t) / schedule.alpha(t)).min(LARGEST_RATIO).ln()
+    };
     let above = (0..schedule.steps()).find(|&t| log(t) > ratio.ln()).unwrap_or(schedule.steps() - 1);
     let below = above.saturating_sub(1);
     if above == below {
-        return below;
+        return below as f64;
     }
     let place = ((ratio.ln() - log(below)) / (log(above) - log(below))).clamp(0.0, 1.0);
-    (below as f64 + place).round_ties_even() as usize
+    below as f64 + place
 }
 
 /// `lambda = log(alpha / sigma)`; infinite at both ends.
@@ -147,7 +155,7 @@ mod tests {
         for name in ["DpmSolver2M()", "DpmSolver2M(sigmas: Karras)"] {
             let mut run = Run::new(1);
             let x = run.sample(&*recipe(name));
-            assert!((x - run.x0).abs() < 1e-12 && run.asked == [999], "{name}: {x} {:?}", run.asked);
+            assert!((x - run.x0).abs() < 1e-12 && run.asked == [999.0], "{name}: {x} {:?}", run.asked);
         }
     }
 
@@ -155,7 +163,7 @@ mod tests {
     fn karras_levels_span_the_schedule() {
         let schedule = Run::new(5).schedule;
         let levels = karras(&schedule, 5);
-        assert_eq!((levels[0].0, levels[4].0), (999, 0));
+        assert_eq!((levels[0].0, levels[4].0), (999.0, 0.0));
         let ratio = |level: Level| (level.sigma / level.alpha).powf(1.0 / 7.0);
         let gaps: Vec<f64> = levels.windows(2).map(|w| ratio(w[0].1) - ratio(w[1].1)).collect();
         assert!(gaps.iter().all(|gap| (gap - gaps[0]).abs() < 1e-12), "{gaps:?}");
@@ -165,10 +173,10 @@ mod tests {
     fn the_second_step_from_pure_noise_is_finite_and_of_first_order() {
         let mut run = Run::on(&[0.9, 0.6, 0.3, 0.0], 3);
         run.sample(&*recipe("DpmSolver2M()"));
-        assert_eq!(run.asked, [3, 2, 0]);
+        assert_eq!(run.asked, [3.0, 2.0, 0.0]);
         // x' = sigma' noise + alpha' x_0
         let schedule = &run.schedule;
-        let want = schedule.sigma(2) * run.noise + schedule.alpha(2) * run.x0;
+        let want = schedule.sigma(2.0) * run.noise + schedule.alpha(2.0) * run.x0;
         assert!((run.inputs[1] - want).abs() < 1e-12, "{} {want}", run.inputs[1]);
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! In `y = x_t / alpha_t` with `s = sigma_t / alpha_t` the flow is `dy/ds = eps`, so Euler's step is
 //! `y' = y + (s' - s) eps = x_0 + s' eps`: back in `x`, `x' = alpha' x_0 + sigma' eps`. Written so, a start without
-//! signal (`s` infinite) is an ordinary step. The ancestral step puts `s_down eps + s_up n` in place of `s' eps`, with
+//! signal (`s` infinite) is an ordinary step, and on a schedule of rectified flow it is `x' = x + (sigma' - sigma) u`. The ancestral step puts `s_down eps + s_up n` in place of `s' eps`, with
 //! `s_down = s' r`, `s_up = s' sqrt(1 - r^2)`, `r = s' / s`. Source: Karras et al. 2022; k-diffusion's samplers.
 
-use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, inventory};
+use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, fields, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Spacing,
@@ -43,12 +44,19 @@ impl Sampler for Euler {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
-        for_model(context, |total, steps| self.spacing.timesteps(total, steps))
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
+        for_model(context, |grid, steps| self.spacing.timesteps(grid, steps))
     }
 
     fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
         Some(Scheduler { class: "EulerDiscreteScheduler", config: self.spacing.scheduler_fields() })
+    }
+
+    fn flow_scheduler(&self) -> Option<Scheduler> {
+        // The only spacing that diffusers' scheduler of rectified flow has.
+        let config = fields(json!({ "use_dynamic_shifting": false }));
+        let flow = Scheduler { class: "FlowMatchEulerDiscreteScheduler", config };
+        (self.spacing == Spacing::Linspace).then_some(flow)
     }
 }
 
@@ -69,8 +77,8 @@ impl Sampler for EulerAncestral {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
-        for_model(context, |total, steps| self.spacing.timesteps(total, steps))
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
+        for_model(context, |grid, steps| self.spacing.timesteps(grid, steps))
     }
 
     fn scheduler(&self, _total: usize, _student_timesteps: &[usize]) -> Option<Scheduler> {
@@ -83,7 +91,7 @@ inventory::submit!(Entry::sampler::<EulerAncestral>("EulerAncestral", "k-diffusi
 
 /// The released schedulers start at `s` times the noise, that is `sigma_t` times it in `x`, where the spacing visits
 /// the last timestep, and at the noise itself under leading spacing.
-fn start(spacing: Spacing, context: &SamplerContext<'_>, timesteps: &[usize]) -> Tensor<4> {
+fn start(spacing: Spacing, context: &SamplerContext<'_>, timesteps: &[f64]) -> Tensor<4> {
     let first = timesteps.first().map(|&t| Level::at(context.schedule, t));
     let pure = match (spacing, first) {
         (Spacing::Trailing | Spacing::Linspace, Some(level)) => context.noise.clone().mul_scalar(level.sigma),
@@ -108,8 +116,8 @@ mod tests {
         for name in ["Euler()", "EulerAncestral()"] {
             let mut run = Run::new(1);
             let x = run.sample(&*recipe(name));
-            assert!((x - run.x0).abs() < 1e-12 && run.asked == [999], "{name}: {x} {:?}", run.asked);
-            assert!((run.inputs[0] - run.schedule.sigma(999) * run.noise).abs() < 1e-12);
+            assert!((x - run.x0).abs() < 1e-12 && run.asked == [999.0], "{name}: {x} {:?}", run.asked);
+            assert!((run.inputs[0] - run.schedule.sigma(999.0) * run.noise).abs() < 1e-12);
         }
     }
 

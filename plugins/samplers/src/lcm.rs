@@ -52,8 +52,9 @@ impl Sampler for Lcm {
         x
     }
 
-    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<usize> {
-        for_model(context, |total, steps| {
+    fn timesteps(&self, context: &SamplerContext<'_>) -> Vec<f64> {
+        for_model(context, |grid, steps| {
+            let total = grid.total();
             let original = self.original_steps.get().min(total);
             let known: Vec<usize> = (1..=original).map(|i| i * (total / original) - 1).collect();
             subset(&known, steps)
@@ -83,8 +84,8 @@ pub(crate) fn consistency(original_steps: usize) -> Scheduler {
 
 impl Lcm {
     /// `(c_skip, c_out)`.
-    fn boundary(&self, t: usize) -> (f64, f64) {
-        let scaled = t as f64 * self.timestep_scaling;
+    fn boundary(&self, t: f64) -> (f64, f64) {
+        let scaled = t * self.timestep_scaling;
         let total = scaled * scaled + SIGMA_DATA * SIGMA_DATA;
         (SIGMA_DATA * SIGMA_DATA / total, scaled / total.sqrt())
     }
@@ -99,18 +100,18 @@ mod tests {
     fn the_released_schedulers_timesteps() {
         let mut run = Run::new(4);
         run.sample(&*recipe("Lcm()"));
-        assert_eq!(run.asked, [999, 759, 499, 259]);
+        assert_eq!(run.asked, [999.0, 759.0, 499.0, 259.0]);
     }
 
     #[test]
     fn at_the_clean_end_the_input_is_kept() {
-        assert_eq!(Lcm::default().boundary(0), (1.0, 0.0));
+        assert_eq!(Lcm::default().boundary(0.0), (1.0, 0.0));
     }
 
     #[test]
     fn boundary_by_hand() {
         // s = 0.5: c_skip = 0.25 / 0.5, c_out = 0.5 / sqrt(0.5)
-        let (skip, out) = Lcm { timestep_scaling: 0.25, ..Lcm::default() }.boundary(2);
+        let (skip, out) = Lcm { timestep_scaling: 0.25, ..Lcm::default() }.boundary(2.0);
         assert!((skip - 0.5).abs() < 1e-15 && (out - 0.5_f64.sqrt()).abs() < 1e-15);
     }
 }

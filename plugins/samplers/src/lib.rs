@@ -8,6 +8,8 @@ mod add_refine;
 mod ddim;
 mod dpm_solver;
 mod euler;
+#[cfg(test)]
+mod flow_match;
 mod lcm;
 mod path;
 mod spacing;

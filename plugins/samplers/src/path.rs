@@ -15,8 +15,9 @@ impl Level {
     pub(crate) const CLEAN: Self = Self { alpha: 1.0, sigma: 0.0 };
 
     /// Level of a timestep.
-    pub(crate) fn at(schedule: &NoiseSchedule, t: usize) -> Self {
-        Self { alpha: schedule.alpha(t), sigma: schedule.sigma(t) }
+    pub(crate) fn at(schedule: &NoiseSchedule, t: f64) -> Self {
+        let (alpha, sigma) = schedule.level(t);
+        Self { alpha, sigma }
     }
 
     /// `alpha x0 + sigma eps`.
@@ -26,13 +27,13 @@ impl Level {
 }
 
 /// The timestep's level and that of the one after it in a descending list; the clean end follows the last.
-pub(crate) fn levels(schedule: &NoiseSchedule, timesteps: &[usize], i: usize) -> (Level, Level) {
+pub(crate) fn levels(schedule: &NoiseSchedule, timesteps: &[f64], i: usize) -> (Level, Level) {
     let next = timesteps.get(i + 1).map_or(Level::CLEAN, |&t| Level::at(schedule, t));
     (Level::at(schedule, timesteps[i]), next)
 }
 
 /// The denoiser's estimate for a batch that is at one timestep.
-pub(crate) fn denoise(denoiser: &mut DenoiserCall<'_>, x_t: &Tensor<4>, t: usize) -> Estimate {
+pub(crate) fn denoise(denoiser: &mut DenoiserCall<'_>, x_t: &Tensor<4>, t: f64) -> Estimate {
     denoiser(x_t.clone(), &Timesteps::same(t, x_t.dims()[0]))
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn begin(context: &SamplerContext<'_>, first: Option<Level>, pure: Te
 }
 
 /// The same for a walk over timesteps, whose pure noise is the context's.
-pub(crate) fn begin_at(context: &SamplerContext<'_>, timesteps: &[usize]) -> Tensor<4> {
+pub(crate) fn begin_at(context: &SamplerContext<'_>, timesteps: &[f64]) -> Tensor<4> {
     let first = timesteps.first().map(|&t| Level::at(context.schedule, t));
     begin(context, first, context.noise.clone())
 }

@@ -24,7 +24,7 @@ pub(crate) struct Run {
     /// A picture that is there before, with its strength.
     pub(crate) picture: Option<(f64, f64)>,
     /// Timesteps that the denoiser was asked at.
-    pub(crate) asked: Vec<usize>,
+    pub(crate) asked: Vec<f64>,
     /// What it was given there.
     pub(crate) inputs: Vec<f64>,
 }
@@ -43,9 +43,23 @@ impl Run {
 
     /// On a schedule of `alpha_bar`.
     pub(crate) fn on(alphas_cumprod: &[f64], steps: usize) -> Self {
+        Self::under(NoiseSchedule::from_alphas_cumprod(alphas_cumprod), steps)
+    }
+
+    /// On rectified flow, `sigma = shift tau / (1 + (shift - 1) tau)` with `tau = (t + 1) / 1000`.
+    pub(crate) fn on_flow(shift: f64, steps: usize) -> Self {
+        let level = move |t: f64| {
+            let tau = (t + 1.0) / 1000.0;
+            let total = 1.0 - tau + shift * tau;
+            ((1.0 - tau) / total, shift * tau / total)
+        };
+        Self::under(NoiseSchedule::from_formula(1000, level), steps)
+    }
+
+    fn under(schedule: NoiseSchedule, steps: usize) -> Self {
         Self {
             steps,
-            schedule: NoiseSchedule::from_alphas_cumprod(alphas_cumprod),
+            schedule,
             student_timesteps: Vec::new(),
             x0: 0.7,
             noise: -1.3,
@@ -110,7 +124,7 @@ mod laws {
         ) {
             let mut run = Run::new(steps);
             if zero_terminal {
-                let mut alphas: Vec<f64> = (0..1000).map(|t| run.schedule.alpha(t).powi(2)).collect();
+                let mut alphas = run.schedule.alphas_cumprod().expect("variance preserving").to_vec();
                 alphas[999] = 0.0;
                 run = Run::on(&alphas, steps);
             }
@@ -118,6 +132,19 @@ mod laws {
             let sample = run.sample(&*recipe(SAMPLERS[which]));
             prop_assert!((sample - x0).abs() < 1e-6, "{}: {sample} for {x0}", SAMPLERS[which]);
             prop_assert_eq!(run.asked.len(), steps);
+        }
+
+        #[test]
+        fn with_the_true_denoiser_they_do_so_on_rectified_flow_too(
+            which in 0..SAMPLERS.len(), steps in 1_usize..40, x0 in -2.0..2.0_f64, noise in -2.0..2.0_f64,
+            shift in prop_oneof![Just(1.0), 0.3..9.0_f64],
+        ) {
+            let mut run = Run::on_flow(shift, steps);
+            (run.x0, run.noise) = (x0, noise);
+            let sample = run.sample(&*recipe(SAMPLERS[which]));
+            prop_assert!((sample - x0).abs() < 1e-6, "{}: {sample} for {x0}", SAMPLERS[which]);
+            prop_assert_eq!(run.asked.len(), steps);
+            prop_assert!(run.asked.windows(2).all(|pair| pair[0] > pair[1]), "{:?}", run.asked);
         }
 
         #[test]
@@ -145,8 +172,8 @@ mod laws {
             let mut run = Run::new(steps);
             run.student_timesteps = vec![699, 799, 899, 999];
             run.sample(&*recipe(SAMPLERS[which]));
-            prop_assert_eq!(run.asked[0], 999);
-            prop_assert!(run.asked.iter().all(|t| run.student_timesteps.contains(t)), "{:?}", run.asked);
+            prop_assert!((run.asked[0] - 999.0).abs() < 1e-9);
+            prop_assert!(run.asked.iter().all(|t| run.student_timesteps.iter().any(|s| (*s as f64 - t).abs() < 1e-12)), "{:?}", run.asked);
             prop_assert_eq!(run.asked.len(), steps);
         }
 

@@ -5,7 +5,7 @@
 
 use std::{f64::consts::FRAC_PI_2, num::NonZeroUsize};
 
-use add_plugin::{Entry, Schedule, inventory};
+use add_plugin::{Entry, NoiseSchedule, Schedule, inventory};
 use serde::{Deserialize, Serialize};
 
 use crate::fields::{beta, open_unit, steps};
@@ -35,9 +35,8 @@ impl Cosine {
     fn f(&self, time: f64) -> f64 {
         ((time + self.offset) / (1.0 + self.offset) * FRAC_PI_2).cos().powi(2)
     }
-}
 
-impl Schedule for Cosine {
+    /// `alpha_bar_t`.
     fn alphas_cumprod(&self) -> Vec<f64> {
         let steps = self.steps.get();
         let mut alpha_bar = 1.0;
@@ -47,6 +46,12 @@ impl Schedule for Cosine {
             alpha_bar
         };
         (0..steps).map(signal_left).collect()
+    }
+}
+
+impl Schedule for Cosine {
+    fn tables(&self) -> NoiseSchedule {
+        NoiseSchedule::from_alphas_cumprod(&self.alphas_cumprod())
     }
 }
 

@@ -36,3 +36,12 @@ pub(crate) fn open_unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f6
     }
     Err(D::Error::custom(format!("expected a number between 0 and 1, got {value}")))
 }
+
+/// A number above 0.
+pub(crate) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    if value > 0.0 && value.is_finite() {
+        return Ok(value);
+    }
+    Err(D::Error::custom(format!("expected a number above 0, got {value}")))
+}

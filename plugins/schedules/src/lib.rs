@@ -2,10 +2,12 @@
 
 mod cosine;
 mod fields;
+mod rectified_flow;
 mod scaled_linear;
 mod zero_terminal_snr;
 
 pub use cosine::Cosine;
+pub use rectified_flow::RectifiedFlow;
 pub use scaled_linear::ScaledLinear;
 pub use zero_terminal_snr::ZeroTerminalSnr;
 

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroUsize;
 
-use add_plugin::{Entry, Fields, Schedule, fields, inventory};
+use add_plugin::{Entry, Fields, NoiseSchedule, Schedule, fields, inventory};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -32,8 +32,9 @@ impl Default for ScaledLinear {
     }
 }
 
-impl Schedule for ScaledLinear {
-    fn alphas_cumprod(&self) -> Vec<f64> {
+impl ScaledLinear {
+    /// `alpha_bar_t`.
+    pub(crate) fn alphas_cumprod(&self) -> Vec<f64> {
         let (first, last) = (self.beta_start.sqrt(), self.beta_end.sqrt());
         // A single step has no spacing; it takes the first beta.
         let spacing = (last - first) / (self.steps.get().max(2) - 1) as f64;
@@ -43,6 +44,12 @@ impl Schedule for ScaledLinear {
             alpha_bar
         };
         (0..self.steps.get()).map(signal_left).collect()
+    }
+}
+
+impl Schedule for ScaledLinear {
+    fn tables(&self) -> NoiseSchedule {
+        NoiseSchedule::from_alphas_cumprod(&self.alphas_cumprod())
     }
 
     fn scheduler_fields(&self) -> Fields {
@@ -59,25 +66,19 @@ inventory::submit!(Entry::schedule::<ScaledLinear>("ScaledLinear", "latent diffu
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::NoiseSchedule;
-
     use super::*;
-
-    fn tables() -> NoiseSchedule {
-        NoiseSchedule::from_alphas_cumprod(&ScaledLinear::default().alphas_cumprod())
-    }
 
     #[test]
     fn stable_diffusion_has_its_known_levels() {
-        let schedule = tables();
+        let schedule = ScaledLinear::default().tables();
         let known = [
-            (999, 0.0683, 14.615),
-            (899, 0.1196, 8.303),
-            (799, 0.1929, 5.088),
-            (749, 0.2380, 4.082),
-            (699, 0.2883, 3.321),
-            (499, 0.5269, 1.613),
-            (249, 0.8218, 0.693),
+            (999.0, 0.0683, 14.615),
+            (899.0, 0.1196, 8.303),
+            (799.0, 0.1929, 5.088),
+            (749.0, 0.2380, 4.082),
+            (699.0, 0.2883, 3.321),
+            (499.0, 0.5269, 1.613),
+            (249.0, 0.8218, 0.693),
         ];
         for (t, alpha, noise_to_signal) in known {
             assert!((schedule.alpha(t) - alpha).abs() < 5e-5, "alpha({t}) = {}", schedule.alpha(t));
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn the_recipe_may_leave_everything_out() {
         let plugin = crate::recipe("ScaledLinear()").unwrap();
-        assert_eq!(plugin.alphas_cumprod(), ScaledLinear::default().alphas_cumprod());
+        assert_eq!(plugin.tables().alphas_cumprod(), Some(&*ScaledLinear::default().alphas_cumprod()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::released::{Padding, Tower, file, info, pipeline};
 pub struct ClipL {
     /// A file, or a folder with `model.safetensors`, such as
     /// `hf://stable-diffusion-v1-5/stable-diffusion-v1-5/text_encoder`. A single file of Stable Diffusion will do.
-    weights: Location,
+    pub weights: Location,
 }
 
 inventory::submit!(Entry::text_encoder::<ClipL>("ClipL", "OpenAI, ViT-L/14; Stable Diffusion 1"));
@@ -74,5 +74,5 @@ impl TextNetwork for ClipLNetwork {
 }
 
 fn conditioning(output: ClipTextOutput) -> Conditioning {
-    Conditioning { tokens: output.last_hidden_state, pooled: output.pooled }
+    Conditioning::new(output.last_hidden_state, output.pooled)
 }

@@ -24,10 +24,10 @@ use crate::released::{Padding, Tower, components, file, info};
 pub struct ClipLBigG {
     /// A folder with `text_encoder` and `text_encoder_2`, such as `hf://stabilityai/stable-diffusion-xl-base-1.0`, or a
     /// single file of SDXL.
-    weights: Location,
+    pub weights: Location,
     /// What stands for the empty caption.
     #[serde(default)]
-    empty: EmptyCaption,
+    pub empty: EmptyCaption,
 }
 
 /// What stands for the empty caption.
@@ -117,15 +117,14 @@ struct ClipLBigGNetwork {
 
 impl TextNetwork for ClipLBigGNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let Conditioning { tokens, pooled } =
-            conditioning(self.clip_l.forward(captions), self.big_g.forward(captions));
+        let both = conditioning(self.clip_l.forward(captions), self.big_g.forward(captions));
         match self.empty {
-            EmptyCaption::Encoded => Conditioning { tokens, pooled },
+            EmptyCaption::Encoded => both,
             EmptyCaption::Zeros => {
                 let kept: Vec<f32> = captions.iter().map(|c| if c.is_empty() { 0.0 } else { 1.0 }).collect();
                 let kept = TensorData::new(kept, [captions.len(), 1]);
-                let kept = Tensor::<2>::from_data(kept, (&pooled.device(), pooled.dtype()));
-                Conditioning { tokens: tokens * kept.clone().unsqueeze_dim(2), pooled: pooled * kept }
+                let kept = Tensor::<2>::from_data(kept, (&both.pooled.device(), both.pooled.dtype()));
+                Conditioning::new(both.tokens * kept.clone().unsqueeze_dim(2), both.pooled * kept)
             }
         }
     }
@@ -155,7 +154,7 @@ impl TextNetwork for ClipLBigGNetwork {
 fn conditioning(first: ClipTextOutput, second: ClipTextOutput) -> Conditioning {
     let pooled = second.text_embeds.expect("the configuration asks for a projection");
     let tokens = Tensor::cat(vec![penultimate(first.hidden_states), penultimate(second.hidden_states)], 2);
-    Conditioning { tokens, pooled }
+    Conditioning::new(tokens, pooled)
 }
 
 /// The state before the last layer.

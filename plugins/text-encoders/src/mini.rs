@@ -23,13 +23,13 @@ use crate::clip_bpe::{ClipBpe, END, START};
 #[serde(deny_unknown_fields, default)]
 pub struct Mini {
     /// Transformer layers.
-    layers: usize,
+    pub layers: usize,
     /// Width of a token's state; also of the pooled embedding.
-    width: usize,
+    pub width: usize,
     /// Attention heads; they divide the width.
-    heads: usize,
+    pub heads: usize,
     /// Tokens of a caption with start and end; longer captions are cut.
-    tokens: usize,
+    pub tokens: usize,
 }
 
 impl Default for Mini {
@@ -141,7 +141,7 @@ impl MiniText {
         let rows: Vec<i64> = captions.into_iter().flatten().map(|id| i64::from(vocabulary.row(id))).collect();
         let data = TensorData::new(rows, shape);
         let output = self.network.forward(Tensor::<2, Int>::from_data(data, &self.device));
-        Conditioning { tokens: output.last_hidden_state, pooled: output.pooled }
+        Conditioning::new(output.last_hidden_state, output.pooled)
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
         splits.into_iter().flat_map(|split| emoji.captions(split)).flatten().collect()
     }
 
-    /// The list is remade by `UPDATE=1 cargo test --release -p text-encoders vocabulary`.
+    /// The list is remade by `UPDATE=1 cargo test --release -p add-plugins-text-encoders vocabulary`.
     #[test]
     fn the_vocabulary_is_that_of_the_embedded_captions() {
         let tokenizer = ClipBpe::shared();

@@ -13,7 +13,7 @@ use crate::released::{Padding, Tower, info};
 #[serde(deny_unknown_fields)]
 pub struct OpenClipG {
     /// A file, or a folder with `open_clip_model.safetensors`, such as `hf://laion/CLIP-ViT-g-14-laion2B-s12B-b42K`.
-    weights: Location,
+    pub weights: Location,
 }
 
 inventory::submit!(Entry::text_encoder::<OpenClipG>("OpenClipG", "OpenCLIP, ViT-g/14; ADD, section 4"));
@@ -24,7 +24,7 @@ const FILE: &str = "open_clip_model.safetensors";
 
 impl OpenClipG {
     fn tower(device: &Device) -> Result<Tower, PluginError> {
-        Tower::outline(&ClipTextConfig::open_clip(WIDTH, 24, 16).projected(), Padding::Zero, device)
+        Tower::outline(&ClipTextConfig::open_clip(WIDTH, 24, 16).projected(), Padding::ZeroOfOpenClip, device)
     }
 
     fn file(&self) -> Location {
@@ -76,5 +76,5 @@ impl TextNetwork for OpenClipGNetwork {
 
 fn conditioning(output: ClipTextOutput) -> Conditioning {
     let pooled = output.text_embeds.expect("the configuration asks for a projection");
-    Conditioning { tokens: output.last_hidden_state, pooled }
+    Conditioning::new(output.last_hidden_state, pooled)
 }

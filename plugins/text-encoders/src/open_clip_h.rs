@@ -20,7 +20,7 @@ use crate::released::{Padding, Tower, file, info, pipeline};
 pub struct OpenClipH {
     /// A file, or a folder with `model.safetensors`, such as `hf://stabilityai/sd-turbo/text_encoder`. A single file of
     /// Stable Diffusion 2 will do.
-    weights: Location,
+    pub weights: Location,
 }
 
 inventory::submit!(Entry::text_encoder::<OpenClipH>(
@@ -83,5 +83,5 @@ impl TextNetwork for OpenClipHNetwork {
 }
 
 fn conditioning(output: ClipTextOutput) -> Conditioning {
-    Conditioning { tokens: output.last_hidden_state, pooled: output.pooled }
+    Conditioning::new(output.last_hidden_state, output.pooled)
 }

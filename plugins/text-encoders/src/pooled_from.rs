@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct PooledFrom {
     /// What the denoiser attends to.
-    tokens: Plugin<dyn TextEncoder>,
+    pub tokens: Plugin<dyn TextEncoder>,
     /// What the heads are conditioned on.
-    pooled: Plugin<dyn TextEncoder>,
+    pub pooled: Plugin<dyn TextEncoder>,
 }
 
 inventory::submit!(Entry::text_encoder::<PooledFrom>("PooledFrom", "ADD, section 4"));
@@ -101,13 +101,16 @@ impl Network for Pair {
 
 impl TextNetwork for Pair {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let (tokens, pooled) = (self.tokens.encode(captions).tokens, self.pooled.encode(captions).pooled);
-        Conditioning { tokens, pooled }
+        Conditioning { pooled: self.pooled.encode(captions).pooled, ..self.tokens.encode(captions) }
+    }
+
+    fn gives_mask(&self) -> bool {
+        self.tokens.gives_mask()
     }
 
     fn encode_windows(&self, caption: &str) -> Conditioning {
-        let tokens = self.tokens.encode_windows(caption).tokens;
-        Conditioning { tokens, pooled: self.pooled.encode(&[caption.to_owned()]).pooled }
+        let pooled = self.pooled.encode(&[caption.to_owned()]).pooled;
+        Conditioning { pooled, ..self.tokens.encode_windows(caption) }
     }
 
     fn left_out(&self, caption: &str) -> Option<String> {

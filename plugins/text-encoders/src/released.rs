@@ -28,8 +28,10 @@ const FILE: &str = "model.safetensors";
 pub(crate) enum Padding {
     /// The end token, as OpenAI's weights were trained.
     End,
-    /// Id 0, an exclamation mark, as OpenCLIP's were.
+    /// Id 0, an exclamation mark, as transformers tokenizes for OpenCLIP's weights: every `!` of the text is then that token.
     Zero,
+    /// Id 0, as open_clip itself tokenizes: a `!` of the text is a word like others.
+    ZeroOfOpenClip,
 }
 
 /// A text encoder of CLIP on a device, constant.
@@ -94,16 +96,26 @@ impl Tower {
     /// The id that fills the rest of a caption.
     fn pad(&self) -> u32 {
         match self.padding {
-            Padding::End => END,
+            // The zeros of open_clip stand behind the end, once it is found.
+            Padding::End | Padding::ZeroOfOpenClip => END,
             Padding::Zero => 0,
         }
     }
 
-    fn output(&self, rows: Vec<Vec<u32>>) -> ClipTextOutput {
+    fn output(&self, mut rows: Vec<Vec<u32>>) -> ClipTextOutput {
+        if self.padding == Padding::ZeroOfOpenClip {
+            rows.iter_mut().for_each(|ids| zero_behind_end(ids));
+        }
         let shape = [rows.len(), TOKENS];
         let ids: Vec<i64> = rows.into_iter().flatten().map(i64::from).collect();
         self.network.forward(Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device))
     }
+}
+
+/// Everything behind the first end token as 0.
+fn zero_behind_end(ids: &mut [u32]) {
+    let behind = ids.iter().position(|&id| id == END).map_or(ids.len(), |end| end + 1);
+    ids[behind..].fill(0);
 }
 
 /// The file that a location means: itself, or transformers' file in the folder.
@@ -139,7 +151,7 @@ pub(crate) fn components(
     let class = if config.has_projection() { "CLIPTextModelWithProjection" } else { "CLIPTextModel" };
     let pad = match padding {
         Padding::End => "<|endoftext|>",
-        Padding::Zero => "!",
+        Padding::Zero | Padding::ZeroOfOpenClip => "!",
     };
     let library = "transformers";
     [

@@ -18,7 +18,7 @@ impl Default for Exponential {
 }
 
 impl Weighting for Exponential {
-    fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64 {
+    fn weight(&self, schedule: &NoiseSchedule, t: f64) -> f64 {
         schedule.alpha(t).powf(self.power)
     }
 }
@@ -33,17 +33,17 @@ mod tests {
     #[test]
     fn the_paper_weighs_by_alpha() {
         let plugin = recipe("Exponential()").unwrap();
-        assert_eq!([0, 1].map(|t| plugin.weight(&three_steps(), t)), [0.8, 0.6]);
+        assert_eq!([0.0, 1.0].map(|t| plugin.weight(&three_steps(), t)), [0.8, 0.6]);
     }
 
     #[test]
     fn the_power_is_a_choice() {
-        let weight = recipe("Exponential(power: 2.0)").unwrap().weight(&three_steps(), 0);
+        let weight = recipe("Exponential(power: 2.0)").unwrap().weight(&three_steps(), 0.0);
         assert!((weight - 0.64).abs() < 1e-15);
     }
 
     #[test]
     fn weight_vanishes_at_pure_noise() {
-        assert_eq!(recipe("Exponential()").unwrap().weight(&three_steps(), 2), 0.0);
+        assert_eq!(recipe("Exponential()").unwrap().weight(&three_steps(), 2.0), 0.0);
     }
 }

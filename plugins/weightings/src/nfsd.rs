@@ -30,7 +30,7 @@ impl Default for Nfsd {
 }
 
 impl Weighting for Nfsd {
-    fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64 {
+    fn weight(&self, schedule: &NoiseSchedule, t: f64) -> f64 {
         self.w.c(schedule, t)
     }
 
@@ -38,7 +38,8 @@ impl Weighting for Nfsd {
         let epsilon = |prompt| teacher.epsilon(&student.x_hat_theta_t, &student.t, prompt);
         let null = epsilon(Prompt::Null);
         let delta_c = epsilon(Prompt::Caption) - null.clone();
-        let noisy: Vec<f64> = student.t.0.iter().map(|&t| f64::from(u8::from(t >= self.threshold))).collect();
+        let noisy: Vec<f64> =
+            student.t.0.iter().map(|&t| f64::from(u8::from(t >= self.threshold as f64))).collect();
         let delta_d = if noisy.contains(&1.0) {
             null.clone() - epsilon(Prompt::Negative) * per_sample(&noisy, &null)
         } else {
@@ -48,7 +49,7 @@ impl Weighting for Nfsd {
         let schedule = teacher.schedule();
         // Where alpha is 0 the weight is 0 too, so any finite target serves; dividing would make the loss NaN.
         let ratio =
-            |&t: &usize| if schedule.alpha(t) > 0.0 { schedule.sigma(t) / schedule.alpha(t) } else { 0.0 };
+            |&t: &f64| if schedule.alpha(t) > 0.0 { schedule.sigma(t) / schedule.alpha(t) } else { 0.0 };
         let ratio: Vec<f64> = student.t.0.iter().map(ratio).collect();
         student.x_hat_theta.clone() - direction * per_sample(&ratio, &student.x_hat_theta)
     }
@@ -93,7 +94,7 @@ mod tests {
     fn targets(plugin: &Nfsd, t: [usize; 3]) -> Vec<f64> {
         let sample = Tensor::ones([3, 1, 1, 1], (&Device::flex(), DType::F64));
         let student =
-            StudentSample { x_hat_theta: sample.clone(), x_hat_theta_t: sample, t: Timesteps(t.to_vec()) };
+            StudentSample { x_hat_theta: sample.clone(), x_hat_theta_t: sample, t: Timesteps::whole(t) };
         plugin.target(&student, &Constant(three_steps())).into_data().try_to_vec().unwrap()
     }
 

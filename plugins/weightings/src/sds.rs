@@ -30,7 +30,7 @@ const MINIMUM_TIMESTEP_OF_ONE: usize = 20;
 
 impl SdsWeight {
     /// `c(t) = alpha_t / (2 sigma_t) w(t)`.
-    pub(crate) fn c(self, schedule: &NoiseSchedule, t: usize) -> f64 {
+    pub(crate) fn c(self, schedule: &NoiseSchedule, t: f64) -> f64 {
         let (alpha, sigma) = (schedule.alpha(t), schedule.sigma(t));
         match self {
             Self::SigmaSquared => alpha * sigma / 2.0,
@@ -47,7 +47,7 @@ impl SdsWeight {
 }
 
 impl Weighting for Sds {
-    fn weight(&self, schedule: &NoiseSchedule, t: usize) -> f64 {
+    fn weight(&self, schedule: &NoiseSchedule, t: f64) -> f64 {
         self.w.c(schedule, t)
     }
 
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        let weight = |text: &str| recipe(text).unwrap().weight(&three_steps(), 0);
+        let weight = |text: &str| recipe(text).unwrap().weight(&three_steps(), 0.0);
         assert!((weight("Sds()") - 0.24).abs() < 1e-15);
         assert!((weight("Sds(w: One)") - 0.8 / 1.2).abs() < 1e-15);
     }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn weight_vanishes_at_pure_noise() {
         for w in [SdsWeight::SigmaSquared, SdsWeight::One] {
-            assert_eq!(w.c(&three_steps(), 2), 0.0);
+            assert_eq!(w.c(&three_steps(), 2.0), 0.0);
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_default_weight_is_bounded(alpha_bar in 0.0..1.0_f64) {
-            let c = SdsWeight::SigmaSquared.c(&NoiseSchedule::from_alphas_cumprod(&[alpha_bar]), 0);
+            let c = SdsWeight::SigmaSquared.c(&NoiseSchedule::from_alphas_cumprod(&[alpha_bar]), 0.0);
             prop_assert!((0.0..=0.25).contains(&c));
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Uniform {}
 
 impl Weighting for Uniform {
-    fn weight(&self, _schedule: &NoiseSchedule, _t: usize) -> f64 {
+    fn weight(&self, _schedule: &NoiseSchedule, _t: f64) -> f64 {
         1.0
     }
 }
@@ -24,7 +24,7 @@ mod tests {
     #[test]
     fn every_timestep_weighs_the_same() {
         let plugin = recipe("Uniform()").unwrap();
-        assert_eq!([0, 2].map(|t| plugin.weight(&three_steps(), t)), [1.0, 1.0]);
+        assert_eq!([0.0, 2.0].map(|t| plugin.weight(&three_steps(), t)), [1.0, 1.0]);
     }
 
     #[test]

@@ -72,6 +72,29 @@ fn no_value_is_too_odd_to_be_refused() {
 }
 
 #[test]
+fn a_text_encoder_of_other_widths_is_refused_before_anything_is_fetched() {
+    let mut hostile = Hostile::new();
+    let recipe = |backbone: &str, text: &str| {
+        format!(
+            "(name: \"x\", data: ImageFolder(path: \".\", size: 64), codec: KlVae(weights: \"x\", scaling_factor: 0.13025), \
+             text: {text}, sampling: (sampler: Ddim(), steps: 1), \
+             model: (backbone: {backbone}, schedule: ScaledLinear(), weights: Random()), objective: Off(), run: (steps: 1))"
+        )
+    };
+    let own = "ClipLBigG(weights: \"x\")";
+    let pooled = format!("PooledFrom(tokens: {own}, pooled: OpenClipG(weights: \"x\"))");
+    for (backbone, text_encoder, reason) in [
+        ("Sdxl()", pooled.as_str(), "pooled embedding of width 1280, the text encoder gives 1024"),
+        ("Sd21()", own, "token states of width 1024, the text encoder gives 2048"),
+    ] {
+        let path = hostile.write("recipe.ron", recipe(backbone, text_encoder));
+        hostile.refuses(&["config", "check", text(&path)], reason);
+        hostile.refuses(&["config", "check", text(&path)], "model.backbone");
+    }
+    hostile.check(2);
+}
+
+#[test]
 fn no_text_is_too_odd_to_be_refused() {
     let mut hostile = Hostile::new();
     let nested =

@@ -16,9 +16,12 @@ pub(super) const STEPS: u64 = 6;
 pub(super) const EVERY: u64 = 2;
 
 /// The main job's recipe, small enough for a checkpoint below one megabyte.
-const TINY: [&str; 14] = [
+const TINY: [&str; 15] = [
     "model.backbone=Mini(channels: [16], layers: 1, attending_levels: 0, heads: 1, detail: 1)",
     "model.weights=Random()",
+    // The student's own beginning, drawn from the same seed.
+    "objective.teacher.model=Other(backbone: Mini(channels: [16], layers: 1, attending_levels: 0, heads: 1, detail: 1), \
+     schedule: ZeroTerminalSnr(inner: ScaledLinear()), weights: Random())",
     "text=Mini(layers: 1, width: 16, heads: 1, tokens: 8)",
     "batch=2",
     "shards=1",
@@ -65,7 +68,8 @@ impl Subject {
     pub(super) fn build_with(flags: &[&str], more: &[&str]) -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
         let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
-        let built = crate::clean_cargo().args(arguments).args(flags).stderr(Stdio::inherit()).output();
+        let built =
+            crate::workspace::clean_cargo().args(arguments).args(flags).stderr(Stdio::inherit()).output();
         let built = built.map_err(|e| format!("cargo cannot be started: {e}"))?;
         let messages = Message::parse_stream(&built.stdout[..]).flatten();
         let executables = messages.filter_map(|message| match message {

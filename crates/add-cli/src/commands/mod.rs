@@ -70,7 +70,7 @@ impl RecipeArgs {
 /// Bytes that the recipe's device has taken so far: its pools', or the process's most where the device has none. `None` where
 /// nobody says.
 fn memory(loaded: &LoadedRecipe) -> Result<Option<u64>, CoreError> {
-    let pools = device::device(loaded.recipe.device)?.memory_pool_usage().map(|usage| usage.bytes_reserved);
+    let pools = device::of(&loaded.recipe)?.memory_pool_usage().map(|usage| usage.bytes_reserved);
     Ok(pools.or_else(add_kernels::peak_resident))
 }
 

@@ -1,24 +1,27 @@
 //! `add sample`: pictures from captions.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use add_core::{
-    assemble,
-    device::device,
+    assemble, device,
     error::CoreError,
+    many::{Many, Shard},
     read::{LoadedRecipe, show},
     recipe::{LongPrompt, Recipe, SampleRequest, SampledModel},
     request::{MAX_PICTURES, check_request, picture_start},
     weights::{self, Use},
 };
-use add_data::{Grid, pictures, write_png};
+use add_data::{Grid, pictures, read_prompts, write_png};
 use add_plugin::{Autoencoder, Start};
 use clap::{Args, ValueEnum};
 
 use super::{RecipeArgs, student_file};
 use crate::{
     Outcome,
-    progress::{Download, say},
+    progress::{Counter, Download, say},
 };
 
 /// Longest text that a warning quotes, in characters.
@@ -30,8 +33,15 @@ pub(crate) struct Sample {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// What the pictures should show; may be repeated.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "prompts", conflicts_with = "prompts")]
     prompt: Vec<String>,
+    /// A list of prompts, .txt, .jsonl or .csv: one picture each, 000000.png and so on, into --out. Pictures that are there
+    /// are not made again.
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with_all = ["grid", "init", "count"])]
+    prompts: Option<PathBuf>,
+    /// Which part of --prompts to make, such as 0/4, 1/4, 2/4 and 3/4 in four processes.
+    #[arg(long, value_name = "I/N", requires = "prompts")]
+    shard: Option<Shard>,
     /// What guidance should lead away from.
     #[arg(long, default_value = "")]
     negative: String,
@@ -99,6 +109,9 @@ impl Sample {
             ));
         }
         let (steps, count) = (self.steps.unwrap_or(loaded.recipe.sampling.steps), self.count);
+        if let (Some(list), Some(folder)) = (&self.prompts, &self.out) {
+            return self.list(&mut loaded, list, folder, steps);
+        }
         if self.prompt.len().saturating_mul(count) > MAX_PICTURES {
             return Err(CoreError::Request(format!(
                 "--count: expected at most {MAX_PICTURES} pictures of all prompts together, got {count} of each"
@@ -110,7 +123,7 @@ impl Sample {
         check_request(&captions, &self.negative, steps, guidance)?;
         let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
         self.say_left_out(&loaded.recipe, &model);
-        let codec = assemble::codec(&loaded.recipe, &device(loaded.recipe.device)?)?;
+        let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let request = SampleRequest {
             captions: &captions,
             negative: &self.negative,
@@ -119,6 +132,7 @@ impl Sample {
             guidance,
             seed: self.seed,
             first: 0,
+            size: loaded.recipe.data.size(),
             start: self.start(&loaded.recipe, &*codec, steps)?,
         };
         let made = pictures(&model.generate(&loaded.recipe, &*codec, &request));
@@ -169,6 +183,53 @@ impl Sample {
                 );
             }
         }
+    }
+
+    /// Counts the prompts of a list of which the text encoder does not see all words.
+    fn say_left_out_of(&self, prompts: &[String], recipe: &Recipe, model: &SampledModel) {
+        if recipe.sampling.long_prompt != LongPrompt::Cut {
+            return;
+        }
+        let cut = prompts.iter().filter(|prompt| model.text.left_out(prompt).is_some()).count();
+        if cut > 0 {
+            tracing::warn!(
+                "--prompts: {cut} of {} prompts have more than the text encoder's {} tokens, and their last words are left \
+                 out; --long-prompt Chunks takes them too",
+                prompts.len(),
+                recipe.text.info().tokens
+            );
+        }
+    }
+
+    /// A picture for each prompt of `--prompts`.
+    fn list(&self, loaded: &mut LoadedRecipe, list: &Path, folder: &Path, steps: usize) -> Outcome {
+        let prompts = read_prompts(list).map_err(|error| CoreError::Request(error.to_string()))?;
+        let prompts: Vec<String> = prompts.into_iter().map(|prompt| prompt.text).collect();
+        let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
+        // A list may be longer than what is made at once.
+        for part in prompts.chunks(MAX_PICTURES) {
+            check_request(part, &self.negative, steps, guidance)?;
+        }
+        let model = self.model(loaded)?.in_types(loaded.recipe.dtype);
+        self.say_left_out_of(&prompts, &loaded.recipe, &model);
+        let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
+        let many = Many {
+            recipe: &loaded.recipe,
+            model: &model,
+            codec: &*codec,
+            prompts: &prompts,
+            negative: &self.negative,
+            sampler: &*loaded.recipe.sampling.sampler,
+            steps,
+            guidance,
+            seed: self.seed,
+            shard: self.shard.unwrap_or(Shard { index: 0, of: 1 }),
+        };
+        let mut counter = Counter::new();
+        let made =
+            many.make(folder, &mut |done, total| counter.show("pictures", done as u64, total as u64))?;
+        say(&format!("{made} pictures made in {}", folder.display()));
+        Ok(0)
     }
 
     /// Noise, or the picture of `--init` as latents.

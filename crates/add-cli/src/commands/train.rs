@@ -129,7 +129,8 @@ fn tell(loaded: &LoadedRecipe, out: &Path, ending: Ending) -> Result<(), CoreErr
         Ending::Finished => {
             say(&format!("trained: {}", model_path(out).display()));
             if loaded.recipe.evaluation.samples_after_training > 0 {
-                super::eval::measure(loaded, &model_path(out), out, Extent::AfterTraining)?;
+                let model = model_path(out);
+                super::eval::measure(loaded, &|| Ok(model.clone()), out, Extent::AfterTraining)?;
             }
             let report = write_report(out, &loaded.recipe.objective.presentation())
                 .map_err(|e| CoreError::Request(e.to_string()))?;

@@ -161,6 +161,11 @@ fn ground(networks: &[Outlined], network: &Outlined) -> Result<Ground, CoreError
             let looked = networks.iter().find(|other| other.role == *role).ok_or_else(unknown)?;
             Ok(Ground::Heads(hook_positions(looked, &ground(networks, looked)?)))
         }
+        Input::StatesOf(role, blocks) => {
+            let looked = networks.iter().find(|other| other.role == *role).ok_or_else(unknown)?;
+            let ground = ground(networks, looked)?;
+            Ok(Ground::Heads(blocks.iter().map(|block| ground.hook_positions(block)).collect()))
+        }
     }
 }
 
@@ -205,7 +210,7 @@ impl Costed {
             hooked,
             kind: match network.input {
                 Input::Latents { .. } => Kind::Denoiser,
-                Input::FeaturesOf(_) => Kind::Heads,
+                Input::FeaturesOf(_) | Input::StatesOf(..) => Kind::Heads,
                 Input::Text(_) | Input::Pixels(_) | Input::Hooked { .. } => Kind::Other,
             },
         }

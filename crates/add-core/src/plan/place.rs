@@ -93,6 +93,16 @@ impl Ground {
     pub(crate) fn hook_positions(&self, hook: &str) -> usize {
         match self {
             Self::Vit { patches, .. } => *patches,
+            Self::Unet { side, levels, .. } => {
+                // A block ends with the change of the level, where there is one.
+                let deepest = levels.saturating_sub(1);
+                let level = match (number_after(hook, "down_blocks."), number_after(hook, "up_blocks.")) {
+                    (Some(i), _) => (i + 1).min(deepest),
+                    (_, Some(i)) => deepest - (i + 1).min(deepest),
+                    (None, None) => deepest,
+                };
+                halved(*side, level).pow(2)
+            }
             Self::MobileNet { side, .. } => {
                 let feature: usize = hook.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
                 halved(*side, 1 + strides_before(feature)).pow(2)

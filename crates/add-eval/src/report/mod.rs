@@ -1,12 +1,13 @@
 //! `report.html`: one page about a run, readable years later and without a network.
 //!
 //! It is made from what the run folder holds and nothing else: `recipe.ron`, `metrics.jsonl` (one JSON object a
-//! line), `samples/step-N.png` and, where there is one, `evaluation.json`. Pictures go in as data URIs, curves as
+//! line), `samples/step-N.png` and, where there are some, `evaluation.json` and `evaluation.png`. Pictures go in as data URIs, curves as
 //! SVG. Every number found in the metrics is drawn, known or not. What is missing or damaged is said in the page:
 //! a report on a run that died is the one most needed.
 
 mod axis;
 mod chart;
+mod evaluation;
 mod groups;
 mod log;
 mod page;
@@ -81,7 +82,7 @@ pub fn render(run: &Path, presentation: &Presentation) -> Result<String, ReportE
     let recipe = read(&run.join("recipe.ron"))?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let evaluation =
         read(&run.join("evaluation.json"))?.map(|bytes| crate::read_json(&String::from_utf8_lossy(&bytes)));
-    let samples = Samples::read(&run.join("samples"))?;
+    let samples = Samples::read(&run.join("samples"), &run.join("evaluation.png"))?;
     Page::new(&name_of(run), presentation, &log, &samples, evaluation, recipe)?.to_html()
 }
 
@@ -136,6 +137,7 @@ mod tests {
             value,
             n: 500,
             seconds_per_image: Some(0.0074),
+            ..Row::default()
         }
     }
 

@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::ReportError;
 use super::axis::{Scale, short};
 use super::chart::draw;
+use super::evaluation::{Table, table};
 use super::groups::{Presentation, group};
 use super::log::MetricsLog;
-use super::samples::Samples;
-use crate::names::{Better, better};
-use crate::table::{Pivot, format_number};
+use super::samples::{Grid, Samples};
+use crate::table::format_number;
 use crate::{Row, TableError};
 
 /// A whole page in words, numbers and drawings.
@@ -24,6 +24,8 @@ pub(super) struct Page {
     /// Class of the grids' layout: `side` by side, or `stacked` where they are wide.
     layout: &'static str,
     table: Option<Table>,
+    /// Captions by models.
+    compared: Option<Figure>,
     charts: Vec<Chart>,
     recipe: Option<String>,
     has_metrics: bool,
@@ -63,36 +65,6 @@ struct Chart {
     legend: Vec<Fact>,
 }
 
-#[derive(Debug, Serialize)]
-struct Table {
-    metrics: Vec<Heading>,
-    lines: Vec<TableLine>,
-}
-
-#[derive(Debug, Serialize)]
-struct Heading {
-    name: String,
-    arrow: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct TableLine {
-    model: String,
-    steps: u32,
-    sampler: String,
-    guidance: String,
-    split: String,
-    n: String,
-    values: Vec<Cell>,
-    seconds: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Cell {
-    text: String,
-    best: bool,
-}
-
 impl Page {
     /// Gathers the parts of a run.
     pub(super) fn new(
@@ -103,7 +75,9 @@ impl Page {
         evaluation: Option<Result<Vec<Row>, TableError>>,
         recipe: Option<String>,
     ) -> Result<Self, ReportError> {
-        let mut notes = notes(log, samples, recipe.is_none());
+        // Where pictures were measured without a run there is nothing to miss.
+        let measured_alone = evaluation.is_some() && log.lines == 0;
+        let mut notes = if measured_alone { Vec::new() } else { notes(log, samples, recipe.is_none()) };
         let rows = match evaluation {
             Some(Ok(rows)) => rows,
             Some(Err(error)) => {
@@ -121,6 +95,7 @@ impl Page {
             grids: figures(samples),
             layout: if wide { "stacked" } else { "side" },
             table: table(&rows),
+            compared: samples.compared.as_ref().map(|grid| figure(grid, "compared")),
             charts: charts(presentation, log)?,
             recipe,
             has_metrics: log.lines > 0,
@@ -228,15 +203,18 @@ fn figures(samples: &Samples) -> Vec<Figure> {
         2 => &["before", "after"],
         _ => &["sample"],
     };
-    let figure = |(grid, &when): (&super::samples::Grid, &&'static str)| Figure {
+    samples.grids.iter().zip(names).map(|(grid, when)| figure(grid, when)).collect()
+}
+
+fn figure(grid: &Grid, when: &'static str) -> Figure {
+    Figure {
         when,
         step: thousands(grid.step),
         width: grid.width,
         height: grid.height,
         uri: grid.uri.clone(),
         pixelated: grid.width < 400,
-    };
-    samples.grids.iter().zip(names).map(figure).collect()
+    }
 }
 
 fn charts(presentation: &Presentation, log: &MetricsLog) -> Result<Vec<Chart>, ReportError> {
@@ -256,54 +234,8 @@ fn charts(presentation: &Presentation, log: &MetricsLog) -> Result<Vec<Chart>, R
         .collect()
 }
 
-/// The evaluation with a line for each setting; `None` where there are no rows.
-fn table(rows: &[Row]) -> Option<Table> {
-    let pivot = Pivot::of(rows);
-    let metrics = pivot.metrics.iter().map(|metric| Heading {
-        name: (*metric).to_owned(),
-        arrow: match better(metric) {
-            Some(Better::Lower) => "↓",
-            Some(Better::Higher) => "↑",
-            None => "",
-        },
-    });
-    let lines = pivot.lines.iter().map(|line| {
-        let values = pivot.metrics.iter().map(|metric| {
-            let value = line.value(metric);
-            let best = value.is_some_and(|value| is_best(&pivot, metric, &line.setting.split, value));
-            Cell { text: pivot.text(metric, value), best }
-        });
-        let Row { model, steps, sampler, guidance, split, n, seconds_per_image, .. } = line.setting;
-        TableLine {
-            model: model.clone(),
-            steps: *steps,
-            sampler: sampler.clone(),
-            guidance: format_number(*guidance),
-            split: split.clone(),
-            n: thousands(*n),
-            values: values.collect(),
-            seconds: seconds_per_image.map_or_else(|| "–".to_owned(), format_number),
-        }
-    });
-    (!rows.is_empty()).then(|| Table { metrics: metrics.collect(), lines: lines.collect() })
-}
-
-/// Whether no setting of the same split does better, and at least one does worse.
-fn is_best(pivot: &Pivot<'_>, metric: &str, split: &str, value: f64) -> bool {
-    let sign = match better(metric) {
-        Some(Better::Lower) => -1.0,
-        Some(Better::Higher) => 1.0,
-        None => return false,
-    };
-    let rivals = || {
-        let same = pivot.lines.iter().filter(|line| line.setting.split == split);
-        same.filter_map(|line| line.value(metric)).map(|other| sign * other)
-    };
-    rivals().all(|other| other <= sign * value) && rivals().any(|other| other < sign * value)
-}
-
 /// `12345` as `12,345`.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -318,38 +250,6 @@ fn thousands(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(model: &str, split: &str, metric: &str, value: f64) -> Row {
-        Row {
-            model: model.to_owned(),
-            steps: 1,
-            sampler: "add".to_owned(),
-            guidance: 1.0,
-            split: split.to_owned(),
-            metric: metric.to_owned(),
-            value,
-            n: 5000,
-            seconds_per_image: None,
-        }
-    }
-
-    #[test]
-    fn the_best_of_a_split_is_marked_in_the_metrics_own_direction() {
-        let rows = [
-            row("a", "val", "fid", 10.0),
-            row("b", "val", "fid", 12.0),
-            row("c", "test", "fid", 1.0),
-            row("a", "val", "recall", 0.2),
-            row("b", "val", "recall", 0.4),
-            row("a", "val", "diversity", 0.2),
-            row("b", "val", "diversity", 0.3),
-        ];
-        let table = table(&rows).unwrap();
-        let best: Vec<Vec<bool>> =
-            table.lines.iter().map(|line| line.values.iter().map(|cell| cell.best).collect()).collect();
-        assert_eq!(best, [[true, false, false], [false, true, false], [false, false, false]]);
-        assert_eq!(table.lines[2].values[1].text, "–");
-    }
 
     #[test]
     fn seconds_are_a_clock_only_where_they_always_rise() {

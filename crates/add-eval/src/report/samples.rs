@@ -31,14 +31,19 @@ pub(super) struct Samples {
     pub(super) count: usize,
     /// Chosen files that are no PNG or too large.
     pub(super) unreadable: Vec<String>,
+    /// The evaluation's captions by models, if it left some.
+    pub(super) compared: Option<Grid>,
 }
 
 impl Samples {
-    /// Reads the folder; an absent one is empty.
-    pub(super) fn read(folder: &Path) -> Result<Self, ReportError> {
+    /// Reads the folder and the grid `compared`; what is absent is empty.
+    pub(super) fn read(folder: &Path, compared: &Path) -> Result<Self, ReportError> {
+        let compared = if compared.is_file() { grid(0, compared)? } else { None };
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { compared, ..Self::default() });
+            }
             Err(error) => return Err(at(folder)(error)),
         };
         let mut found: Vec<(u64, PathBuf)> = Vec::new();
@@ -47,7 +52,7 @@ impl Samples {
             found.extend(step_of(&path).map(|step| (step, path)));
         }
         found.sort();
-        let mut samples = Self { count: found.len(), ..Self::default() };
+        let mut samples = Self { count: found.len(), compared, ..Self::default() };
         for (step, path) in chosen(&found) {
             match grid(*step, path)? {
                 Some(grid) => samples.grids.push(grid),
@@ -120,7 +125,12 @@ pub(super) mod tests {
     }
 
     fn steps(of: &[u64]) -> Vec<u64> {
-        Samples::read(folder(of).path()).unwrap().grids.iter().map(|grid| grid.step).collect()
+        Samples::read(folder(of).path(), Path::new("none"))
+            .unwrap()
+            .grids
+            .iter()
+            .map(|grid| grid.step)
+            .collect()
     }
 
     #[test]
@@ -134,7 +144,7 @@ pub(super) mod tests {
     #[test]
     fn the_picture_goes_in_byte_for_byte() {
         let folder = folder(&[5]);
-        let samples = Samples::read(folder.path()).unwrap();
+        let samples = Samples::read(folder.path(), Path::new("none")).unwrap();
         let grid = &samples.grids[0];
         assert_eq!((grid.width, grid.height), (30, 20));
         let data = grid.uri.strip_prefix("data:image/png;base64,").unwrap();
@@ -148,7 +158,7 @@ pub(super) mod tests {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         fs::write(folder.path().join("step-9.png"), "\u{89}PNG but not really").unwrap();
-        let samples = Samples::read(folder.path()).unwrap();
+        let samples = Samples::read(folder.path(), Path::new("none")).unwrap();
         assert_eq!((samples.count, samples.grids.len()), (3, 2));
         assert_eq!(samples.unreadable, ["step-9.png"]);
     }
@@ -156,6 +166,9 @@ pub(super) mod tests {
     #[test]
     fn an_absent_folder_has_no_grids() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Samples::read(&folder.path().join("samples")).unwrap(), Samples::default());
+        assert_eq!(
+            Samples::read(&folder.path().join("samples"), Path::new("none")).unwrap(),
+            Samples::default()
+        );
     }
 }

@@ -32,26 +32,48 @@ pub fn clip_transform(
     width: usize,
     size: usize,
 ) -> Result<Vec<f32>, EvalError> {
+    let square = clip_square(pixels, height, width, size)?;
+    let normalised = |channel: usize| {
+        let values = square[channel..].iter().step_by(CHANNELS);
+        values.map(move |&v| ((f64::from(v) / 255.0 - CLIP_MEAN[channel]) / CLIP_STD[channel]) as f32)
+    };
+    Ok((0..CHANNELS).flat_map(normalised).collect())
+}
+
+/// The part of [`clip_transform`] before the normalisation: shorter side to `size`, central square,
+/// `[size, size, 3]` of 8 bits.
+///
+/// # Errors
+/// As [`clip_transform`].
+pub fn clip_square(pixels: &[u8], height: usize, width: usize, size: usize) -> Result<Vec<u8>, EvalError> {
     check_shape(height, width, CHANNELS, pixels.len())?;
     EvalError::need_range("output size", 1, usize::MAX, size)?;
     // torchvision's Resize: the longer side is cut to an integer, not rounded.
     let longer = |long: usize, short: usize| size * long / short;
     let (new_height, new_width) =
         if height <= width { (size, longer(width, height)) } else { (longer(height, width), size) };
-    let wide = resize_rows(pixels, width, &bicubic_taps(width, new_width));
-    let tall = resize_columns(&wide, new_width, &bicubic_taps(height, new_height));
-
+    let resized = pil_bicubic(pixels, [height, width], [new_height, new_width])?;
     let (top, left) = (crop_offset(new_height, size), crop_offset(new_width, size));
-    let mut values = Vec::with_capacity(CHANNELS * size * size);
-    for channel in 0..CHANNELS {
-        for row in top..top + size {
-            for column in left..left + size {
-                let pixel = f64::from(tall[(row * new_width + column) * CHANNELS + channel]);
-                values.push(((pixel / 255.0 - CLIP_MEAN[channel]) / CLIP_STD[channel]) as f32);
-            }
-        }
+    let rows = resized.chunks_exact(new_width * CHANNELS).skip(top).take(size);
+    Ok(rows.flat_map(|row| row[left * CHANNELS..(left + size) * CHANNELS].iter().copied()).collect())
+}
+
+/// PIL's bicubic resize of an RGB picture of 8 bits, `[height, width, 3]`, to other sides `[height, width]`.
+///
+/// # Errors
+/// When a side is zero or `pixels` does not fill the shape.
+pub fn pil_bicubic(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Result<Vec<u8>, EvalError> {
+    check_shape(from[0], from[1], CHANNELS, pixels.len())?;
+    for side in to {
+        EvalError::need_range("output size", 1, usize::MAX, side)?;
     }
-    Ok(values)
+    // PIL leaves a direction alone that keeps its size.
+    let wide = if from[1] == to[1] {
+        pixels.to_vec()
+    } else {
+        resize_rows(pixels, from[1], &bicubic_taps(from[1], to[1]))
+    };
+    Ok(if from[0] == to[0] { wide } else { resize_columns(&wide, to[1], &bicubic_taps(from[0], to[0])) })
 }
 
 /// Python's `round((from - to) / 2)`: halves go to the even number.

@@ -12,6 +12,7 @@
 //! - [`tf1_bilinear`]: TensorFlow 1 bilinear, no half-pixel shift, no antialiasing (torch-fidelity).
 //! - [`torch_bilinear`]: half-pixel centres, no antialiasing (pytorch-fid).
 //! - [`area`]: the mean over the pixels an output pixel touches (torch `mode="area"`).
+//! - [`pil_bicubic`]: PIL bicubic in 8 bits (dgm-eval).
 //! - [`clip_transform`]: `open_clip`'s 8-bit PIL bicubic, centre crop and normalisation.
 
 mod area;
@@ -22,7 +23,7 @@ mod torch;
 
 pub use area::area;
 pub use bicubic::clean;
-pub use clip_transform::{CLIP_MEAN, CLIP_STD, clip_transform};
+pub use clip_transform::{CLIP_MEAN, CLIP_STD, clip_square, clip_transform, pil_bicubic};
 pub use tf1::tf1_bilinear;
 pub use torch::torch_bilinear;
 

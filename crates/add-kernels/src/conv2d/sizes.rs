@@ -1,6 +1,9 @@
 //! The sizes of a convolution, checked once.
 
-use super::{ConvGeometry, Winograd};
+use super::{
+    ConvGeometry,
+    winograd::{Winograd, winograd_is_allowed},
+};
 
 /// All sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -59,10 +62,11 @@ impl Sizes {
         self.c_out / self.groups
     }
 
-    /// Whether Winograd's tiles can make an output of the size `grid`, and pay: one group, a 3x3 window, stride 1, and a
+    /// Whether Winograd's tiles may make an output of the size `grid`, can, and pay: one group, a 3x3 window, stride 1, and a
     /// window that reaches the image everywhere.
     pub(super) fn in_tiles(&self, grid: [usize; 2]) -> bool {
-        Winograd::pays(self.c_in, self.c_out, self.samples, grid)
+        winograd_is_allowed()
+            && Winograd::pays(self.c_in, self.c_out, self.samples, grid)
             && self.groups == 1
             && self.window == [3, 3]
             && self.stride == [1, 1]

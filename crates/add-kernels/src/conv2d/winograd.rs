@@ -19,9 +19,24 @@ mod gradient;
 
 pub(super) use gradient::WinogradGradient;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch};
+
+static ALLOWED: AtomicBool = AtomicBool::new(true);
+
+/// Whether 3x3 convolutions may take Winograd's tiles, in this process and from now on; they may unless told otherwise.
+/// Without them each number is a plain sum of products, in twice the time.
+pub fn allow_winograd(allowed: bool) {
+    ALLOWED.store(allowed, Ordering::Relaxed);
+}
+
+/// Whether 3x3 convolutions may take Winograd's tiles.
+pub fn winograd_is_allowed() -> bool {
+    ALLOWED.load(Ordering::Relaxed)
+}
 
 /// Places in a tile.
 const PLACES: usize = 16;

@@ -4,10 +4,16 @@
 //! right factor must lie (or be packed) with 16 or more columns side by side. So the same tile serves weights,
 //! their transposes and shifted images alike.
 
+use std::mem::MaybeUninit;
+
 use crate::simd::{LANES, Simd};
 
 /// Most rows of a register tile, over all instruction sets.
 pub(super) const MAX_ROWS: usize = 8;
+
+/// Steps that are summed one after the other. The rounding of such a sum grows with the root of its length, so a longer one is
+/// made of several, whose results are added.
+const SERIAL: usize = 128;
 
 /// The steps of the sum in a product: `runs.len()` runs of `length` steps, `stride` apart in the left factor.
 #[derive(Clone, Copy)]
@@ -129,22 +135,46 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     for i in 0..R {
         rows[i] = a.add(offsets[i]);
     }
+    // In memory, not in registers: it is seldom used.
+    let mut finished = MaybeUninit::<[[S::V; V]; R]>::uninit();
+    let finished = finished.as_mut_ptr();
+    let mut has_finished = false;
+    let mut left = SERIAL;
     for &run in reduction.runs {
         let mut k = run;
-        for _ in 0..reduction.length {
-            let mut right = [s.splat(0.0); V];
-            for v in 0..V {
-                right[v] = s.load(b.add(v * LANES));
-            }
-            for i in 0..R {
-                let left = s.splat(*rows[i].add(k));
-                for v in 0..V {
-                    sums[i][v] = s.mul_add(left, right[v], sums[i][v]);
+        let mut rest = reduction.length;
+        while rest > 0 {
+            if left == 0 {
+                if has_finished {
+                    add_sums(s, &mut *finished, &sums);
+                } else {
+                    finished.write(sums);
+                    has_finished = true;
                 }
+                sums = [[s.splat(0.0); V]; R];
+                left = SERIAL;
             }
-            b = b.add(ld_b);
-            k += reduction.stride;
+            let steps = rest.min(left);
+            for _ in 0..steps {
+                let mut right = [s.splat(0.0); V];
+                for v in 0..V {
+                    right[v] = s.load(b.add(v * LANES));
+                }
+                for i in 0..R {
+                    let left = s.splat(*rows[i].add(k));
+                    for v in 0..V {
+                        sums[i][v] = s.mul_add(left, right[v], sums[i][v]);
+                    }
+                }
+                b = b.add(ld_b);
+                k += reduction.stride;
+            }
+            rest -= steps;
+            left -= steps;
         }
+    }
+    if has_finished {
+        add_sums(s, &mut sums, &*finished);
     }
     if let Start::There = start {
         for i in 0..R {
@@ -163,6 +193,15 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
             s.store(c.add(i * ld_c + (V - 1) * LANES), sums[i][V - 1]);
         } else {
             s.store_first(c.add(i * ld_c + (V - 1) * LANES), sums[i][V - 1], last);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_sums<S: Simd, const R: usize, const V: usize>(s: S, to: &mut [[S::V; V]; R], from: &[[S::V; V]; R]) {
+    for i in 0..R {
+        for v in 0..V {
+            to[i][v] = s.add(to[i][v], from[i][v]);
         }
     }
 }

@@ -24,8 +24,8 @@ const SHAPE: [usize; 4] = [2, 1, 1, 2];
 
 impl Teacher for Arbitrary {
     fn x0(&self, x_t: &Tensor<4>, t: &Timesteps) -> Tensor<4> {
-        let (alpha, sigma) = self.schedule.coefficients(t, x_t);
-        x0(Prediction::Epsilon, tensor(&self.caption, SHAPE), x_t.clone(), alpha, sigma)
+        let at = self.schedule.coefficients(t, x_t);
+        x0(Prediction::Epsilon, tensor(&self.caption, SHAPE), x_t.clone(), &at)
     }
 
     fn epsilon(&self, _x_t: &Tensor<4>, _t: &Timesteps, prompt: Prompt) -> Tensor<4> {
@@ -49,8 +49,8 @@ fn four() -> impl Strategy<Value = Vec<f64>> {
 /// `d/dx_hat_theta` of the loss under `recipe`, summed over the batch.
 fn gradient(recipe: &str, teacher: &Arbitrary, x: &[f64], eps: &[f64], t: &Timesteps) -> Vec<f64> {
     let x_hat_theta = tensor(x, SHAPE);
-    let (alpha, sigma) = teacher.schedule.coefficients(t, &x_hat_theta);
-    let x_hat_theta_t = diffuse(x_hat_theta.clone(), tensor(eps, SHAPE), alpha, sigma);
+    let at = teacher.schedule.coefficients(t, &x_hat_theta);
+    let x_hat_theta_t = diffuse(x_hat_theta.clone(), tensor(eps, SHAPE), &at);
     let student = StudentSample { x_hat_theta: x_hat_theta.clone(), x_hat_theta_t, t: t.clone() };
     let plugin = weighting(recipe);
     let target = plugin.target(&student, teacher);
@@ -71,7 +71,7 @@ proptest! {
     ) {
         let schedule = schedule("ScaledLinear()").tables();
         let teacher = Arbitrary { schedule, caption, null: vec![0.0; 4], negative: vec![0.0; 4] };
-        let t = Timesteps(t);
+        let t = Timesteps::whole(t);
         let residual = tensor::<4>(&teacher.caption, SHAPE) - tensor(&eps, SHAPE);
         let sigma: Vec<f64> = t.0.iter().map(|&t| teacher.schedule.sigma(t).powi(2)).collect();
         let weighted = residual.clone() * per_sample(&sigma, &residual);
@@ -85,7 +85,7 @@ proptest! {
     ) {
         let schedule = schedule("ScaledLinear()").tables();
         let teacher = Arbitrary { schedule, caption, null, negative };
-        let t = Timesteps(vec![199, 200]);
+        let t = Timesteps(vec![199.0, 200.0]);
         let of = |prompt| teacher.epsilon(&tensor(&x, SHAPE), &t, prompt);
         let negative = of(Prompt::Negative) * per_sample(&[0.0, 1.0], &of(Prompt::Null));
         let direction = of(Prompt::Null) - negative + (of(Prompt::Caption) - of(Prompt::Null)).mul_scalar(scale);
@@ -97,7 +97,7 @@ proptest! {
     fn the_exponential_gradient_vanishes_with_the_residual(x in four(), eps in four(), t in 20..980_usize) {
         let schedule = schedule("ScaledLinear()").tables();
         let teacher = Arbitrary { schedule, caption: eps.clone(), null: vec![0.0; 4], negative: vec![0.0; 4] };
-        let gradient = gradient("Exponential()", &teacher, &x, &eps, &Timesteps::same(t, 2));
+        let gradient = gradient("Exponential()", &teacher, &x, &eps, &Timesteps::same(t as f64, 2));
         prop_assert!(gradient.iter().all(|g| g.abs() < 1e-9));
     }
 
@@ -105,8 +105,8 @@ proptest! {
     fn weights_vanish_towards_pure_noise(which in 0..4_usize) {
         let recipe = ["Exponential()", "Sds()", "Sds(w: One)", "Nfsd()"][which];
         let schedule = schedule("ZeroTerminalSnr(inner: ScaledLinear())").tables();
-        prop_assert!(weighting(recipe).weight(&schedule, 999).abs() < f64::MIN_POSITIVE);
-        prop_assert!(weighting(recipe).weight(&schedule, 998) > 0.0);
+        prop_assert!(weighting(recipe).weight(&schedule, 999.0).abs() < f64::MIN_POSITIVE);
+        prop_assert!(weighting(recipe).weight(&schedule, 998.0) > 0.0);
     }
 }
 

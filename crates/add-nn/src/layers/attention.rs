@@ -1,7 +1,10 @@
 //! Multi-head attention between two sequences: `softmax(Q K^T / sqrt(D)) V`, projected back.
 //! Vaswani et al. 2017; parameter names as in diffusers.
 
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::Module,
+    tensor::{Bool, Tensor},
+};
 
 use super::{Init, Linear};
 
@@ -31,10 +34,21 @@ impl Attention {
 
     /// `x: [B, N, C]`, `context: [B, M, C_context]` to `[B, N, C]`.
     pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        self.forward_masked(x, context, None)
+    }
+
+    /// The same under a `mask` `[B, 1, 1, M]`, true where a state of the context must not be seen. Every sample must see
+    /// at least one.
+    pub fn forward_masked(
+        &self,
+        x: Tensor<3>,
+        context: Tensor<3>,
+        mask: Option<Tensor<4, Bool>>,
+    ) -> Tensor<3> {
         let q = split_heads(self.to_q.forward(x), self.heads);
         let k = split_heads(self.to_k.forward(context.clone()), self.heads);
         let v = split_heads(self.to_v.forward(context), self.heads);
-        self.to_out[0].forward(join_heads(add_kernels::attention(q, k, v, None)))
+        self.to_out[0].forward(join_heads(add_kernels::attention(q, k, v, mask)))
     }
 }
 

@@ -8,14 +8,13 @@
 use std::{fmt::Display, sync::Arc};
 
 use add_parameters::LoraConfig;
+use add_random::{GOLDEN, normal, output};
 use burn::{
     module::{Param, ParamId},
     tensor::{Device, Tensor, TensorData},
 };
 
 use super::lora::Shared;
-
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The place of a module in its network, the seed of the network's values and the device they live on.
 #[derive(Debug, Clone)]
@@ -96,22 +95,12 @@ pub fn stream_of(name: &str, seed: u64) -> u64 {
 
 /// Element `i` of a stream: uniform in `[-1, 1)`, a multiple of `2^-23`.
 pub fn unit(stream: u64, i: usize) -> f64 {
-    (bits(stream, i) >> 40) as f64 / f64::from(1 << 23) - 1.0
+    (output(stream, i) >> 40) as f64 / f64::from(1 << 23) - 1.0
 }
 
-/// Element `i` of a stream as a standard normal number (Box and Muller 1958, one of the pair).
+/// Element `i` of a stream as a standard normal number.
 fn gauss(stream: u64, i: usize) -> f64 {
-    let scale = 1.0 / (1_u64 << 53) as f64;
-    let radius = ((bits(stream, 2 * i) >> 11) as f64 + 1.0) * scale;
-    let angle = (bits(stream, 2 * i + 1) >> 11) as f64 * scale;
-    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
-}
-
-fn bits(stream: u64, i: usize) -> u64 {
-    let mut z = stream.wrapping_add((i as u64 + 1).wrapping_mul(GOLDEN));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    normal(output(stream, 2 * i), output(stream, 2 * i + 1))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The levels of the U-Net: down, middle and up.
 
 use add_kernels::Checkpointing;
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::Module,
+    tensor::{Bool, Tensor},
+};
 
 use super::{
     config::UnetConfig,
@@ -10,11 +13,12 @@ use super::{
 };
 use crate::layers::Init;
 
-/// What every level needs from outside: timestep embedding `[B, width]` and text states `[B, M, C_context]`; and what it
-/// keeps for the backward pass.
+/// What every level needs from outside: timestep embedding `[B, width]`, text states `[B, M, C_context]` and which of
+/// them are hidden `[B, 1, 1, M]`; and what it keeps for the backward pass.
 pub(super) struct Conditions {
     pub(super) emb: Tensor<2>,
     pub(super) context: Tensor<3>,
+    pub(super) mask: Option<Tensor<4, Bool>>,
     pub(super) checkpointing: Checkpointing,
 }
 
@@ -84,7 +88,7 @@ impl DownBlock {
         for (j, resnet) in self.resnets.iter().enumerate() {
             x = to.through(resnet, x);
             if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(x, &to.context, to.checkpointing);
+                x = attention.forward(x, &to.context, to.mask.as_ref(), to.checkpointing);
             }
             skips.push(x.clone());
         }
@@ -114,7 +118,7 @@ impl MidBlock {
 
     pub(super) fn forward(&self, x: Tensor<4>, to: &Conditions) -> Tensor<4> {
         let x = to.through(&self.resnets[0], x);
-        let x = self.attentions[0].forward(x, &to.context, to.checkpointing);
+        let x = self.attentions[0].forward(x, &to.context, to.mask.as_ref(), to.checkpointing);
         to.through(&self.resnets[1], x)
     }
 }
@@ -157,7 +161,7 @@ impl UpBlock {
             let skip = skips.pop().expect("the way down pushed one skip for each layer");
             x = to.through(resnet, Tensor::cat(vec![x, skip], 1));
             if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(x, &to.context, to.checkpointing);
+                x = attention.forward(x, &to.context, to.mask.as_ref(), to.checkpointing);
             }
         }
         for upsample in &self.upsamplers {

@@ -53,6 +53,10 @@ pub struct UnetConfig {
     pub addition_time_embed_dim: Option<usize>,
     /// Width of the vector that `class_embed_type` or `addition_embed_type` projects.
     pub projection_class_embeddings_input_dim: Option<usize>,
+    /// Width of the embedding of the guidance scale, for a network that is told it instead of being guided; even. Meng et
+    /// al. 2023; Luo et al. 2023 (LCM) have 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_cond_proj_dim: Option<usize>,
     /// All other fields of the file: informative, or checked to hold the only supported value.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
@@ -116,13 +120,14 @@ impl Default for UnetConfig {
             addition_embed_type: None,
             addition_time_embed_dim: None,
             projection_class_embeddings_input_dim: None,
+            time_cond_proj_dim: None,
             other: BTreeMap::new(),
         }
     }
 }
 
 /// Options that every released model leaves at this value, and that the network therefore does not have.
-const ONLY: [(&str, &str); 28] = [
+const ONLY: [(&str, &str); 27] = [
     ("act_fn", "\"silu\""),
     ("attention_type", "\"default\""),
     ("center_input_sample", "false"),
@@ -144,7 +149,6 @@ const ONLY: [(&str, &str); 28] = [
     ("resnet_skip_time_act", "false"),
     ("resnet_time_scale_shift", "\"default\""),
     ("reverse_transformer_layers_per_block", "null"),
-    ("time_cond_proj_dim", "null"),
     ("time_embedding_act_fn", "null"),
     ("time_embedding_dim", "null"),
     ("time_embedding_type", "\"positional\""),
@@ -186,6 +190,16 @@ impl UnetConfig {
             projection_class_embeddings_input_dim: Some(2816),
             ..Self::default()
         }
+    }
+
+    /// The parts whose states [`UNet2dCondition::features`](super::UNet2dCondition::features) gives, in the order in which
+    /// they are computed, with the channels of each.
+    pub fn blocks(&self) -> Vec<(String, usize)> {
+        let channels = &self.block_out_channels;
+        let down = channels.iter().enumerate().map(|(i, &channels)| (format!("down_blocks.{i}"), channels));
+        let middle = channels.last().map(|&channels| ("mid_block".to_owned(), channels));
+        let up = channels.iter().rev().enumerate().map(|(i, &channels)| (format!("up_blocks.{i}"), channels));
+        down.chain(middle).chain(up).collect()
     }
 
     /// Number of levels.
@@ -254,6 +268,10 @@ impl UnetConfig {
     }
 
     fn check_conditions(&self) -> Result<(), ConfigError> {
+        if let Some(width) = self.time_cond_proj_dim {
+            let usable = width > 2 && width.is_multiple_of(2);
+            require(usable, "time_cond_proj_dim", "an even number from 4 on", width)?;
+        }
         let width = self.projection_class_embeddings_input_dim;
         if self.class_embed_type.is_some() || self.addition_embed_type.is_some() {
             let field = "projection_class_embeddings_input_dim";

@@ -28,6 +28,20 @@ impl Sinusoids {
     /// diffusers computes the angles in f32 whatever the network's type is; at t = 999 their rounding is
     /// 6e-5, so half-precision networks need this step in f32. Only an f64 `t` is taken at its word.
     pub fn embed(self, t: Tensor<1>) -> Tensor<2> {
+        // The order of the f32 roundings is diffusers': product, quotient, exponential.
+        self.embed_by(t, |log, i, divisor| (log * i / divisor).exp())
+    }
+
+    /// The same for guidance scales less 1, `w: [B]`, which count as the times `1000 w`: diffusers'
+    /// `get_guidance_scale_embedding`, with the sine first and a shift of 1.
+    pub(super) fn embed_guidance(channels: usize, w: Tensor<1>) -> Tensor<2> {
+        let sinusoids = Self { channels, flip_sin_to_cos: false, freq_shift: 1.0 };
+        // Its order of the f32 roundings is another: quotient, product, exponential.
+        sinusoids.embed_by(w.mul_scalar(GUIDANCE_UNIT), |log, i, divisor| (i * (log / divisor)).exp())
+    }
+
+    /// `frequency(-log(10000), i, half - shift)` in f32.
+    fn embed_by(self, t: Tensor<1>, frequency: impl Fn(f32, f32, f32) -> f32) -> Tensor<2> {
         let dtype = t.dtype();
         let half = self.channels / 2;
         let (wide, frequencies) = if dtype == DType::F64 {
@@ -37,10 +51,9 @@ impl Sinusoids {
                 TensorData::from((0..half).map(|i| (i as f64 * step).exp()).collect::<Vec<_>>().as_slice()),
             )
         } else {
-            // The order of the f32 roundings is diffusers': product, quotient, exponential.
             let log = -(10_000_f64.ln()) as f32;
             let divisor = (half as f64 - self.freq_shift) as f32;
-            let all = (0..half).map(|i| (log * i as f32 / divisor).exp()).collect::<Vec<_>>();
+            let all = (0..half).map(|i| frequency(log, i as f32, divisor)).collect::<Vec<_>>();
             (DType::F32, TensorData::from(all.as_slice()))
         };
         let frequencies = Tensor::<1>::from_data(frequencies, (&t.device(), wide));
@@ -52,13 +65,17 @@ impl Sinusoids {
     }
 }
 
+/// What a guidance scale of 1 above none counts as time.
+const GUIDANCE_UNIT: f64 = 1000.0;
+
 fn float(dtype: DType) -> FloatDType {
     dtype.into()
 }
 
-/// `linear_2(silu(linear_1(x)))`.
+/// `linear_2(silu(linear_1(x + cond_proj(condition))))`; most have no condition.
 #[derive(Module, Debug)]
 pub struct TimestepEmbedding {
+    cond_proj: Option<Linear>,
     linear_1: Linear,
     linear_2: Linear,
 }
@@ -67,14 +84,41 @@ impl TimestepEmbedding {
     /// From `channels` to `width`.
     pub fn new(channels: usize, width: usize, init: &Init) -> Self {
         Self {
+            cond_proj: None,
             linear_1: Linear::new(channels, width, &init.at("linear_1")),
             linear_2: Linear::new(width, width, &init.at("linear_2")),
         }
     }
 
-    /// `[B, channels]` to `[B, width]`.
+    /// With a condition of `condition` values, which joins the `channels` of the sinusoids. Its projection begins as zero,
+    /// so that a network to which it is added gives what it gave before.
+    #[must_use]
+    pub fn with_condition(self, condition: usize, channels: usize, init: &Init) -> Self {
+        let init = init.at("cond_proj");
+        let weight = init.constant("weight", [channels, condition], 0.0);
+        Self {
+            cond_proj: Some(Linear { weight, ..Linear::without_bias(condition, channels, &init) }),
+            ..self
+        }
+    }
+
+    /// Puts `projection` in the place of the condition's, and gives what was there.
+    pub(super) fn replace_condition(&mut self, projection: Option<Linear>) -> Option<Linear> {
+        std::mem::replace(&mut self.cond_proj, projection)
+    }
+
+    /// `[B, channels]` to `[B, width]`, without a condition.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.linear_2.forward_rows(silu(self.linear_1.forward_rows(x)))
+    }
+
+    /// The same with a `condition`, `[B, condition]`.
+    ///
+    /// # Panics
+    /// When the embedding was made without one.
+    pub fn forward_with(&self, x: Tensor<2>, condition: Tensor<2>) -> Tensor<2> {
+        let cond_proj = self.cond_proj.as_ref().expect("the embedding was made with a condition");
+        self.forward(x + cond_proj.forward_rows(condition))
     }
 }
 

@@ -9,18 +9,20 @@ mod embedding;
 pub(crate) mod resnet;
 mod transformer;
 
+use std::ops::ControlFlow;
+
 use add_kernels::Checkpointing;
 use blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use burn::{
     module::Module,
-    tensor::{DType, Tensor},
+    tensor::{Bool, DType, Tensor},
 };
 pub use config::{AdditionEmbedType, ClassEmbedType, DownBlockType, UnetConfig, UpBlockType};
 pub use embedding::{Sinusoids, TimestepEmbedding};
 
 use crate::{
     config::ConfigError,
-    layers::{Conv2d, GroupNorm, Init},
+    layers::{Conv2d, GroupNorm, Init, Linear},
     probe::Probe,
 };
 
@@ -37,6 +39,24 @@ pub enum AddedConditions {
     },
     /// One vector for each sample, `[B, C]` (`class_embed_type: "projection"`).
     Pooled(Tensor<2>),
+}
+
+/// What a U-Net is told beside the timestep and the text states; by default nothing.
+#[derive(Debug, Clone, Default)]
+pub struct UnetConditions {
+    /// Vectors that join the timestep embedding, as the configuration asks for them.
+    pub added: Option<AddedConditions>,
+    /// Guidance scale of each sample, `[B]`, where 1 is no guidance (`time_cond_proj_dim`). Without it nothing is added, as
+    /// in diffusers.
+    pub guidance: Option<Tensor<1>>,
+    /// `[B, M]`: 0 where a text state is padding that is not attended to, else 1.
+    pub mask: Option<Tensor<2>>,
+}
+
+impl From<Option<AddedConditions>> for UnetConditions {
+    fn from(added: Option<AddedConditions>) -> Self {
+        Self { added, ..Self::default() }
+    }
 }
 
 /// The denoiser.
@@ -56,8 +76,13 @@ pub struct UNet2dCondition {
     #[module(skip)]
     add_time_proj: Sinusoids,
     #[module(skip)]
+    guidance_channels: Option<usize>,
+    #[module(skip)]
     checkpointing: Checkpointing,
 }
+
+/// Sees a part's name and the state after it, and says whether to go on.
+type See<'a> = dyn FnMut(&str, &Tensor<4>) -> ControlFlow<()> + 'a;
 
 impl UNet2dCondition {
     /// A network with fresh values.
@@ -78,7 +103,14 @@ impl UNet2dCondition {
         let up = |k| UpBlock::new(config, levels - 1 - k, &init.at("up_blocks").at(k));
         Ok(Self {
             conv_in: Conv2d::same3(config.in_channels, finest, &init.at("conv_in")),
-            time_embedding: embedding(finest, "time_embedding"),
+            time_embedding: match config.time_cond_proj_dim {
+                None => embedding(finest, "time_embedding"),
+                Some(condition) => embedding(finest, "time_embedding").with_condition(
+                    condition,
+                    finest,
+                    &init.at("time_embedding"),
+                ),
+            },
             class_embedding: config
                 .class_embed_type
                 .map(|ClassEmbedType::Projection| embedding(projected, "class_embedding")),
@@ -99,6 +131,7 @@ impl UNet2dCondition {
             conv_out: Conv2d::same3(finest, config.out_channels, &init.at("conv_out")),
             time_proj: sinusoids(finest),
             add_time_proj: sinusoids(config.addition_time_embed_dim.unwrap_or(0)),
+            guidance_channels: config.time_cond_proj_dim,
             checkpointing: Checkpointing::Off,
         })
     }
@@ -109,50 +142,114 @@ impl UNet2dCondition {
         Self { checkpointing, ..self }
     }
 
+    /// Puts `projection` in the place of the one of the guidance scale's embedding, and gives what was there. A released
+    /// network that knows no guidance scale is loaded without it.
+    pub fn replace_guidance(&mut self, projection: Option<Linear>) -> Option<Linear> {
+        self.time_embedding.replace_condition(projection)
+    }
+
     /// `sample: [B, C_in, H, W]`, `timesteps: [B]` in training steps, `encoder_hidden_states: [B, M, C_context]`
-    /// to the prediction `[B, C_out, H, W]`. The number type of the timesteps and of SDXL's numbers decides that of
-    /// their angles ([`Sinusoids::embed`]) and may differ from the network's.
+    /// to the prediction `[B, C_out, H, W]`. The number type of the timesteps, of the guidance scales and of SDXL's numbers
+    /// decides that of their angles ([`Sinusoids::embed`]) and may differ from the network's.
     ///
     /// # Panics
-    /// When `added` is not what the configuration asks for.
+    /// When `conditions` are not what the configuration asks for.
     pub fn forward(
         &self,
         sample: Tensor<4>,
         timesteps: Tensor<1>,
         encoder_hidden_states: Tensor<3>,
-        added: Option<AddedConditions>,
+        conditions: impl Into<UnetConditions>,
     ) -> Tensor<4> {
-        self.forward_probed(sample, timesteps, encoder_hidden_states, added, &mut Probe::off())
+        self.forward_probed(sample, timesteps, encoder_hidden_states, conditions, &mut Probe::off())
     }
 
     /// As [`forward`](Self::forward), showing the state after every part to `probe` under the part's name.
     ///
     /// # Panics
-    /// When `added` is not what the configuration asks for.
+    /// When `conditions` are not what the configuration asks for.
     pub fn forward_probed(
         &self,
         sample: Tensor<4>,
         timesteps: Tensor<1>,
         encoder_hidden_states: Tensor<3>,
-        added: Option<AddedConditions>,
+        conditions: impl Into<UnetConditions>,
         probe: &mut Probe,
     ) -> Tensor<4> {
-        let emb = self.embed(timesteps, added, sample.dtype(), probe);
-        let to = Conditions { emb, context: encoder_hidden_states, checkpointing: self.checkpointing };
+        let to = self.conditions(timesteps, encoder_hidden_states, conditions.into(), sample.dtype(), probe);
+        let x = self.walk(sample, &to, &mut |name, x| {
+            probe.see(name, x);
+            ControlFlow::Continue(())
+        });
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+    }
+
+    /// The states after the named parts ([`UnetConfig::blocks`]) for the inputs of [`forward`](Self::forward),
+    /// `[B, C, H_i, W_i]` each, in the order of `names` and on the tape of the sample. Nothing after the last of them is
+    /// computed; a name that there is not gives `None`.
+    ///
+    /// # Panics
+    /// When `conditions` are not what the configuration asks for.
+    pub fn features(
+        &self,
+        sample: Tensor<4>,
+        timesteps: Tensor<1>,
+        encoder_hidden_states: Tensor<3>,
+        conditions: impl Into<UnetConditions>,
+        names: &[String],
+    ) -> Vec<Option<Tensor<4>>> {
+        let mut found = vec![None; names.len()];
+        let off = &mut Probe::off();
+        let to = self.conditions(timesteps, encoder_hidden_states, conditions.into(), sample.dtype(), off);
+        self.walk(sample, &to, &mut |name, x| {
+            for (found, wanted) in found.iter_mut().zip(names) {
+                if wanted == name {
+                    *found = Some(x.clone());
+                }
+            }
+            if found.iter().all(Option::is_some) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found
+    }
+
+    /// From the sample to what the last convolutions take, or to where `see` breaks off.
+    fn walk(&self, sample: Tensor<4>, to: &Conditions, see: &mut See<'_>) -> Tensor<4> {
         let mut x = self.conv_in.forward(sample);
-        probe.see("conv_in", &x);
+        if see("conv_in", &x).is_break() {
+            return x;
+        }
         let mut skips = vec![x.clone()];
         for (i, block) in self.down_blocks.iter().enumerate() {
-            x = block.forward(x, &to, &mut skips);
-            probe.see(format_args!("down_blocks.{i}"), &x);
+            x = block.forward(x, to, &mut skips);
+            if see(&format!("down_blocks.{i}"), &x).is_break() {
+                return x;
+            }
         }
-        x = self.mid_block.forward(x, &to);
-        probe.see("mid_block", &x);
+        x = self.mid_block.forward(x, to);
+        if see("mid_block", &x).is_break() {
+            return x;
+        }
         for (i, block) in self.up_blocks.iter().enumerate() {
-            x = block.forward(x, &to, &mut skips);
-            probe.see(format_args!("up_blocks.{i}"), &x);
+            x = block.forward(x, to, &mut skips);
+            if see(&format!("up_blocks.{i}"), &x).is_break() {
+                return x;
+            }
         }
-        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+        x
+    }
+
+    /// What every level receives.
+    fn conditions(
+        &self,
+        timesteps: Tensor<1>,
+        context: Tensor<3>,
+        conditions: UnetConditions,
+        dtype: DType,
+        probe: &mut Probe,
+    ) -> Conditions {
+        let UnetConditions { added, guidance, mask } = conditions;
+        let emb = self.embed(timesteps, guidance, added, dtype, probe);
+        Conditions { emb, context, mask: mask.map(hidden), checkpointing: self.checkpointing }
     }
 
     /// The sum of all embeddings that every residual block receives, `[B, width]`, of the network's number type
@@ -160,13 +257,23 @@ impl UNet2dCondition {
     fn embed(
         &self,
         timesteps: Tensor<1>,
+        guidance: Option<Tensor<1>>,
         added: Option<AddedConditions>,
         dtype: DType,
         probe: &mut Probe,
     ) -> Tensor<2> {
         let sinusoids = self.time_proj.embed(timesteps).cast(dtype);
         probe.see("time_proj", &sinusoids);
-        let emb = self.time_embedding.forward(sinusoids);
+        let emb = match (self.guidance_channels, guidance) {
+            (None, Some(_)) => {
+                panic!("the configuration has no time_cond_proj_dim, so it takes no guidance scale")
+            }
+            (Some(channels), Some(scale)) => {
+                let guidance = Sinusoids::embed_guidance(channels, scale.sub_scalar(1.0)).cast(dtype);
+                self.time_embedding.forward_with(sinusoids, guidance)
+            }
+            (_, None) => self.time_embedding.forward(sinusoids),
+        };
         probe.see("time_embedding", &emb);
         match (&self.class_embedding, &self.add_embedding, added) {
             (None, None, None) => emb,
@@ -185,6 +292,11 @@ impl UNet2dCondition {
             (_, _, added) => panic!("the configuration asks for other added conditions than {added:?}"),
         }
     }
+}
+
+/// From a mask `[B, M]` with 1 where a key counts to attention's, `[B, 1, 1, M]` and true where it does not.
+fn hidden(mask: Tensor<2>) -> Tensor<4, Bool> {
+    mask.lower_elem(0.5).unsqueeze_dims(&[1, 2])
 }
 
 #[cfg(test)]

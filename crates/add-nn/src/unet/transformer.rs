@@ -3,7 +3,10 @@
 //! Rombach et al. 2022, figure 3; names as in diffusers' `Transformer2DModel`.
 
 use add_kernels::Checkpointing;
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::Module,
+    tensor::{Bool, Tensor},
+};
 
 use crate::layers::{Attention, Conv2d, GroupNorm, Init, LayerNorm, Linear};
 
@@ -46,18 +49,21 @@ impl SpatialTransformer {
         }
     }
 
-    /// `x: [B, C, H, W]`, `context: [B, M, C_context]` to `[B, C, H, W]`.
+    /// `x: [B, C, H, W]`, `context: [B, M, C_context]` to `[B, C, H, W]`; `mask: [B, 1, 1, M]` hides states of the context.
     pub(super) fn forward(
         &self,
         x: Tensor<4>,
         context: &Tensor<3>,
+        mask: Option<&Tensor<4, Bool>>,
         checkpointing: Checkpointing,
     ) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
         let tokens = self.norm.forward(x.clone()).reshape([b, c, h * w]).swap_dims(1, 2);
         let tokens = self.proj_in.forward(tokens);
         let tokens = self.transformer_blocks.iter().fold(tokens, |tokens, block| {
-            checkpointing.binary(block, tokens, context.clone(), TransformerBlock::forward)
+            let mask = mask.cloned();
+            let pass = move |block: &TransformerBlock, x, context| block.forward(x, context, mask.clone());
+            checkpointing.binary(block, tokens, context.clone(), pass)
         });
         self.proj_out.forward(tokens).swap_dims(1, 2).reshape([b, c, h, w]) + x
     }
@@ -111,10 +117,10 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, context: Tensor<3>, mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
         let normal = self.norm1.forward(x.clone());
         let x = self.attn1.forward(normal.clone(), normal) + x;
-        let x = self.attn2.forward(self.norm2.forward(x.clone()), context) + x;
+        let x = self.attn2.forward_masked(self.norm2.forward(x.clone()), context, mask) + x;
         self.ff.forward(self.norm3.forward(x.clone())) + x
     }
 }

@@ -102,17 +102,17 @@ impl ToyTeacher {
         };
         let shape = x_t.dims();
         let mixed = self.mixing.clone().unsqueeze::<3>().matmul(x_t.clone().flatten(2, 3)).reshape(shape);
-        let time: Vec<f64> = t.0.iter().map(|&t| t as f64 / 1000.0).collect();
+        let time: Vec<f64> = t.0.iter().map(|&t| t / 1000.0).collect();
         (mixed + self.time.clone() * per_sample(&time, x_t) + embedding.clone()).tanh()
     }
 
     fn guided(&self, x_t: Tensor<4>, t: &Timesteps) -> Estimate {
         let scale = per_sample(&vec![self.guidance; t.0.len()], &x_t);
         let output = guide(self.output(&x_t, t, Prompt::Caption), self.output(&x_t, t, Prompt::Null), scale);
-        let (alpha, sigma) = self.schedule.coefficients(t, &x_t);
+        let at = self.schedule.coefficients(t, &x_t);
         Estimate {
-            x0: x0(self.prediction, output.clone(), x_t.clone(), alpha.clone(), sigma.clone()),
-            epsilon: epsilon(self.prediction, output, x_t, alpha, sigma),
+            x0: x0(self.prediction, output.clone(), x_t.clone(), &at),
+            epsilon: epsilon(self.prediction, output, x_t, &at),
         }
     }
 }
@@ -123,8 +123,8 @@ impl Teacher for ToyTeacher {
     }
 
     fn epsilon(&self, x_t: &Tensor<4>, t: &Timesteps, prompt: Prompt) -> Tensor<4> {
-        let (alpha, sigma) = self.schedule.coefficients(t, x_t);
-        epsilon(self.prediction, self.output(x_t, t, prompt), x_t.clone(), alpha, sigma)
+        let at = self.schedule.coefficients(t, x_t);
+        epsilon(self.prediction, self.output(x_t, t, prompt), x_t.clone(), &at)
     }
 
     fn schedule(&self) -> &NoiseSchedule {
@@ -155,17 +155,18 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
         weight: fixture.tensor("dec.weight", DType::F64)?,
         bias: fixture.tensor("dec.bias", DType::F64)?,
     };
-    let t = Timesteps(fixture.indices("in.t")?);
-    if let Some(late) = t.0.iter().find(|&&t| t >= teacher.schedule.steps()) {
+    let t = fixture.indices("in.t")?;
+    if let Some(late) = t.iter().find(|&&t| t >= teacher.schedule.steps()) {
         let expected = format!("timesteps below {}", teacher.schedule.steps());
         return Err(ParityError::content("in.t", expected, late));
     }
+    let t = Timesteps::whole(t);
     let x_hat_theta = fixture.tensor::<4>("in.x_hat", DType::F64)?;
     let noise = fixture.tensor::<4>("in.noise", DType::F64)?;
-    let (alpha, sigma) = teacher.schedule.coefficients(&t, &x_hat_theta);
-    rows.check_values("in.alpha", &values(alpha.clone()), TOLERANCE);
-    rows.check_values("in.sigma", &values(sigma.clone()), TOLERANCE);
-    let x_hat_theta_t = diffuse(x_hat_theta.clone(), noise.clone(), alpha, sigma);
+    let at = teacher.schedule.coefficients(&t, &x_hat_theta);
+    rows.check_values("in.alpha", &values(at.alpha.clone()), TOLERANCE);
+    rows.check_values("in.sigma", &values(at.sigma.clone()), TOLERANCE);
+    let x_hat_theta_t = diffuse(x_hat_theta.clone(), noise.clone(), &at);
     rows.check_tensor("out.x_t", x_hat_theta_t.clone(), TOLERANCE);
     let student = StudentSample { x_hat_theta, x_hat_theta_t, t };
 
@@ -219,15 +220,15 @@ fn compare_combination(
         }
     }
 
-    let (alpha, sigma) = teacher.schedule.coefficients(&student.t, &target);
+    let at = teacher.schedule.coefficients(&student.t, &target);
     let direction = if facts.nfsd.is_some() {
-        (student.x_hat_theta.clone() - target) * alpha / sigma
+        (student.x_hat_theta.clone() - target) * at.alpha / at.sigma
     } else {
-        epsilon(Prediction::X0, target, student.x_hat_theta_t.clone(), alpha, sigma)
+        epsilon(Prediction::X0, target, student.x_hat_theta_t.clone(), &at)
     };
     if fixture.has(&key("sds_gradient")) {
         // c(t) = alpha_t / (2 sigma_t) w(t)
-        let w = |(&t, c): (&usize, &f64)| 2.0 * c * teacher.schedule.sigma(t) / teacher.schedule.alpha(t);
+        let w = |(&t, c): (&f64, &f64)| 2.0 * c * teacher.schedule.sigma(t) / teacher.schedule.alpha(t);
         let w: Vec<f64> = student.t.0.iter().zip(&c).map(|pair| w(pair) / c.len() as f64).collect();
         let sds = (direction.clone() - noise.clone()) * per_sample(&w, noise);
         rows.check_tensor(&key("sds_gradient"), sds, TOLERANCE);

@@ -185,6 +185,11 @@ fn prediction(facts: &Value) -> Result<Prediction, ParityError> {
         Some("epsilon") => Ok(Prediction::Epsilon),
         Some("v_prediction") => Ok(Prediction::V),
         Some("sample") => Ok(Prediction::X0),
-        _ => Err(ParityError::content("prediction_type", "epsilon, v_prediction or sample", value)),
+        Some("flow_prediction") => Ok(Prediction::Flow),
+        _ => Err(ParityError::content(
+            "prediction_type",
+            "epsilon, v_prediction, sample or flow_prediction",
+            value,
+        )),
     }
 }

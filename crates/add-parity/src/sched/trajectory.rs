@@ -18,7 +18,7 @@ use crate::{
 /// What a sampler did.
 #[derive(Default)]
 struct Record {
-    timesteps: Vec<usize>,
+    timesteps: Vec<f64>,
     inputs: Vec<Vec<f64>>,
     outputs: Vec<f64>,
     estimates: Vec<f64>,
@@ -46,12 +46,12 @@ pub(super) fn compare(
     let mut denoiser = |x_t: Tensor<4>, t: &Timesteps| {
         record.inputs.push(values(x_t.clone()));
         record.timesteps.push(t.0[0]);
-        let time = b * t.0[0] as f64 / 1000.0;
+        let time = b * t.0[0] / 1000.0;
         let output = x_t.clone().mul_scalar(a).add_scalar(time).tanh();
-        let (alpha, sigma) = plan.schedule.coefficients(t, &x_t);
+        let at = plan.schedule.coefficients(t, &x_t);
         let estimate = Estimate {
-            x0: x0(plan.prediction, output.clone(), x_t.clone(), alpha.clone(), sigma.clone()),
-            epsilon: epsilon(plan.prediction, output.clone(), x_t, alpha, sigma),
+            x0: x0(plan.prediction, output.clone(), x_t.clone(), &at),
+            epsilon: epsilon(plan.prediction, output.clone(), x_t, &at),
         };
         record.outputs.extend(values(output));
         record.estimates.extend(values(estimate.x0.clone()));
@@ -74,8 +74,7 @@ pub(super) fn compare(
     let sample = values(plan.sampler.sample(&mut context, &mut denoiser));
     let announced = plan.sampler.timesteps(&context);
     if announced == record.timesteps {
-        let timesteps: Vec<f64> = announced.iter().map(|&t| t as f64).collect();
-        rows.check_values(&key("timesteps"), &timesteps, Tolerance::Absolute(0.0));
+        rows.check_values(&key("timesteps"), &announced, Tolerance::Absolute(0.0));
     } else {
         let problem = format!("announced {announced:?}, visited {:?}", record.timesteps);
         rows.fail(&key("timesteps"), problem);
@@ -86,7 +85,7 @@ pub(super) fn compare(
 }
 
 /// What turns the library's `x` into `x_t`.
-fn scale(plan: &Plan, t: usize) -> f64 {
+fn scale(plan: &Plan, t: f64) -> f64 {
     if plan.space == Space::VarianceExploding { plan.schedule.alpha(t) } else { 1.0 }
 }
 
@@ -149,7 +148,7 @@ fn check_in_single_precision(
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     check("init_noise_sigma", &[dot(&states[..noise.len()], noise) / dot(noise, noise)]);
     if plan.levels_at_timesteps {
-        let level = |&t: &usize| plan.schedule.sigma(t) / plan.schedule.alpha(t);
+        let level = |&t: &f64| plan.schedule.sigma(t) / plan.schedule.alpha(t);
         let levels: Vec<f64> = record.timesteps.iter().map(level).chain([0.0]).collect();
         check("sigmas", &levels);
     } else if fixture.has(&format!("{name}.sigmas")) {

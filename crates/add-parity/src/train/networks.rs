@@ -7,7 +7,7 @@ use crate::{ParityError, row::values};
 use ::heads::{ProjectedHead, stylegan_t_name};
 use add_nn::{
     layers::Init,
-    unet::UNet2dCondition,
+    unet::{UNet2dCondition, UnetConditions},
     vit::{Vit, VitConfig},
 };
 use add_plugin::{
@@ -91,7 +91,7 @@ pub(super) fn heads_name(path: &str) -> String {
 impl Denoiser for Unet {
     fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
         let time = t.to_tensor(&x_t.device(), x_t.dtype());
-        self.unet.forward(x_t, time, conditioning.tokens.clone(), None)
+        self.unet.forward(x_t, time, conditioning.tokens.clone(), UnetConditions::default())
     }
 
     fn frozen(&self) -> Box<dyn Denoiser> {

@@ -21,7 +21,7 @@ fn step_at(s: usize, changes: &[Change<'_>]) -> StepReport {
     let recording = Recording::read(&fixture).expect("a run");
     let mut run = Run::new(&recording, 1).expect("networks");
     let mut inputs = run.inputs(0).expect("inputs");
-    inputs.generator.s = Timesteps::same(s, inputs.batch());
+    inputs.generator.s = Timesteps::same(s as f64, inputs.batch());
     inputs.discriminator = None;
     for change in changes {
         change(&mut run.trainer, &mut inputs);

@@ -154,7 +154,7 @@ impl<'a> Recording<'a> {
         if let Some(late) = all.iter().find(|&&t| t >= steps) {
             return Err(ParityError::content(key, format!("timesteps below {steps}"), late));
         }
-        Ok(Timesteps(all[step * self.batch..(step + 1) * self.batch].to_vec()))
+        Ok(Timesteps::whole(all[step * self.batch..(step + 1) * self.batch].iter().copied()))
     }
 
     /// The empty caption or the negative prompt, a batch of one; the U-Net does not look at its pooled embedding.
@@ -164,7 +164,7 @@ impl<'a> Recording<'a> {
         captions: &Conditioning,
     ) -> Result<Conditioning, ParityError> {
         let tokens = self.fixture.tensor::<3>(key, DType::F64)?.narrow(0, 0, 1);
-        Ok(Conditioning { tokens, pooled: captions.pooled.clone().narrow(0, 0, 1).zeros_like() })
+        Ok(Conditioning::new(tokens, captions.pooled.clone().narrow(0, 0, 1).zeros_like()))
     }
 }
 

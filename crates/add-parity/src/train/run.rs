@@ -49,10 +49,8 @@ impl<'a> Run<'a> {
                 eps: recording.input(&format!("in.eps_{phase}"), step)?,
             })
         };
-        let captions = Conditioning {
-            tokens: recording.input("in.ctx", step)?,
-            pooled: recording.input("in.c_text", step)?,
-        };
+        let captions =
+            Conditioning::new(recording.input("in.ctx", step)?, recording.input("in.c_text", step)?);
         let pixels = Pixels(recording.input("in.x0", step)?);
         Ok(AddInputs {
             x_0: self.trainer.networks.codec(CODEC).encode(pixels.clone()),
@@ -62,6 +60,7 @@ impl<'a> Run<'a> {
                 negative: recording.other_prompt("in.ctx_neg", &captions)?,
                 captions,
             },
+            c_text: None,
             generator: student("g")?,
             simulation: None,
             discriminator: Some(student("d")?),
@@ -70,6 +69,8 @@ impl<'a> Run<'a> {
                 eps: recording.input("in.eps_t", step)?,
                 t: recording.timesteps("in.t_g", step)?,
             },
+            teacher_prompts: None,
+            levels: None,
             draws: Vec::new(),
             real_view: size(config.feat.img_size),
             fake_view: size(config.feat.img_size),
@@ -101,6 +102,7 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
             student_diffusion: diffusion(&Betas::STABLE_DIFFUSION.with_zero_terminal_snr()?),
             teacher_diffusion: leaky()?,
             weighting: &*recording.weighting,
+            critic: None,
             options: AddOptions {
                 adversarial_weight: 1.0,
                 lambda: hyper.lam,
@@ -110,6 +112,7 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
                 r1: R1Route::Tangent,
                 gamma: hyper.gamma,
                 text_condition: true,
+                normalize_condition: false,
                 image_condition: ImageCondition::Always,
                 teacher_steps: hyper.teacher_steps.get(),
                 last_timestep: Betas::STABLE_DIFFUSION.steps - 1,
@@ -122,7 +125,11 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
 
 /// Student and teacher predict `v`.
 fn diffusion(alphas_cumprod: &[f64]) -> Diffusion {
-    Diffusion { schedule: NoiseSchedule::from_alphas_cumprod(alphas_cumprod), prediction: Prediction::V }
+    Diffusion {
+        schedule: NoiseSchedule::from_alphas_cumprod(alphas_cumprod),
+        prediction: Prediction::V,
+        sizes: None,
+    }
 }
 
 /// The process that leaves signal at its last timestep: the teacher's.

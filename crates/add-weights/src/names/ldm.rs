@@ -83,6 +83,11 @@ pub fn unet(config: &UnetConfig, name: &str) -> Source {
 /// When it describes none.
 pub fn unet_of(config: Value) -> serde_json::Result<impl Fn(&str) -> Source> {
     let config: UnetConfig = serde_json::from_value(config)?;
+    if config.time_cond_proj_dim.is_some() {
+        return Err(serde::de::Error::custom(
+            "its naming has no place for the embedding of a guidance scale",
+        ));
+    }
     Ok(move |name: &str| unet(&config, name))
 }
 

@@ -9,7 +9,7 @@ pub(super) const PRESENTATION: Presentation = Presentation {
     charts: &CHARTS,
 };
 
-const CHARTS: [ChartRule; 7] = [
+const CHARTS: [ChartRule; 9] = [
     ChartRule::new(
         "Student loss",
         "What the generator minimises, and its adversarial and distillation terms.",
@@ -43,6 +43,12 @@ const CHARTS: [ChartRule; 7] = [
         "Balance of the student's terms",
         "Adversarial gradient norm over that of distillation, at the picture.",
         &["grad_ratio"],
+    ),
+    ChartRule::new("Lambda", "Calibrated over the first steps, then fixed.", &["lambda"]),
+    ChartRule::new(
+        "Lengths of the heads' conditions",
+        "The longer decides which condition the heads listen to, unless both are scaled.",
+        &["norm_c_text", "norm_c_img"],
     ),
 ];
 

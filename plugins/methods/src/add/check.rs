@@ -1,9 +1,12 @@
 //! What an `Add(…)` must fulfil in its recipe.
 
-use add_plugin::Prediction;
-use add_recipe::{Problems, Recipe, problems::MAX_SAMPLING_STEPS};
+use add_plugin::{Critic, Plugin, Prediction};
+use add_recipe::{Problems, Recipe, Weights, problems::MAX_SAMPLING_STEPS};
 
-use super::{Add, DistillationSpace, Guidance, StudentTimesteps, TeacherModel, step::Terminal};
+use super::{
+    Add, DistillationSpace, Guidance, ImageCondition, ImageEncoder, Lambda, StudentTimesteps, TeacherModel,
+    TeacherPipeline, step::Terminal,
+};
 
 /// Adds what does not hold of an `Add(…)` in its recipe.
 pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
@@ -53,15 +56,52 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
     p.range("objective.adversarial.weight", adversarial.weight, 0.0, 1e6);
     p.range("objective.adversarial.gamma", adversarial.gamma, 0.0, 1e6);
-    p.range("objective.distillation.lambda", distillation.lambda, 0.0, 1e9);
+    if let Some(own) = adversarial.critic() {
+        critic(p, recipe, objective, own);
+    }
+    lambda(p, distillation.lambda, adversarial.weight > 0.0);
     space(p, recipe, &distillation.space);
-    p.require(adversarial.weight > 0.0 || distillation.lambda > 0.0, "objective", || {
+    p.require(adversarial.weight > 0.0 || !distillation.lambda.is_off(), "objective", || {
         "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"
             .to_owned()
     });
     p.above("objective.ema_half_life", objective.ema_half_life);
     p.optimizer("objective.generator", &objective.generator);
     p.optimizer("objective.discriminator", &objective.discriminator);
+}
+
+/// A critic looks at latents through the teacher, so it must fit that.
+fn critic(p: &mut Problems, recipe: &Recipe, objective: &Add, critic: &Plugin<dyn Critic>) {
+    let path = "objective.adversarial.features";
+    let teacher = objective.teacher_model(recipe);
+    let hooks = critic.hooks(&teacher.backbone);
+    p.require(hooks.is_ok(), path, || hooks.unwrap_err().to_string());
+    for (field, message) in critic.problems(&teacher.schedule.tables()) {
+        p.require(false, &format!("{path}.{field}"), || message);
+    }
+    p.require(objective.teacher.model.pipeline().is_none(), path, || {
+        format!("{} looks at the student's latents, so the teacher must share them: expected Initial() or Other(…)", critic.name())
+    });
+    let adversarial = &objective.adversarial;
+    let no_picture = adversarial.image_condition != ImageCondition::Off
+        && matches!(adversarial.image_encoder, ImageEncoder::Features);
+    p.require(!no_picture, "objective.adversarial.image_encoder", || {
+        format!("{} embeds no pictures: expected Network(…), or `image_condition: Off`", critic.name())
+    });
+}
+
+fn lambda(p: &mut Problems, lambda: Lambda, adversarial: bool) {
+    let path = "objective.distillation.lambda";
+    match lambda {
+        Lambda::Fixed(lambda) => p.range(path, lambda, 0.0, 1e9),
+        Lambda::Balanced { ratio, steps } => {
+            p.above(path, ratio);
+            p.positive(path, steps as usize);
+            p.require(adversarial, path, || {
+                "expected a number: with `adversarial.weight: 0` there is nothing to balance".to_owned()
+            });
+        }
+    }
 }
 
 fn space(p: &mut Problems, recipe: &Recipe, space: &DistillationSpace) {
@@ -108,13 +148,44 @@ fn teacher(p: &mut Problems, recipe: &Recipe, objective: &Add, steps: usize) {
             });
         }
     }
+    let random =
+        matches!(teacher.model, TeacherModel::Initial()) && recipe.model.weights == Weights::Random();
+    p.require(!random, "objective.teacher.model", || {
+        "Initial() is the model that the student begins as, and with `model.weights: Random()` that has learnt nothing; for a \
+         random student under a trained teacher (ADD, Table 1c) expected Other(backbone: …, schedule: …, weights: …), and \
+         `model.text_weights` where the text encoder has no weights of its own"
+            .to_owned()
+    });
+    if let TeacherModel::Pipeline(own) = &teacher.model {
+        pipeline(p, recipe, objective, own);
+    }
     if let TeacherModel::Other(model) = &teacher.model {
         p.require(model.adapter.is_off(), "objective.teacher.model.adapter", || {
             "expected Off(): a teacher is not trained".to_owned()
         });
-        let (own, other) = (recipe.model.backbone.info().channels, model.backbone.info().channels);
-        p.require(own == other, "objective.teacher.model", || {
-            format!("student and teacher share their latents: expected {own} channels, got {other}")
-        });
+        p.fits("objective.teacher.model", model, &recipe.text, &recipe.codec, recipe.data.size());
     }
+}
+
+/// A teacher with latents of its own is compared in pictures.
+fn pipeline(p: &mut Problems, recipe: &Recipe, objective: &Add, own: &TeacherPipeline) {
+    p.require(own.model.adapter.is_off(), "objective.teacher.model.model.adapter", || {
+        "expected Off(): a teacher is not trained".to_owned()
+    });
+    let in_pictures = match objective.distillation.space {
+        DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => true,
+        DistillationSpace::Crop { .. } | DistillationSpace::Latent => false,
+    };
+    p.require(in_pictures, "objective.distillation.space", || {
+        format!(
+            "student and teacher have different latents, {} and {}, so only pictures can be compared: expected Pixel or \
+             PixelBy(…)",
+            recipe.codec.name(),
+            own.codec.name()
+        )
+    });
+    p.require(objective.teacher.noise_correlation <= 0.0, "objective.teacher.noise_correlation", || {
+        "expected 0: the student's noise lies in other latents than the teacher's".to_owned()
+    });
+    p.fits("objective.teacher.model", &own.model, &own.text, &own.codec, recipe.data.size());
 }

@@ -1,12 +1,15 @@
 //! The part of a recipe under `objective: Add(…)`.
 
 use add_loss::{DiffAugment, PixelReduction, R1Route, Reduction};
-use add_plugin::{Codec, FeatureNetwork, Head, Plugin, Weighting};
+use add_plugin::{Codec, Critic, Either, FeatureNetwork, Head, Plugin, TextEncoder, Weighting};
 use add_recipe::Model;
 use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
 
-use super::step::{ImageCondition, Terminal};
+use super::{
+    lambda::Lambda,
+    step::{ImageCondition, Terminal},
+};
 
 /// Adversarial Diffusion Distillation, ADD Eq. (1).
 #[derive(Debug, Serialize, Deserialize)]
@@ -126,6 +129,31 @@ pub enum TeacherModel {
     Initial(),
     /// Another one that shares the codec and the text encoder.
     Other(Model),
+    /// Another one with a codec and a text encoder of its own (ADD, Table 1e): the student's sample is decoded, encoded by the
+    /// teacher's codec, diffused, denoised and decoded again, and the distance is taken between pictures.
+    Pipeline(Box<TeacherPipeline>),
+}
+
+/// A teacher that shares nothing with the student.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherPipeline {
+    /// Its network, process and values.
+    pub model: Model,
+    /// Its text encoder.
+    pub text: Plugin<dyn TextEncoder>,
+    /// Its codec.
+    pub codec: Plugin<dyn Codec>,
+}
+
+impl TeacherModel {
+    /// The teacher that has a codec and a text encoder of its own.
+    pub fn pipeline(&self) -> Option<&TeacherPipeline> {
+        match self {
+            Self::Pipeline(pipeline) => Some(pipeline),
+            Self::Initial() | Self::Other(_) => None,
+        }
+    }
 }
 
 /// Scale of classifier-free guidance.
@@ -144,8 +172,8 @@ pub struct Adversarial {
     /// Its factor; 0 turns it and the discriminator off.
     #[serde(default = "one")]
     pub weight: f64,
-    /// `F`.
-    pub features: Plugin<dyn FeatureNetwork>,
+    /// `F`: a frozen network of pictures, or the teacher's own features of noisy latents (`TeacherFeatures(…)`).
+    pub features: Either<dyn FeatureNetwork, dyn Critic>,
     /// `D_phi,k`.
     pub heads: Plugin<dyn Head>,
     /// Reduction over the heads: the paper sums.
@@ -160,6 +188,17 @@ pub struct Adversarial {
     /// Whether the heads see `c_text`.
     #[serde(default = "yes")]
     pub text_condition: bool,
+    /// What gives `c_text`.
+    #[serde(default, skip_serializing_if = "HeadsText::is_the_denoisers")]
+    pub text_encoder: HeadsText,
+    /// Whether `c_text` and `c_img` are scaled to unit length. StyleGAN-T, whose heads these are, does it; the paper does not
+    /// say. Without it the longer of the two decides which condition the heads listen to: `norm_c_text` and `norm_c_img` in
+    /// the metrics are their lengths.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub normalize_condition: bool,
+    /// Which fakes the discriminator's update sees.
+    #[serde(default, skip_serializing_if = "Fakes::are_shared")]
+    pub fakes: Fakes,
     /// Whether the heads see `c_img`.
     #[serde(default = "where_informed")]
     pub image_condition: ImageCondition,
@@ -179,6 +218,16 @@ fn yes() -> bool {
     true
 }
 
+impl Adversarial {
+    /// What looks at latents in the place of a network of pictures.
+    pub fn critic(&self) -> Option<&Plugin<dyn Critic>> {
+        match &self.features {
+            Either::First(_) => None,
+            Either::Second(critic) => Some(critic),
+        }
+    }
+}
+
 fn mean_heads() -> Reduction {
     Reduction::Mean
 }
@@ -195,6 +244,40 @@ fn where_informed() -> ImageCondition {
     ImageCondition::WhereInformed
 }
 
+/// The encoder of `c_text`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub enum HeadsText {
+    /// The pooled embedding of the denoiser's own text encoder.
+    #[default]
+    Denoiser,
+    /// The pooled embedding of another one, such as CLIP ViT-g-14 (ADD, section 4).
+    Encoder(Plugin<dyn TextEncoder>),
+}
+
+impl HeadsText {
+    /// Whether it is the denoiser's own.
+    pub fn is_the_denoisers(&self) -> bool {
+        matches!(self, Self::Denoiser)
+    }
+}
+
+/// Which fakes the discriminator's update sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Fakes {
+    /// Those that the student's update sees: one forward pass of the student serves both.
+    #[default]
+    Shared,
+    /// Fakes of their own timesteps and noise, as StyleGAN-T draws them: a forward pass of the student more.
+    Independent,
+}
+
+impl Fakes {
+    /// Whether both updates see the same.
+    pub fn are_shared(&self) -> bool {
+        *self == Self::Shared
+    }
+}
+
 /// The network of `c_img`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub enum ImageEncoder {
@@ -209,8 +292,8 @@ pub enum ImageEncoder {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distillation {
-    /// `lambda`, which belongs to `distance`; 0 turns the term and the teacher off.
-    pub lambda: f64,
+    /// `lambda`, which belongs to `distance`: a number, of which 0 turns the term and the teacher off, or `Balanced(…)`.
+    pub lambda: Lambda,
     /// Reduction of the squared distance over a sample's values.
     pub distance: PixelReduction,
     /// `c(t)` and the target.

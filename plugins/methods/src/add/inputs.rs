@@ -36,6 +36,24 @@ pub struct TeacherInput {
     pub guidance: Vec<f64>,
 }
 
+/// Levels at which a critic looks at samples, with their noise.
+#[derive(Debug, Clone)]
+pub struct Level {
+    /// `t`.
+    pub t: Timesteps,
+    /// Noise `[B, C, H, W]`.
+    pub eps: Tensor<4>,
+}
+
+/// The levels at which a critic looks at fakes and at real samples.
+#[derive(Debug, Clone)]
+pub struct Levels {
+    /// Those of fakes.
+    pub fake: Level,
+    /// Those of real samples.
+    pub real: Level,
+}
+
 /// A view of a picture as the feature network gets it: augmented and resized.
 pub type View<'a> = Box<dyn Fn(Tensor<4>) -> Tensor<4> + Send + Sync + 'a>;
 
@@ -47,6 +65,8 @@ pub struct AddInputs<'a> {
     pub x_0: Latents,
     /// Their captions, and what guidance compares them with.
     pub prompts: Prompts,
+    /// `c_text` `[B, K]`, where it is not the pooled embedding of the captions.
+    pub c_text: Option<Tensor<2>>,
     /// What the student is given in its own update.
     pub generator: StudentInput,
     /// Samples whose input in the student's update begins at its own picture; `None` begins all at `x_0`, as in the paper.
@@ -55,8 +75,12 @@ pub struct AddInputs<'a> {
     pub discriminator: Option<StudentInput>,
     /// What the teacher is given.
     pub teacher: TeacherInput,
+    /// The text of a teacher with an encoder of its own; `None` where it shares the student's.
+    pub teacher_prompts: Option<Prompts>,
     /// Source of each sample's random numbers, for the routes of R1 that want some.
     pub draws: Vec<Draw>,
+    /// Levels of a critic that looks at latents; `None` where a network looks at pictures.
+    pub levels: Option<Levels>,
     /// View of real pictures.
     pub real_view: View<'a>,
     /// View of fakes.

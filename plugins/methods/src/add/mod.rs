@@ -1,20 +1,22 @@
 //! Adversarial Diffusion Distillation (Sauer et al. 2023), ADD Eq. (1).
 
 mod alarms;
+mod batch;
 mod charts;
 mod check;
 mod fields;
 mod inputs;
+mod lambda;
 mod part;
 mod run;
 mod simulation;
 mod step;
 
 use add_eval::report::Presentation;
-use add_plugin::PluginError;
+use add_plugin::{Either, PluginError};
 use add_recipe::{
-    Condition, EvaluatedModel, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems, Recipe,
-    RunContext, Slot, Source,
+    Condition, EvaluatedModel, Hooks, Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems,
+    Recipe, RunContext, Slot, Source,
     passes::{Count, Moment, Pass, Share, Tape},
     slot::{
         CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER, TEXT,
@@ -23,18 +25,27 @@ use add_recipe::{
 };
 use add_train::{
     health::Alarm,
-    networks::{Averaging, NetworkSet, Training},
+    networks::{Averaging, NetworkSet, Role, Training},
 };
 pub use fields::{
-    Add, Adversarial, Distillation, DistillationSpace, Guidance, ImageEncoder, StudentTimesteps,
-    TeacherModel, TeacherPart,
+    Add, Adversarial, Distillation, DistillationSpace, Fakes, Guidance, HeadsText, ImageEncoder,
+    StudentTimesteps, TeacherModel, TeacherPart, TeacherPipeline,
 };
-pub use inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View};
+pub use inputs::{AddInputs, Level, Levels, Prompts, StudentInput, TeacherInput, View};
+pub use lambda::Lambda;
 pub use simulation::Simulation;
 pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};
 
 /// The optimiser of the student.
 pub const OPTIMIZER_G: &str = "optimizer_g";
+/// The encoder of `c_text`, where it is not the denoiser's.
+const HEADS_TEXT: Role = Role("text for the heads");
+
+/// The text encoder of a teacher that has one of its own.
+const TEACHER_TEXT: Role = Role("teacher's text");
+/// The codec of a teacher that has one of its own.
+const TEACHER_CODEC: Role = Role("teacher's codec");
+
 /// The optimiser of the heads.
 pub const OPTIMIZER_D: &str = "optimizer_d";
 
@@ -46,6 +57,7 @@ impl Add {
         match &self.teacher.model {
             TeacherModel::Initial() => &recipe.model,
             TeacherModel::Other(model) => model,
+            TeacherModel::Pipeline(pipeline) => &pipeline.model,
         }
     }
 
@@ -80,7 +92,11 @@ impl Add {
     /// What the heads are conditioned on.
     fn condition(&self) -> Vec<Condition> {
         let adversarial = &self.adversarial;
-        let text = adversarial.text_condition.then_some(Condition::Pooled(TEXT));
+        let encoder = match adversarial.text_encoder {
+            HeadsText::Denoiser => TEXT,
+            HeadsText::Encoder(_) => HEADS_TEXT,
+        };
+        let text = adversarial.text_condition.then_some(Condition::Pooled(encoder));
         let image = match (adversarial.image_condition, &adversarial.image_encoder) {
             (ImageCondition::Off, _) => None,
             (_, ImageEncoder::Features) => Some(Condition::Embedding(FEATURES)),
@@ -97,15 +113,37 @@ impl Method for Add {
         let teacher = match &self.teacher.model {
             TeacherModel::Initial() => Source::BeginningOf(STUDENT),
             TeacherModel::Other(model) => Source::Model { model, text: &recipe.text, codec: &recipe.codec },
+            TeacherModel::Pipeline(own) => {
+                Source::Model { model: &own.model, text: &own.text, codec: &own.codec }
+            }
         };
         let [text, codec] = frozen_text_and_codec(recipe);
-        let heads = Source::Heads { heads: &adversarial.heads, on: FEATURES, condition: self.condition() };
+        // A teacher that does not show what the critic looks at is refused by `check`.
+        let on = match adversarial.critic() {
+            None => Hooks::Network(FEATURES),
+            Some(critic) => {
+                Hooks::Blocks(TEACHER, critic.hooks(&self.teacher_model(recipe).backbone).unwrap_or_default())
+            }
+        };
+        let heads = Source::Heads { heads: &adversarial.heads, on, condition: self.condition() };
         let mut slots = vec![
             Slot { adapter: recipe.model.adapter.lora(), ..student },
             text,
             Slot::frozen(TEACHER, teacher, dtype.teacher),
-            Slot::frozen(FEATURES, Source::Features(&adversarial.features), dtype.features),
         ];
+        if let Some(TeacherPipeline { model, text: encoder, codec }) = self.teacher.model.pipeline() {
+            slots.extend([
+                Slot::frozen(TEACHER_TEXT, Source::Text { encoder, model }, dtype.text),
+                Slot::frozen(TEACHER_CODEC, Source::Codec(codec), dtype.codec),
+            ]);
+        }
+        if let Either::First(features) = &adversarial.features {
+            slots.push(Slot::frozen(FEATURES, Source::Features(features), dtype.features));
+        }
+        if let HeadsText::Encoder(encoder) = &adversarial.text_encoder {
+            let source = Source::Text { encoder, model: &recipe.model };
+            slots.push(Slot::frozen(HEADS_TEXT, source, dtype.text));
+        }
         if let ImageEncoder::Network(network) = &adversarial.image_encoder {
             slots.push(Slot::frozen(IMAGE_ENCODER, Source::Features(network), dtype.features));
         }
@@ -146,7 +184,7 @@ impl Method for Add {
         if self.adversarial.weight > 0.0 {
             self.adversarial_passes(&mut passes);
         }
-        if self.distillation.lambda > 0.0 {
+        if !self.distillation.lambda.is_off() {
             self.distillation_passes(recipe, &mut passes);
         }
         passes
@@ -156,12 +194,17 @@ impl Method for Add {
         let undistilled = NamedModel {
             name: EvaluatedModel::Undistilled,
             model: &recipe.model,
+            text: &recipe.text,
+            codec: &recipe.codec,
             student_timesteps: self.timesteps(recipe),
             dtype: recipe.dtype.model,
         };
+        let pipeline = self.teacher.model.pipeline();
         let teacher = NamedModel {
             name: EvaluatedModel::Teacher,
             model: self.teacher_model(recipe),
+            text: pipeline.map_or(&recipe.text, |own| &own.text),
+            codec: pipeline.map_or(&recipe.codec, |own| &own.codec),
             student_timesteps: Vec::new(),
             dtype: recipe.dtype.teacher,
         };
@@ -185,13 +228,48 @@ impl Add {
     /// Eq. (2) and (3).
     fn adversarial_passes(&self, passes: &mut Passes) {
         let embeds = self.adversarial.image_condition != ImageCondition::Off;
-        passes.work.extend([
-            // Fakes and their gradient.
-            Pass::taped("decoder for the heads", CODEC, Count::Times(2.0)),
-            Pass::taped("feature network", FEATURES, Count::Times(3.0)),
-            // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
-            Pass::plain("heads", HEADS, 13.0),
-        ]);
+        // Tapes of fakes, reals, and the reals' tangent with its primal values.
+        let heads = Tape { copies: 4.0, ..Tape::of("heads, one pass", HEADS) };
+        let student = Tape::of(STUDENT.0, STUDENT);
+        // Fakes 1 + 2; reals for R1 1 + 1; tangents and values 2 + 4; the student's turn 1 + 1.
+        passes.work.push(Pass::plain("heads", HEADS, 13.0));
+        if self.adversarial.critic().is_some() {
+            let name = "teacher for the heads";
+            passes.work.push(Pass::taped(name, TEACHER, Count::Times(3.0)));
+            passes.moments.push(Moment {
+                tapes: vec![student, Tape::of(name, TEACHER), heads],
+                wide: vec![(TEACHER, 1.0)],
+                hooked: Vec::new(),
+                gradients: vec![HEADS],
+            });
+        } else {
+            passes.work.extend([
+                // Fakes and their gradient.
+                Pass::taped("decoder for the heads", CODEC, Count::Times(2.0)),
+                Pass::taped("feature network", FEATURES, Count::Times(3.0)),
+            ]);
+            passes.moments.push(Moment {
+                tapes: vec![
+                    student,
+                    Tape::of("decoder for the heads", CODEC),
+                    Tape::of("feature network", FEATURES),
+                    heads,
+                ],
+                wide: vec![(CODEC, 1.0)],
+                hooked: vec![FEATURES],
+                gradients: vec![HEADS],
+            });
+        }
+        if !self.adversarial.fakes.are_shared() {
+            passes.work.extend([
+                Pass::plain("independent fakes", STUDENT, 1.0),
+                Pass::plain("their decoder", CODEC, 1.0),
+                Pass::plain("their features", FEATURES, 1.0),
+            ]);
+        }
+        if let HeadsText::Encoder(_) = &self.adversarial.text_encoder {
+            passes.work.push(Pass::plain(HEADS_TEXT.0, HEADS_TEXT, 1.0));
+        }
         match &self.adversarial.image_encoder {
             _ if !embeds => {}
             ImageEncoder::Features => passes.work.push(Pass::plain("c_img", FEATURES, 1.0)),
@@ -199,19 +277,6 @@ impl Add {
                 passes.work.push(Pass::plain("image encoder", IMAGE_ENCODER, 1.0));
             }
         }
-        // Tapes of fakes, reals, and the reals' tangent with its primal values.
-        let heads = Tape { copies: 4.0, ..Tape::of("heads, one pass", HEADS) };
-        passes.moments.push(Moment {
-            tapes: vec![
-                Tape::of(STUDENT.0, STUDENT),
-                Tape::of("decoder for the heads", CODEC),
-                Tape::of("feature network", FEATURES),
-                heads,
-            ],
-            wide: vec![(CODEC, 1.0)],
-            hooked: vec![FEATURES],
-            gradients: vec![HEADS],
-        });
     }
 
     /// Eq. (4).
@@ -225,6 +290,19 @@ impl Add {
             wide: vec![(TEACHER, copies)],
             ..Moment::default()
         });
+        if teacher.model.pipeline().is_some() {
+            passes.work.extend([
+                Pass::plain("decoder for the teacher", CODEC, 1.0),
+                Pass::encoder("teacher's encoder", TEACHER_CODEC),
+                Pass::plain("teacher's decoder", TEACHER_CODEC, 1.0),
+                Pass::plain("teacher's text", TEACHER_TEXT, 1.0),
+            ]);
+            passes.moments.push(Moment {
+                tapes: vec![Tape::of(STUDENT.0, STUDENT)],
+                wide: vec![(TEACHER_CODEC, 1.0)],
+                ..Moment::default()
+            });
+        }
         let side = (recipe.data.size() / recipe.codec.info().reduction) as f64;
         let (decoder, share) = match &self.distillation.space {
             DistillationSpace::Latent => return,

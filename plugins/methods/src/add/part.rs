@@ -14,7 +14,8 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::{
-    inputs::{AddInputs, StudentInput},
+    inputs::{AddInputs, Level, StudentInput},
+    simulation::Simulation,
     step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
 };
 
@@ -119,10 +120,16 @@ impl<'a> Part<'a> {
                 (self.fake_features(x_hat), &own.s)
             }
         };
-        let condition = self.condition(seen.c_img.as_ref(), s);
+        // Samples of their own begin at `x_0`, whatever the student's do.
+        let simulation = self.inputs.simulation.as_ref().filter(|_| self.inputs.discriminator.is_none());
+        let condition = self.condition(seen.c_img.as_ref(), s, simulation);
+        let lengths = self.condition_lengths(seen.c_img.as_ref());
         self.seen = Some(seen);
         let AddInputs { real_view, pixels, draws, .. } = &self.inputs;
-        let reals = self.networks.features.features(Pixels(real_view(pixels.0.clone())));
+        let reals = match &self.inputs.levels {
+            None => self.picture_features(real_view(pixels.0.clone())),
+            Some(levels) => self.critic_features(self.x_0.clone(), &levels.real),
+        };
 
         let heads = &mut self.networks.heads;
         heads.power_iterate();
@@ -132,13 +139,17 @@ impl<'a> Part<'a> {
         let R1 { value, per_head, surrogate, logits: logits_real } =
             r1(&**heads, &reals, condition.as_ref(), route, draws, reduction);
         let (loss_real, loss_fake) = hinge_discriminator(&logits_real, &logits_fake, reduction);
-        let losses = scalars([loss_real.clone().inner(), loss_fake.clone().inner(), value]);
-        let [d_real, d_fake, penalty] = [0, 1, 2].map(|i| losses[i] * self.share);
+        let read = [loss_real.clone().inner(), loss_fake.clone().inner(), value];
+        let read = scalars(read.into_iter().chain(lengths.iter().map(|(_, length)| length.clone())));
+        let [d_real, d_fake, penalty] = [0, 1, 2].map(|i| read[i] * self.share);
         let mut report = StepReport::default();
         report.number("loss_d", d_real + d_fake + gamma * penalty);
         report.number("loss_d_real", d_real);
         report.number("loss_d_fake", d_fake);
         report.number("r1", penalty);
+        for ((name, _), length) in lengths.iter().zip(&read[3..]) {
+            report.number(name, length * self.share);
+        }
         report.heads("r1_heads", self.share, per_head);
         for (logits, mean, right, side) in [
             (&logits_real, "logits_real", "sign_real", 1.0),
@@ -175,7 +186,8 @@ impl<'a> Part<'a> {
     /// The gradient of Eq. (2) at `x_hat_theta`.
     fn adversarial(&self, seen: Seen, heads: &dyn Discriminator, report: &mut StepReport) -> Tensor<4> {
         let Seen { leaf, features, c_img } = seen;
-        let condition = self.condition(c_img.as_ref(), &self.inputs.generator.s);
+        let simulation = self.inputs.simulation.as_ref();
+        let condition = self.condition(c_img.as_ref(), &self.inputs.generator.s, simulation);
         let AddOptions { heads: reduction, adversarial_weight, .. } = self.method.options;
         let loss = hinge_generator(&heads.logits(&features, condition), reduction) * self.share;
         let gradient = gradient_at(&leaf, loss.clone() * adversarial_weight);
@@ -188,18 +200,26 @@ impl<'a> Part<'a> {
     /// The gradient of `lambda` times Eq. (4) at `x_hat_theta`.
     fn distill(&self, report: &mut StepReport) -> Tensor<4> {
         let AddMethod { teacher_diffusion, weighting, options, .. } = self.method;
-        let AddInputs { teacher: input, prompts, .. } = &self.inputs;
+        let AddInputs { teacher: input, prompts, teacher_prompts, .. } = &self.inputs;
         let c: Vec<f64> =
             input.t.0.iter().map(|&t| weighting.weight(&teacher_diffusion.schedule, t)).collect();
         let leaf = self.leaf();
-        let target = self.method.target(&*self.networks.teacher, prompts, input, leaf.clone().inner());
-        let AddNetworks { codec, distillation_codec, .. } = &self.networks;
+        let AddNetworks { teacher, teacher_codec, codec, distillation_codec, .. } = &self.networks;
+        let mut x_hat = leaf.clone().inner();
+        if let Some(own) = teacher_codec {
+            x_hat = own.encode(codec.decode(Latents(x_hat))).0;
+        }
+        let prompts = teacher_prompts.as_ref().unwrap_or(prompts);
+        let target = self.method.target(&**teacher, prompts, input, x_hat);
         let distance = Distance {
             space: options.space,
             reduction: options.distance,
             codec: &**distillation_codec.as_ref().unwrap_or(codec),
         };
-        let loss = distance.loss(leaf.clone(), target, &c, &self.inputs.draws) * self.share;
+        let loss = match teacher_codec {
+            None => distance.loss(leaf.clone(), target, &c, &self.inputs.draws),
+            Some(own) => distance.to_pixels(leaf.clone(), own.decode(Latents(target)), &c),
+        } * self.share;
         let gradient = gradient_at(&leaf, loss.clone() * options.lambda);
         let [value, norm] = value_and_norm(loss, &gradient);
         report.number("loss_distill", value);
@@ -207,10 +227,29 @@ impl<'a> Part<'a> {
         gradient
     }
 
-    /// Features of decoded fakes.
+    /// Features of fakes.
     fn fake_features(&self, x_hat: Tensor<4>) -> Vec<Tensor<3>> {
+        if let Some(levels) = &self.inputs.levels {
+            return self.critic_features(x_hat, &levels.fake);
+        }
         let pixels = self.networks.codec.decode(Latents(x_hat)).0;
-        self.networks.features.features(Pixels((self.inputs.fake_view)(pixels)))
+        self.picture_features((self.inputs.fake_view)(pixels))
+    }
+
+    /// Features of pictures, augmented and resized.
+    fn picture_features(&self, pixels: Tensor<4>) -> Vec<Tensor<3>> {
+        let features = self.networks.features.as_ref().expect("pictures are looked at by a network");
+        features.features(Pixels(pixels))
+    }
+
+    /// Features of latents at these levels, through the teacher.
+    fn critic_features(&self, x: Tensor<4>, level: &Level) -> Vec<Tensor<3>> {
+        let (critic, process) = (self.method.critic, &self.method.teacher_diffusion);
+        let x_t = process.diffuse(x, level.eps.clone(), &level.t);
+        let text = process.with_sizes(&self.inputs.prompts.captions, &x_t);
+        let critic = critic.expect("levels belong to a critic");
+        let features = critic.features(&*self.networks.teacher, &process.schedule, x_t, &level.t, &text);
+        features.expect("the recipe was checked to name blocks that the teacher shows")
     }
 
     /// `c_img` of `x_0` `[B, K]`, where the heads see one.
@@ -218,22 +257,42 @@ impl<'a> Part<'a> {
         if self.method.options.image_condition == ImageCondition::Off {
             return None;
         }
-        let encoder = self.networks.image_encoder.as_ref().unwrap_or(&self.networks.features);
+        let AddNetworks { image_encoder, features, .. } = &self.networks;
+        let encoder =
+            image_encoder.as_ref().or(features.as_ref()).expect("the recipe was checked to have one");
         Some(encoder.embedding(Pixels((self.inputs.embedding_view)(self.inputs.pixels.0.clone()))))
     }
 
-    /// `c = [c_text; c_img]`, `[B, K]`; `None` when both are off.
-    fn condition(&self, c_img: Option<&Tensor<2>>, s: &Timesteps) -> Option<Tensor<2>> {
-        let AddOptions { text_condition, image_condition, .. } = self.method.options;
-        let mut parts = Vec::new();
-        if text_condition {
-            parts.push(self.inputs.prompts.captions.pooled.clone());
-        }
-        if let Some(c_img) = c_img.cloned() {
+    /// `c_text` `[B, K]`, where the heads see one.
+    fn text_embedding(&self) -> Option<Tensor<2>> {
+        let AddInputs { c_text, prompts, .. } = &self.inputs;
+        let pooled = || prompts.captions.pooled.clone();
+        self.method.options.text_condition.then(|| c_text.clone().unwrap_or_else(pooled))
+    }
+
+    /// Mean lengths `[1]` of `c_text` and `c_img` before they are scaled, by the names of their figures.
+    fn condition_lengths(&self, c_img: Option<&Tensor<2>>) -> Vec<(&'static str, Tensor<1>)> {
+        let length = |c: Tensor<2>| c.square().sum_dim(1).sqrt().mean();
+        let text = self.text_embedding().map(|c| ("norm_c_text", length(c)));
+        text.into_iter().chain(c_img.cloned().map(|c| ("norm_c_img", length(c)))).collect()
+    }
+
+    /// `c = [c_text; c_img]`, `[B, K]`, for student inputs at `s`; `None` when both are off.
+    fn condition(
+        &self,
+        c_img: Option<&Tensor<2>>,
+        s: &Timesteps,
+        simulation: Option<&Simulation>,
+    ) -> Option<Tensor<2>> {
+        let AddOptions { normalize_condition, image_condition, .. } = self.method.options;
+        let scaled = |c: Tensor<2>| if normalize_condition { unit_length(c) } else { c };
+        let mut parts: Vec<Tensor<2>> = self.text_embedding().map(scaled).into_iter().collect();
+        if let Some(c_img) = c_img.cloned().map(scaled) {
             let [b, k] = c_img.dims();
             parts.push(match image_condition {
                 ImageCondition::WhereInformed => {
-                    let kept: Vec<f64> = s.0.iter().enumerate().map(|(i, &s)| self.informed(i, s)).collect();
+                    let informed = |(i, &s)| self.informed(i, s, simulation);
+                    let kept: Vec<f64> = s.0.iter().enumerate().map(informed).collect();
                     c_img * per_sample(&kept, &self.inputs.pixels.0).reshape([b, 1]).expand([b, k])
                 }
                 ImageCondition::Off | ImageCondition::Always => c_img,
@@ -243,10 +302,17 @@ impl<'a> Part<'a> {
     }
 
     /// 1 where sample `i`'s student input at `s` holds some of its `x_0`, else 0.
-    fn informed(&self, i: usize, s: usize) -> f64 {
-        let simulated = self.inputs.simulation.as_ref().is_some_and(|simulation| simulation.rows[i]);
-        f64::from(u8::from(!simulated && s != self.method.options.last_timestep))
+    fn informed(&self, i: usize, s: f64, simulation: Option<&Simulation>) -> f64 {
+        let simulated = simulation.is_some_and(|simulation| simulation.rows[i]);
+        f64::from(u8::from(!simulated && !self.method.options.is_last(s)))
     }
+}
+
+/// Rows of length 1. As PyTorch's `normalize`, a row of zeros stays.
+fn unit_length(c: Tensor<2>) -> Tensor<2> {
+    let [b, k] = c.dims();
+    let length = c.clone().square().sum_dim(1).sqrt().clamp_min(1e-12).expand([b, k]);
+    c / length
 }
 
 /// `x_hat_theta(x_s, s)` with `x_s = alpha_s x_0 + sigma_s eps`.
@@ -261,11 +327,11 @@ fn student(
     let x_s = match method.options.terminal {
         Terminal::Schedule => x_s,
         Terminal::InputReplacement => {
-            let last: Vec<bool> = input.s.0.iter().map(|&s| s == method.options.last_timestep).collect();
+            let last: Vec<bool> = input.s.0.iter().map(|&s| method.options.is_last(s)).collect();
             pure_noise_where(&last, x_s, input.eps.clone())
         }
     };
-    let output = network.predict(x_s.clone(), &input.s, captions);
+    let output = method.student_diffusion.predict(network, x_s.clone(), &input.s, captions);
     method.student_diffusion.x0(output, x_s, &input.s)
 }
 

@@ -3,46 +3,53 @@
 use std::{collections::BTreeMap, path::Path};
 
 use add_data::Feed;
-use add_loss::{augmented_view, resize};
 use add_plugin::{Conditioning, Content, Draw, Latents, Pixels, PluginError, Purpose, Timesteps};
 use add_recipe::{
     Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, adapters, caption_dropout, data_error,
     in_bf16,
     preview::{self, PreviewRow},
-    slot::{CODEC, FEATURES, IMAGE_ENCODER, STUDENT, TEACHER, TEXT},
+    slot::{CODEC, STUDENT, TEACHER, TEXT},
 };
 use add_train::{
-    TrainError,
-    distance::Space,
-    networks::{AnyNetwork, NetworkSet},
-    noise::normal,
-    report::StepReport,
-    run::Objective,
+    TrainError, distance::Space, networks::NetworkSet, noise::normal, report::StepReport, run::Objective,
     state::State,
 };
 use add_weights::NamedTensor;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::{
-    Add, DistillationSpace, Guidance,
-    inputs::{AddInputs, Prompts, StudentInput, TeacherInput, View},
-    simulation::Simulation,
+    Add, DistillationSpace, HEADS_TEXT, HeadsText, TEACHER_CODEC, TEACHER_TEXT,
+    inputs::TeacherInput,
+    lambda::Balance,
     step::{AddMethod, AddOptions, AddTrainer},
 };
 
 /// A distillation run.
 pub(super) struct AddRun<'a> {
-    recipe: &'a Recipe,
-    method: &'a Add,
-    trainer: AddTrainer<'a>,
+    pub(super) recipe: &'a Recipe,
+    pub(super) method: &'a Add,
+    pub(super) trainer: AddTrainer<'a>,
     /// The empty caption, encoded.
-    null: Conditioning,
+    pub(super) null: Conditioning,
     /// The negative prompt, encoded.
-    negative: Conditioning,
-    feed: Feed,
-    encodings: Encodings,
-    timesteps: Vec<usize>,
-    device: Device,
+    pub(super) negative: Conditioning,
+    pub(super) feed: Feed,
+    pub(super) latents: Encodings,
+    pub(super) captions: Encodings,
+    /// `c_text`, where it has an encoder of its own.
+    pub(super) heads_text: Option<Encodings>,
+    /// The text of a teacher with an encoder of its own.
+    pub(super) teacher_text: Option<TeacherText>,
+    pub(super) balance: Balance,
+    pub(super) timesteps: Vec<usize>,
+    pub(super) device: Device,
+}
+
+/// What the text encoder of a teacher makes of captions, of the empty one and of the negative prompt.
+pub(super) struct TeacherText {
+    pub(super) text: Encodings,
+    pub(super) null: Conditioning,
+    pub(super) negative: Conditioning,
 }
 
 impl<'a> AddRun<'a> {
@@ -54,20 +61,50 @@ impl<'a> AddRun<'a> {
     ) -> Self {
         let RunContext { feed, shards, device } = context;
         let timesteps = method.timesteps(recipe);
-        let encodings = Encodings::new(recipe, networks.codec(CODEC), networks.text(TEXT), &device);
-        let encoded = |caption: &str| encodings.captions(networks.text(TEXT), &[caption.to_owned()]);
+        let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
+        let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
+        let teacher_text = method.teacher.model.pipeline().map(|own| {
+            let network = networks.text(TEACHER_TEXT);
+            let text = Encodings::of_text(recipe, &own.text, network, &device);
+            let encoded = |caption: &str| text.captions(network, &[caption.to_owned()]);
+            let (null, negative) = (encoded(""), encoded(&method.teacher.negative));
+            TeacherText { text, null, negative }
+        });
+        let heads_text = match &method.adversarial.text_encoder {
+            HeadsText::Encoder(encoder) if method.adversarial.text_condition => {
+                Some(Encodings::of_text(recipe, encoder, networks.text(HEADS_TEXT), &device))
+            }
+            _ => None,
+        };
+        let encoded = |caption: &str| captions.captions(networks.text(TEXT), &[caption.to_owned()]);
         let (null, negative) = (encoded(""), encoded(&method.teacher.negative));
         let trainer = AddTrainer {
             networks,
             method: AddMethod {
-                student_diffusion: recipe.model.diffusion(),
-                teacher_diffusion: method.teacher_model(recipe).diffusion(),
+                student_diffusion: recipe.model.diffusion(recipe.codec.info()),
+                teacher_diffusion: method.teacher_model(recipe).diffusion(recipe.codec.info()),
                 weighting: &*method.distillation.weighting,
+                critic: method.adversarial.critic().map(|critic| &**critic),
                 options: method.options(&timesteps),
             },
             shards,
         };
-        Self { recipe, method, trainer, null, negative, feed, encodings, timesteps, device }
+        let balance = Balance::new(method.distillation.lambda);
+        Self {
+            recipe,
+            method,
+            trainer,
+            null,
+            negative,
+            feed,
+            latents,
+            captions,
+            heads_text,
+            teacher_text,
+            balance,
+            timesteps,
+            device,
+        }
     }
 
     /// The averaged student.
@@ -97,98 +134,6 @@ impl<'a> AddRun<'a> {
         };
         adapters::alone(&*denoiser, lora, prefix, "unet.")
     }
-
-    /// A student timestep, drawn by the recipe's weights.
-    fn student_timestep(&self, draw: &Draw) -> usize {
-        let weights = &self.method.timestep_weights;
-        if weights.is_empty() {
-            return self.timesteps[draw.below(Purpose::StudentTimestep, self.timesteps.len())];
-        }
-        let mut left = draw.uniform(Purpose::StudentTimestep) * weights.iter().sum::<f64>();
-        for (&t, &weight) in self.timesteps.iter().zip(weights) {
-            if left < weight {
-                return t;
-            }
-            left -= weight;
-        }
-        *self.timesteps.last().expect("the recipe was checked")
-    }
-
-    /// A teacher timestep, uniform in the recipe's range.
-    fn teacher_timestep(&self, draw: &Draw) -> usize {
-        let (low, high) = self.method.teacher.timesteps;
-        low + draw.below(Purpose::TeacherTimestep, high - low + 1)
-    }
-
-    fn guidance(&self, draw: &Draw) -> f64 {
-        match self.method.teacher.guidance {
-            Guidance::Fixed(scale) => scale,
-            Guidance::Uniform(low, high) => low + draw.uniform(Purpose::Guidance) * (high - low),
-        }
-    }
-
-    fn prompts(&self, captions: Conditioning) -> Prompts {
-        Prompts { captions, null: self.null.clone(), negative: self.negative.clone() }
-    }
-
-    /// Which of the samples at `s` are simulated; `None` if none is. `shape` is that of the latents.
-    fn simulation(&self, draws: &[Draw], s: &Timesteps, shape: [usize; 4]) -> Option<Simulation> {
-        let last = *self.timesteps.last().expect("the recipe was checked");
-        let part = self.method.backward_simulation;
-        let simulated = |(draw, &s): (&Draw, &usize)| s != last && draw.uniform(Purpose::Simulation) < part;
-        let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
-        let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
-        let [b, c, h, w] = shape;
-        let levels = self.timesteps.len();
-        let Draw { seed, step, index } = *first;
-        let noise = normal(seed, step, index, Purpose::SimulationNoise, [b, levels * c, h, w], &self.device);
-        let path = self.timesteps.iter().rev().copied().zip(noise.split(c, 1)).collect();
-        Some(Simulation { rows, path })
-    }
-
-    /// A part of the batch, of which `first` is the first sample's number in the whole run.
-    fn part(&self, step: u64, first: u64, real: (Pixels, Latents), captions: Conditioning) -> AddInputs<'a> {
-        let (seed, (pixels, x_0)) = (self.recipe.seed, real);
-        let [count, _, h, w] = pixels.0.dims();
-        let draws: Vec<Draw> = (0..count as u64).map(|i| Draw { seed, step, index: first + i }).collect();
-        let shape = x_0.0.dims();
-        let noise = |purpose| normal(seed, step, first, purpose, shape, &self.device);
-        let size = self.trainer.networks.features(FEATURES).input_size();
-        let embedding_size = match self.trainer.networks.get(IMAGE_ENCODER) {
-            Some(AnyNetwork::Features(encoder)) => encoder.input_size(),
-            _ => size,
-        };
-        let augment = &self.method.adversarial.augment;
-        let augmented = |purpose| -> View<'a> {
-            let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
-            Box::new(move |x| augmented_view(x, &each, [size; 2]))
-        };
-        let generator = StudentInput {
-            s: Timesteps(draws.iter().map(|d| self.student_timestep(d)).collect()),
-            eps: noise(Purpose::StudentNoise),
-        };
-        AddInputs {
-            simulation: self.simulation(&draws, &generator.s, shape),
-            pixels,
-            x_0,
-            prompts: self.prompts(captions),
-            discriminator: None,
-            teacher: TeacherInput {
-                t: Timesteps(draws.iter().map(|d| self.teacher_timestep(d)).collect()),
-                eps: correlated(
-                    generator.eps.clone(),
-                    noise(Purpose::TeacherNoise),
-                    self.method.teacher.noise_correlation,
-                ),
-                guidance: draws.iter().map(|d| self.guidance(d)).collect(),
-            },
-            generator,
-            real_view: augmented(Purpose::AugmentReal),
-            fake_view: augmented(Purpose::AugmentFake),
-            embedding_view: Box::new(move |x| resize(x, [embedding_size; 2])),
-            draws,
-        }
-    }
 }
 
 impl Add {
@@ -197,7 +142,7 @@ impl Add {
         let (adversarial, distillation) = (&self.adversarial, &self.distillation);
         AddOptions {
             adversarial_weight: adversarial.weight,
-            lambda: distillation.lambda,
+            lambda: Balance::new(distillation.lambda).lambda(),
             distance: distillation.distance,
             space: match distillation.space {
                 DistillationSpace::Pixel | DistillationSpace::PixelBy(_) => Space::Pixel,
@@ -208,6 +153,7 @@ impl Add {
             r1: adversarial.r1,
             gamma: adversarial.gamma,
             text_condition: adversarial.text_condition,
+            normalize_condition: adversarial.normalize_condition,
             image_condition: adversarial.image_condition,
             teacher_steps: self.teacher.steps,
             last_timestep: timesteps.last().copied().unwrap_or_default(),
@@ -216,21 +162,12 @@ impl Add {
     }
 }
 
-/// Noise of unit variance whose correlation with `noise` is `rho`, the rest being `fresh`.
-fn correlated(noise: Tensor<4>, fresh: Tensor<4>, rho: f64) -> Tensor<4> {
-    // Exact at both ends: what is not mixed is not rounded.
-    if rho == 0.0 {
-        return fresh;
-    }
-    noise.mul_scalar(rho) + fresh.mul_scalar((1.0 - rho * rho).sqrt())
-}
-
 impl Objective for AddRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
         let batch = self.feed.batch(step).map_err(data_error)?;
         let Recipe { seed, batch: whole, .. } = *self.recipe;
         let pixels = batch.pixels(&self.device);
-        let x_0 = self.encodings.latents(self.trainer.networks.codec(CODEC), &pixels);
+        let x_0 = self.latents.latents(self.trainer.networks.codec(CODEC), &pixels);
         let each = whole / self.trainer.shards.count();
         let ranges = self.trainer.shards.ranges(whole).into_iter();
         let parts = ranges
@@ -244,14 +181,15 @@ impl Objective for AddRun<'_> {
                 let first = step * whole as u64 + range.start as u64;
                 let dropout = self.method.caption_dropout;
                 let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
-                let text = self.trainer.networks.text(TEXT);
-                self.part(step, first, real, self.encodings.captions(text, &captions))
+                self.part(step, first, real, &captions)
             })
             .collect();
         let steps = self.recipe.run.steps;
         let lr_g = self.method.generator.lr_at(step, steps);
         let lr_d = self.method.discriminator.lr_at(step, steps);
+        self.trainer.method.options.lambda = self.balance.lambda();
         let mut report = self.trainer.step(parts, lr_g, lr_d);
+        self.balance.measure(&mut report);
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
         Ok(report)
@@ -259,10 +197,12 @@ impl Objective for AddRun<'_> {
 
     fn save(&self, state: &mut State) {
         self.trainer.networks.save(state);
+        self.balance.save(state);
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)
+        self.trainer.networks.load(state)?;
+        self.balance.load(state)
     }
 
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
@@ -302,37 +242,24 @@ impl MethodRun for AddRun<'_> {
 impl AddRun<'_> {
     /// What the teacher would make of the student's pictures: `x_hat_psi` at the middle teacher timestep.
     fn targets(&self, pictures: &Pixels) -> Pixels {
-        let codec = self.trainer.networks.codec(CODEC);
+        let networks = &self.trainer.networks;
+        let (codec, text) = match self.method.teacher.model.pipeline() {
+            None => (networks.codec(CODEC), networks.text(TEXT)),
+            Some(_) => (networks.codec(TEACHER_CODEC), networks.text(TEACHER_TEXT)),
+        };
         let x_hat = codec.encode(pictures.clone()).0;
         let [batch, c, h, w] = x_hat.dims();
         let (low, high) = self.method.teacher.timesteps;
         let draw = Draw { seed: self.recipe.seed, step: 0, index: 0 };
         let input = TeacherInput {
-            t: Timesteps::same(usize::midpoint(low, high), batch),
+            t: Timesteps::same(usize::midpoint(low, high) as f64, batch),
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
             guidance: vec![self.guidance(&draw); batch],
         };
-        let prompts = self.prompts(self.trainer.networks.text(TEXT).encode(&self.recipe.preview.prompts));
-        let AddTrainer { method, networks, .. } = &self.trainer;
-        let target = method.target(networks.denoiser(TEACHER), &prompts, &input, x_hat);
+        let captions = &self.recipe.preview.prompts;
+        let shared = || self.prompts(text.encode(captions));
+        let prompts = self.teacher_prompts(captions).unwrap_or_else(shared);
+        let target = self.trainer.method.target(networks.denoiser(TEACHER), &prompts, &input, x_hat);
         Pixels(codec.decode(Latents(target)).0.clamp(-1.0, 1.0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn correlated_noise_has_unit_variance_and_the_stated_correlation() {
-        let shape = [4, 3, 32, 32];
-        let draw = |purpose| normal(1, 0, 0, purpose, shape, &Device::flex());
-        let (noise, fresh) = (draw(Purpose::StudentNoise), draw(Purpose::TeacherNoise));
-        let mean = |x: Tensor<4>| f64::from(x.mean().into_scalar::<f32>());
-        for rho in [0.0, 0.4, 1.0] {
-            let mixed = correlated(noise.clone(), fresh.clone(), rho);
-            assert!((mean(mixed.clone().square()) - 1.0).abs() < 0.05, "{rho}");
-            assert!((mean(mixed * noise.clone()) - rho).abs() < 0.05, "{rho}");
-        }
     }
 }

@@ -17,7 +17,7 @@ pub struct Simulation {
     /// Whether the sample is simulated. One at the last student timestep has no way to walk and stays at its `x_0`.
     pub rows: Vec<bool>,
     /// The student's timesteps, descending from the last, with the noise `[B, C, H, W]` added at each.
-    pub path: Vec<(usize, Tensor<4>)>,
+    pub path: Vec<(f64, Tensor<4>)>,
 }
 
 impl Simulation {
@@ -69,12 +69,12 @@ mod tests {
         let simulation = Simulation {
             rows: vec![true, true, true, false, true],
             path: vec![
-                (9, pictures([1.0, 2.0, 3.0, 4.0, 5.0])),
-                (6, pictures([10.0, 20.0, 30.0, 40.0, 50.0])),
-                (3, pictures([100.0, 200.0, 300.0, 400.0, 500.0])),
+                (9.0, pictures([1.0, 2.0, 3.0, 4.0, 5.0])),
+                (6.0, pictures([10.0, 20.0, 30.0, 40.0, 50.0])),
+                (3.0, pictures([100.0, 200.0, 300.0, 400.0, 500.0])),
             ],
         };
-        let s = Timesteps(vec![9, 6, 3, 3, 0]);
+        let s = Timesteps(vec![9.0, 6.0, 3.0, 3.0, 0.0]);
         // A tenth of the picture before, the step's noise, and a thousand times the sample's number in the part.
         let denoise = |x: Tensor<4>, input: &StudentInput, rows: &[usize]| {
             assert!(rows.iter().all(|&i| s.0[i] < input.s.0[0]), "{rows:?} at {:?}", input.s);

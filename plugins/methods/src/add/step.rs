@@ -4,7 +4,9 @@
 //! every part gives its share of the student's gradient. What a part computes is in [`Part`].
 
 use add_loss::{PixelReduction, R1Route, Reduction};
-use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, StudentSample, Weighting, fork};
+use add_plugin::{
+    Autoencoder, Critic, Denoiser, Discriminator, FeatureExtractor, StudentSample, Weighting, fork,
+};
 use add_recipe::slot::{CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
 use add_train::{
     distance::Space,
@@ -17,7 +19,7 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::{
-    OPTIMIZER_D, OPTIMIZER_G,
+    OPTIMIZER_D, OPTIMIZER_G, TEACHER_CODEC,
     inputs::{AddInputs, Prompts, TeacherInput},
     part::{Part, Waiting},
 };
@@ -30,14 +32,16 @@ pub struct AddNetworks {
     pub heads: Box<dyn Discriminator>,
     /// `psi`, on the plain device.
     pub teacher: Box<dyn Denoiser>,
-    /// `F`, on the plain device.
-    pub features: Box<dyn FeatureExtractor>,
+    /// `F` where it is a network of pictures, on the plain device.
+    pub features: Option<Box<dyn FeatureExtractor>>,
     /// The network of `c_img`, where it is not `F` itself; on the plain device.
     pub image_encoder: Option<Box<dyn FeatureExtractor>>,
     /// Latents to pixels, on the plain device.
     pub codec: Box<dyn Autoencoder>,
     /// Decodes for the distillation loss in its place; on the plain device.
     pub distillation_codec: Option<Box<dyn Autoencoder>>,
+    /// The codec of a teacher with latents of its own; on the plain device.
+    pub teacher_codec: Option<Box<dyn Autoencoder>>,
 }
 
 /// The numbers of the objective.
@@ -59,6 +63,8 @@ pub struct AddOptions {
     pub gamma: f64,
     /// Whether the heads see the text.
     pub text_condition: bool,
+    /// Whether `c_text` and `c_img` are scaled to unit length.
+    pub normalize_condition: bool,
     /// Whether the heads see the image embedding of `x_0`.
     pub image_condition: ImageCondition,
     /// Consecutive teacher steps.
@@ -67,6 +73,13 @@ pub struct AddOptions {
     pub last_timestep: usize,
     /// How the last timestep's input becomes pure noise.
     pub terminal: Terminal,
+}
+
+impl AddOptions {
+    /// Whether a student timestep is `tau_n`.
+    pub(crate) fn is_last(&self, s: f64) -> bool {
+        s >= self.last_timestep as f64
+    }
 }
 
 /// How the student's input at the last timestep becomes pure noise.
@@ -106,10 +119,11 @@ impl AddNetworks {
             student: fork(networks.denoiser(STUDENT)),
             heads: fork(networks.heads(HEADS)),
             teacher: fork(networks.denoiser(TEACHER)),
-            features: fork(networks.features(FEATURES)),
+            features: features(FEATURES),
             image_encoder: features(IMAGE_ENCODER),
             codec: fork(networks.codec(CODEC)),
             distillation_codec: codec(DISTILLATION_CODEC),
+            teacher_codec: codec(TEACHER_CODEC),
         }
     }
 }
@@ -122,12 +136,14 @@ pub struct AddMethod<'w> {
     pub teacher_diffusion: Diffusion,
     /// `c(t)` and the target.
     pub weighting: &'w dyn Weighting,
+    /// `F` where it looks at latents through the teacher.
+    pub critic: Option<&'w dyn Critic>,
     /// The numbers.
     pub options: AddOptions,
 }
 
 impl AddMethod<'_> {
-    /// `x_hat_psi` for `x_hat_theta` on the plain device; what the sample grids show beside the student.
+    /// `x_hat_psi` for `x_hat_theta`, both in the teacher's latents on the plain device.
     pub fn target(
         &self,
         teacher: &dyn Denoiser,

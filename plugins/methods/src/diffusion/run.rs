@@ -22,7 +22,8 @@ pub(super) struct DiffusionRun<'a> {
     method: &'a Diffusion,
     trainer: DiffusionTrainer,
     feed: Feed,
-    encodings: Encodings,
+    latents: Encodings,
+    captions: Encodings,
     device: Device,
 }
 
@@ -34,9 +35,11 @@ impl<'a> DiffusionRun<'a> {
         context: RunContext,
     ) -> Self {
         let RunContext { feed, shards, device } = context;
-        let encodings = Encodings::new(recipe, networks.codec(CODEC), networks.text(TEXT), &device);
-        let trainer = DiffusionTrainer { networks, diffusion: recipe.model.diffusion(), shards };
-        Self { recipe, method, trainer, feed, encodings, device }
+        let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
+        let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
+        let diffusion = recipe.model.diffusion(recipe.codec.info());
+        let trainer = DiffusionTrainer { networks, diffusion, shards };
+        Self { recipe, method, trainer, feed, latents, captions, device }
     }
 
     /// The averaged model.
@@ -59,7 +62,7 @@ impl<'a> DiffusionRun<'a> {
         let steps = self.trainer.diffusion.schedule.steps();
         let offset = Draw { seed, step, index: first }.uniform(Purpose::StudentTimestep);
         let t = |i: usize| ((((i as f64 + offset) / whole as f64) * steps as f64) as usize).min(steps - 1);
-        let x_0 = self.encodings.latents(self.trainer.networks.codec(CODEC), &batch.pixels(&self.device)).0;
+        let x_0 = self.latents.latents(self.trainer.networks.codec(CODEC), &batch.pixels(&self.device)).0;
         let frozen_text = !self.recipe.text_is_the_models();
         let text = self.trainer.networks.text(TEXT);
         let each = whole / self.trainer.shards.count();
@@ -73,11 +76,11 @@ impl<'a> DiffusionRun<'a> {
                 eps: normal(seed, step, first, Purpose::StudentNoise, x_0.dims(), &self.device),
                 x_0: Latents(x_0),
                 captions: if frozen_text {
-                    Captions::Encoded(Box::new(self.encodings.captions(text, &captions)))
+                    Captions::Encoded(Box::new(self.captions.captions(text, &captions)))
                 } else {
                     Captions::Text(captions)
                 },
-                t: Timesteps(range.map(t).collect()),
+                t: Timesteps::whole(range.map(t)),
             }
         };
         let ranges = self.trainer.shards.ranges(whole).into_iter();

@@ -92,7 +92,7 @@ impl Part<'_> {
         };
         let x_t = self.diffusion.diffuse(x_0.clone(), eps.clone(), &t);
         let target = self.diffusion.target(x_0, eps, &t);
-        let output = self.denoiser.predict(x_t, &t, &conditioning);
+        let output = self.diffusion.predict(&*self.denoiser, x_t, &t, &conditioning);
         let loss = (output - target).square().mean() * self.share;
         let mut report = StepReport::default();
         report.number("loss", scalar(loss.clone().inner()));

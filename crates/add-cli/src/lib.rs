@@ -1,0 +1,95 @@
+//! The command line of `add`: the only place with a terminal, a tracing subscriber and an exit code.
+//!
+//! It is a library so that a binary elsewhere can have it together with plugins of its own. Whatever is linked into the
+//! binary and registered with `inventory::submit!` is found by name; the plugins of this repository come with this crate.
+//!
+//! ```no_run
+//! // In the crate of the binary: `mod min_snr;`, a file with a struct and its `inventory::submit!`.
+//! fn main() -> std::process::ExitCode {
+//!     add_cli::main()
+//! }
+//! ```
+//!
+//! `tests/external` in the repository is such a crate. This library sets the global allocator, so a binary on top of it
+//! cannot set another.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 bad usage or recipe, 130 and 143 after SIGINT and SIGTERM.
+
+mod commands;
+mod errors;
+mod progress;
+mod ranks;
+mod run_log;
+mod signals;
+
+use std::process::ExitCode;
+
+use add_core::error::CoreError;
+use clap::Parser;
+use miette::MietteHandlerOpts;
+use mimalloc::MiMalloc;
+use progress::say;
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+// Linking the umbrella links every plugin.
+use plugins as _;
+
+// Training frees and allocates the same large buffers at every step; the system's allocator returns them to the
+// kernel each time and pays for it in page faults.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Adversarial Diffusion Distillation: train, sample and evaluate one-step text-to-image models.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+/// Reads the arguments of the process, runs the command that they name and returns the exit code of the process.
+///
+/// # Panics
+/// When it is called twice in one process, since it installs the process's tracing subscriber.
+pub fn main() -> ExitCode {
+    add_kernels::keep_free_memory();
+    let arguments = Arguments::parse();
+    // Broken lines would break the paths and commands in them. It fails only where a hook is set already.
+    let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| "warn".into());
+    let shown = filter.and(filter_fn(|event| event.target() != run_log::ALONE));
+    let terminal = fmt::layer().with_writer(std::io::stderr).compact().with_filter(shown);
+    tracing_subscriber::registry().with(terminal).with(run_log::layer()).init();
+    let duplicates = add_plugin::duplicates();
+    if let Some(twice) = duplicates.first() {
+        return fail(
+            &miette::miette!("two plugins of {} are named `{}`; rename one", twice.family, twice.name),
+            1,
+        );
+    }
+    match commands::run(arguments.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = code(&error);
+            fail(&errors::report(error), code)
+        }
+    }
+}
+
+fn fail(report: &miette::Report, code: u8) -> ExitCode {
+    say(&format!("{report:?}"));
+    ExitCode::from(code)
+}
+
+/// The exit code of a failure.
+fn code(error: &CoreError) -> u8 {
+    if error.is_usage() { 2 } else { 1 }
+}
+
+/// What every command returns: an exit code.
+type Outcome = Result<u8, CoreError>;

@@ -1,0 +1,25 @@
+//! The part of a recipe under `kernels`.
+
+use serde::{Deserialize, Serialize};
+
+/// How the kernels of `device: Flex()` compute. It holds for the whole process: all threads, shards and ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kernels {
+    /// Whether 3x3 convolutions of stride 1 may take Winograd's `F(2x2, 3x3)`: half the time, with sums of transformed numbers
+    /// in place of plain ones. Its error is held to that of `PyTorch`'s f32; numbers differ between the two by rounding alone.
+    pub winograd: bool,
+}
+
+impl Default for Kernels {
+    fn default() -> Self {
+        Self { winograd: true }
+    }
+}
+
+impl Kernels {
+    /// Whether nothing is turned off.
+    pub fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,111 @@
+//! CLIP score: the mean cosine of a picture's embedding and its caption's. Hessel et al. 2021; ADD, section 4.
+
+use std::collections::BTreeMap;
+
+use add_eval::{FeatureSet, mean_with_interval, row_cosines};
+use add_plugin::{
+    Better, Entry, FeatureExtractor, FeatureNetwork, Generated, Measurement, Metric, MetricValue, Needs,
+    Output, Plugin, PluginError, TextEncoder, TextNetwork, View, inventory,
+};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    defaults::{clip_g14, clip_g14_text},
+    preparation::CLIP,
+    sets::{failed, names, set},
+};
+
+/// `clip-score-<image tower>`: the plain cosine, without a factor and without clipping, as Stable Diffusion's and the paper's
+/// tables have it; larger is better. Values on two towers cannot be compared.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClipScore {
+    /// The image tower; the paper's is that of OpenCLIP's ViT-g/14.
+    #[serde(default = "clip_g14")]
+    pub(crate) images: Plugin<dyn FeatureNetwork>,
+    /// The text tower of the same CLIP.
+    #[serde(default = "clip_g14_text")]
+    pub(crate) texts: Plugin<dyn TextEncoder>,
+}
+
+/// The text encoder whose pooled embedding is projected; that of Stable Diffusion's own is not.
+const PROJECTED: &str = "OpenClipG";
+
+impl Metric for ClipScore {
+    fn views(&self) -> Vec<View<'_>> {
+        vec![View { network: &self.images, preparation: CLIP, output: Output::Embedding }]
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { captions: true, ..Needs::default() }
+    }
+
+    fn init(
+        &self,
+        networks: &[&dyn FeatureExtractor],
+        device: &Device,
+    ) -> Result<Box<dyn Measurement>, PluginError> {
+        if self.texts.name() != PROJECTED {
+            let problem = format!(
+                "expected {PROJECTED}, whose pooled embedding lies in the common space of pictures and texts, got {}",
+                self.texts.name()
+            );
+            return Err(PluginError::Field { field: "texts", problem });
+        }
+        let (images, texts) = (networks[0].embedding_width(), self.texts.info().pooled);
+        if images != texts {
+            let problem = format!(
+                "expected the text tower of the same CLIP, of width {images}, got one of width {texts}"
+            );
+            return Err(PluginError::Field { field: "texts", problem });
+        }
+        let name = names("clip-score", networks[0], Output::Embedding).remove(0);
+        Ok(Box::new(Cosines {
+            name,
+            texts: self.texts.init(0, device)?,
+            width: texts,
+            known: BTreeMap::new(),
+        }))
+    }
+}
+
+inventory::submit!(Entry::metric::<ClipScore>("ClipScore", "Hessel et al. 2021; ADD, section 4"));
+
+struct Cosines {
+    name: String,
+    texts: Box<dyn TextNetwork>,
+    width: usize,
+    /// Embeddings of captions: every model is measured on the same.
+    known: BTreeMap<String, Vec<f32>>,
+}
+
+/// Captions in one pass of the text tower.
+const PASS: usize = 32;
+
+impl Cosines {
+    fn captions(&mut self, captions: &[String]) -> Vec<f32> {
+        let mut new: Vec<String> =
+            captions.iter().filter(|caption| !self.known.contains_key(*caption)).cloned().collect();
+        new.sort();
+        new.dedup();
+        for part in new.chunks(PASS) {
+            let pooled: Vec<f32> = self.texts.encode(part).pooled.into_data().iter::<f32>().collect();
+            self.known.extend(part.iter().cloned().zip(pooled.chunks(self.width).map(<[f32]>::to_vec)));
+        }
+        captions.iter().flat_map(|caption| self.known[caption].iter().copied()).collect()
+    }
+}
+
+impl Measurement for Cosines {
+    fn measure(&mut self, generated: &Generated<'_>) -> Result<Vec<MetricValue>, PluginError> {
+        let texts = self.captions(generated.captions);
+        let failed = failed(&self.name);
+        let images = set(&generated.features[0][0]).map_err(&failed)?;
+        let texts = FeatureSet::from_f32(self.width, &texts).map_err(&failed)?;
+        let cosines = row_cosines(&images, &texts).map_err(&failed)?;
+        let (value, interval) = mean_with_interval(&cosines, generated.resamples).map_err(&failed)?;
+        let (name, better) = (self.name.clone(), Some(Better::Higher));
+        Ok(vec![MetricValue { name, better, value, interval, n: cosines.len() }])
+    }
+}
