@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Autoencoder, Codec, Dataset, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder,
+    Autoencoder, Dataset, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder,
     TextNetwork,
 };
 use add_recipe::{
@@ -290,23 +290,11 @@ pub fn untrained(
     of: &Model,
     student_timesteps: Vec<usize>,
 ) -> Result<SampledModel, CoreError> {
-    let Recipe { text, codec, .. } = &loaded.recipe;
-    with_text(loaded, of, text, codec, student_timesteps)
-}
-
-/// The same with a text encoder and a codec of its own.
-pub(crate) fn with_text(
-    loaded: &LoadedRecipe,
-    of: &Model,
-    encoder: &Plugin<dyn TextEncoder>,
-    codec: &Plugin<dyn Codec>,
-    student_timesteps: Vec<usize>,
-) -> Result<SampledModel, CoreError> {
-    let device = device::of(&loaded.recipe)?;
+    let (recipe, device) = (&loaded.recipe, device::of(&loaded.recipe)?);
     // The denoiser first: it is the largest, and its file the first that may be missing.
-    let denoiser = denoiser(loaded, of, encoder, &device)?;
-    let text = text(loaded, encoder, of, &device)?;
-    Ok(SampledModel { denoiser, text, diffusion: of.diffusion(codec.info()), student_timesteps })
+    let denoiser = denoiser(loaded, of, &recipe.text, &device)?;
+    let text = text(loaded, &recipe.text, of, &device)?;
+    Ok(SampledModel { denoiser, text, diffusion: of.diffusion(recipe.codec.info()), student_timesteps })
 }
 
 /// The recipe's model with drawn values; no file is read.
@@ -325,14 +313,5 @@ pub(crate) fn drawn(recipe: &Recipe, device: &Device) -> Result<SampledModel, Co
 /// # Errors
 /// When its weights cannot be had.
 pub fn codec(recipe: &Recipe, device: &Device) -> Result<Box<dyn Autoencoder>, CoreError> {
-    codec_of(recipe, &recipe.codec, device)
-}
-
-/// A codec on `device`, in the type that the recipe states for codecs.
-pub(crate) fn codec_of(
-    recipe: &Recipe,
-    codec: &Plugin<dyn Codec>,
-    device: &Device,
-) -> Result<Box<dyn Autoencoder>, CoreError> {
-    Ok(in_bf16::frozen_codec(codec.init(device)?, recipe.dtype.codec))
+    Ok(in_bf16::frozen_codec(recipe.codec.init(device)?, recipe.dtype.codec))
 }

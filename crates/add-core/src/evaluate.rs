@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use add_data::{DataError, RgbImage};
 use add_eval::Row;
-use add_plugin::{Codec, Dataset, Draw, Knowledge, Labels, Plugin, PluginError, Sample, Split};
+use add_plugin::{Dataset, Draw, Knowledge, Labels, PluginError, Sample, Split};
 use add_recipe::{Dtypes, EvaluatedModel, NamedModel, RowModel, SampledModel, data_error};
 pub use folders::{Folders, evaluate_folders};
 use sha2::{Digest as _, Sha256};
@@ -199,37 +199,28 @@ fn hash(captions: &[String]) -> String {
     hash
 }
 
-/// One of the recipe's own models, with its name and its codec.
-fn model<'a>(
-    loaded: &'a LoadedRecipe,
+/// One of the recipe's own models, with its name.
+fn model(
+    loaded: &LoadedRecipe,
     which: &RowModel,
     student: Option<&Path>,
-) -> Result<(&'static str, SampledModel, &'a Plugin<dyn Codec>), CoreError> {
+) -> Result<(&'static str, SampledModel), CoreError> {
     let recipe = &loaded.recipe;
     let Some(which) = which.of_run() else {
         let timesteps = weights::student_timesteps(loaded)?;
-        let model = assemble::untrained(loaded, &recipe.model, timesteps)?;
-        return Ok(("model", model.in_types(recipe.dtype), &recipe.codec));
+        return Ok(("model", assemble::untrained(loaded, &recipe.model, timesteps)?.in_types(recipe.dtype)));
     };
     if let (EvaluatedModel::Student, Some(student)) = (which, student) {
-        let model = assemble::sampled(loaded, student)?;
-        return Ok((which.name(), model.in_types(recipe.dtype), &recipe.codec));
+        return Ok((which.name(), assemble::sampled(loaded, student)?.in_types(recipe.dtype)));
     }
     let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which);
-    let Some(NamedModel { model, text, codec, student_timesteps, dtype, .. }) = named else {
+    let Some(NamedModel { model, student_timesteps, dtype, .. }) = named else {
         return Err(CoreError::Request(format!(
             "evaluation.rows: `objective: {}` has no model {which:?}; expected Stated{}",
             recipe.objective.name(),
             if recipe.objective.trains() { " or Student" } else { "" }
         )));
     };
-    if codec.info() != recipe.codec.info() {
-        return Err(CoreError::Request(format!(
-            "evaluation.rows: {which:?} has latents of another shape than the recipe's codec, {}; evaluate it by a recipe of its \
-             own, as `model: Recipe(\"…\")`",
-            recipe.codec.name()
-        )));
-    }
-    let model = assemble::with_text(loaded, model, text, codec, student_timesteps)?;
-    Ok((which.name(), model.in_types(Dtypes { model: dtype, ..recipe.dtype }), codec))
+    let model = assemble::untrained(loaded, model, student_timesteps)?;
+    Ok((which.name(), model.in_types(Dtypes { model: dtype, ..recipe.dtype })))
 }

@@ -137,21 +137,21 @@ impl Plan<'_> {
         student: Option<&Path>,
         device: &Device,
     ) -> Result<Subject<'a>, CoreError> {
-        let (name, model, codec, recipe) = match &self.other {
+        let (name, model, recipe) = match &self.other {
             None => {
-                let (name, model, codec) = model(loaded, self.which, student)?;
-                (name.to_owned(), model, codec, &loaded.recipe)
+                let (name, model) = model(loaded, self.which, student)?;
+                (name.to_owned(), model, &loaded.recipe)
             }
             Some(other) => {
                 let recipe = &other.recipe;
                 let timesteps = weights::student_timesteps(other)?;
                 let model = assemble::untrained(other, &recipe.model, timesteps)?.in_types(recipe.dtype);
-                (recipe.name.clone(), model, &recipe.codec, recipe)
+                (recipe.name.clone(), model, recipe)
             }
         };
         Ok(Subject {
             name: self.name.map_or(name, str::to_owned),
-            codec: assemble::codec_of(recipe, codec, device)?,
+            codec: assemble::codec(recipe, device)?,
             size: self.size.unwrap_or(recipe.data.size()),
             recipe,
             model,
