@@ -18,9 +18,7 @@ use add_weights::{Precision, save};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    assemble,
-    data_state::DataState,
-    device,
+    assemble, device,
     error::CoreError,
     model_file::{self, ModelCard},
     outline::{Outlined, outline},

@@ -79,10 +79,8 @@ pub(crate) enum Format {
 
 impl Format {
     /// Names of lists that are looked for in a folder: those of Hugging Face's imagefolder.
-    pub(crate) const METADATA: [(&str, Self); 2] = [
-        ("metadata.jsonl", Self::JsonLines),
-        ("metadata.csv", Self::Csv),
-    ];
+    pub(crate) const METADATA: [(&str, Self); 2] =
+        [("metadata.jsonl", Self::JsonLines), ("metadata.csv", Self::Csv)];
 }
 
 /// A line of a list.

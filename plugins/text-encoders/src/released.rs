@@ -104,7 +104,9 @@ impl Tower {
 
     fn output(&self, mut rows: Vec<Vec<u32>>) -> ClipTextOutput {
         if self.padding == Padding::ZeroOfOpenClip {
-            rows.iter_mut().for_each(|ids| zero_behind_end(ids));
+            for ids in &mut rows {
+                zero_behind_end(ids);
+            }
         }
         let shape = [rows.len(), TOKENS];
         let ids: Vec<i64> = rows.into_iter().flatten().map(i64::from).collect();

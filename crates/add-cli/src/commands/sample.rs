@@ -185,22 +185,6 @@ impl Sample {
         }
     }
 
-    /// Counts the prompts of a list of which the text encoder does not see all words.
-    fn say_left_out_of(&self, prompts: &[String], recipe: &Recipe, model: &SampledModel) {
-        if recipe.sampling.long_prompt != LongPrompt::Cut {
-            return;
-        }
-        let cut = prompts.iter().filter(|prompt| model.text.left_out(prompt).is_some()).count();
-        if cut > 0 {
-            tracing::warn!(
-                "--prompts: {cut} of {} prompts have more than the text encoder's {} tokens, and their last words are left \
-                 out; --long-prompt Chunks takes them too",
-                prompts.len(),
-                recipe.text.info().tokens
-            );
-        }
-    }
-
     /// A picture for each prompt of `--prompts`.
     fn list(&self, loaded: &mut LoadedRecipe, list: &Path, folder: &Path, steps: usize) -> Outcome {
         let prompts = read_prompts(list).map_err(|error| CoreError::Request(error.to_string()))?;
@@ -211,7 +195,7 @@ impl Sample {
             check_request(part, &self.negative, steps, guidance)?;
         }
         let model = self.model(loaded)?.in_types(loaded.recipe.dtype);
-        self.say_left_out_of(&prompts, &loaded.recipe, &model);
+        say_left_out_of(&prompts, &loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let many = Many {
             recipe: &loaded.recipe,
@@ -259,5 +243,21 @@ impl Sample {
         weights::fetch(loaded, Use::Sampling, progress)?;
         let student_timesteps = weights::student_timesteps(loaded)?;
         assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
+    }
+}
+
+/// Counts the prompts of a list of which the text encoder does not see all words.
+fn say_left_out_of(prompts: &[String], recipe: &Recipe, model: &SampledModel) {
+    if recipe.sampling.long_prompt != LongPrompt::Cut {
+        return;
+    }
+    let cut = prompts.iter().filter(|prompt| model.text.left_out(prompt).is_some()).count();
+    if cut > 0 {
+        tracing::warn!(
+            "--prompts: {cut} of {} prompts have more than the text encoder's {} tokens, and their last words are left \
+             out; --long-prompt Chunks takes them too",
+            prompts.len(),
+            recipe.text.info().tokens
+        );
     }
 }
