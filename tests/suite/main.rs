@@ -7,8 +7,10 @@
 //! are not there, and plans for them. `external` builds `add` in a crate outside of the workspace, with a plugin of its own.
 //! `evaluations` measures folders and models without a student, against the peers' own figures.
 //! `dit` is a backbone of its own in one file.
+//! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
+//! `progressive` distils in stages and is resumed between and within them.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
@@ -17,6 +19,7 @@ use plugins as _;
 mod adapters;
 mod binary;
 mod captions;
+mod consistency;
 mod devices;
 mod dit;
 mod dtypes;
@@ -30,6 +33,7 @@ mod hostile;
 mod loopback;
 mod methods;
 mod pictures;
+mod progressive;
 mod ranks;
 mod released;
 mod runs;

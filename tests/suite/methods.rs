@@ -39,6 +39,26 @@ fn a_plan_counts_the_networks_that_are_assembled() {
         check_networks(&loaded).unwrap_or_else(|error| panic!("{sets:?}: {error}"));
     }
     check_networks(&recipe("pretrain/emoji-teacher.ron", &[])).expect("pretraining");
+    for sets in [
+        &[][..],
+        &["dtype=(model: BF16, teacher: BF16)"],
+        &["objective.target=Student"],
+        &["objective.target=Student", "model.adapter=Lora(rank: 2)"],
+        &[
+            "model.backbone=Mini(guidance_embedding: 32)",
+            "objective.guidance=Uniform(3, 15)",
+            "evaluation.rows=[]",
+        ],
+    ] {
+        let loaded = recipe("methods/emoji-consistency.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("consistency, {sets:?}: {error}"));
+    }
+    for sets in
+        [&[][..], &["dtype=(model: BF16, teacher: BF16)"], &["objective.guidance=None", "run.steps=200"]]
+    {
+        let loaded = recipe("methods/emoji-progressive.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("progressive, {sets:?}: {error}"));
+    }
     let sampling = recipe("emoji.ron", &["objective=Off()"]);
     check_networks(&sampling).expect("sampling alone");
 }

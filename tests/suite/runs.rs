@@ -21,7 +21,7 @@ const TINY: &str =
     "model.backbone=Mini(channels: [16, 32], layers: 1, attending_levels: 1, heads: 2, detail: 4)";
 
 /// A shipped recipe made tiny, for `steps` steps.
-fn recipe(file: &str, steps: u64, more: &[String]) -> LoadedRecipe {
+pub(super) fn recipe(file: &str, steps: u64, more: &[String]) -> LoadedRecipe {
     let mut sets: Vec<String> =
         [TINY, "batch=8", "preview.prompts=[]", "run.log_every=1", "run.checkpoint_every=2"]
             .map(str::to_owned)
@@ -45,7 +45,7 @@ pub(super) fn student_with(steps: u64, teacher: &Path, more: &[&str]) -> LoadedR
     recipe("emoji.ron", steps, &sets)
 }
 
-fn from_file(path: &Path) -> String {
+pub(super) fn from_file(path: &Path) -> String {
     format!("model.weights=File(\"{}\")", path.display())
 }
 

@@ -150,7 +150,7 @@ impl Outliner<'_> {
                 let stays = self.slots.iter().any(|other| other.role == *role && other.adapter.is_some());
                 let shared = match slot.change {
                     Change::Frozen => stays && original.dtype == slot.dtype,
-                    Change::Follows(_) => slot.dtype == Dtype::F32,
+                    Change::Follows(_) => slot.dtype == Dtype::F32 && original.average == Some(Home::Device),
                     _ => false,
                 };
                 self.done.push(Outlined {

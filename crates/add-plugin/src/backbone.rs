@@ -53,6 +53,11 @@ pub trait Backbone: Family {
         None
     }
 
+    /// Whether the denoiser is told its guidance scale ([`Denoiser::takes_guidance`]), known before there is any weight.
+    fn takes_guidance(&self) -> bool {
+        false
+    }
+
     /// Name and channels of the blocks whose states [`Denoiser::features`] gives, known before there is any weight. By
     /// default there are none.
     fn feature_blocks(&self) -> Vec<(String, usize)> {

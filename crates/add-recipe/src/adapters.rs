@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use add_plugin::{DOWN, Denoiser, LoraConfig, Network, PluginError, UP, is_adapter};
+use add_plugin::{Content, DOWN, Denoiser, LoraConfig, Network, PluginError, UP, is_adapter};
+use add_train::networks::{NetworkSet, Role};
 use add_weights::{NamedTensor, named_tensors};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::Recipe;
+use crate::{Recipe, in_bf16};
 
 /// The recipe's backbone on `device` with adapters that begin as nothing, beside the values of `base`, which are shared.
 ///
@@ -74,6 +75,33 @@ pub fn alone(
         Some((format!("{place}{layer}.{end}.weight"), NamedTensor { shape, values }))
     };
     named_tensors(network).into_iter().filter_map(named).collect()
+}
+
+/// The averaged student of `role`, a network of the recipe's model, as it is sampled: its adapters, where it has some, are
+/// merged into its weights.
+///
+/// # Errors
+/// When the backbone cannot be made.
+pub fn averaged(
+    recipe: &Recipe,
+    networks: &NetworkSet,
+    role: Role,
+    device: &Device,
+) -> Result<Box<dyn Denoiser>, PluginError> {
+    let denoiser = networks.averaged_denoiser(role);
+    let Some(lora) = recipe.model.adapter.lora() else { return Ok(denoiser) };
+    Ok(in_bf16::denoiser(merged(recipe, lora, &*denoiser, device)?, recipe.dtype.model))
+}
+
+/// The averaged adapters of the student of `role` by the names of peft; none where it has none.
+pub fn averaged_alone(recipe: &Recipe, networks: &NetworkSet, role: Role) -> BTreeMap<String, NamedTensor> {
+    let Some(lora) = recipe.model.adapter.lora() else { return BTreeMap::new() };
+    let component = recipe.model.backbone.component();
+    let prefix = match component.as_ref().map(|component| &component.content) {
+        Some(Content::Network { prefix, .. }) => *prefix,
+        _ => "",
+    };
+    alone(&*networks.averaged_denoiser(role), lora, prefix, "unet.")
 }
 
 /// Rows of the first dimension.

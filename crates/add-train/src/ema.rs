@@ -98,7 +98,8 @@ impl Ema {
     /// Replaces the parameters of `network` by their averages.
     pub fn install(&self, prefix: &str, network: &mut dyn Network) {
         network.map_parameters(&mut |path, _, value| match self.values.get(&join(prefix, path)) {
-            Some(average) => average.clone().to_device(&value.device()),
+            // A network that follows an average may be held in bf16.
+            Some(average) => average.clone().to_device(&value.device()).cast(value.dtype()),
             None => value,
         });
     }

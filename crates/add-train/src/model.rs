@@ -107,6 +107,20 @@ pub fn guided(
     if denoiser.takes_guidance() {
         return diffusion.predict(denoiser, x_t, t, &conditioning.clone().with_guidance(scales));
     }
+    guided_from_outside(diffusion, denoiser, x_t, t, conditioning, null, scales)
+}
+
+/// The same from the outputs with and without the text, also for a network that takes the scale as an input: it is not told
+/// any, so it gives what it gave before it learnt to read it.
+pub fn guided_from_outside(
+    diffusion: &Diffusion,
+    denoiser: &dyn Denoiser,
+    x_t: Tensor<4>,
+    t: &Timesteps,
+    conditioning: &Conditioning,
+    null: &Conditioning,
+    scales: &[f64],
+) -> Tensor<4> {
     if scales.iter().all(|&w| (w - 1.0).abs() < f64::EPSILON) {
         return diffusion.predict(denoiser, x_t, t, conditioning);
     }

@@ -127,7 +127,8 @@ impl State {
         let adapted = has_adapters(network);
         network.map_parameters(&mut |path, shape, value| match self.get(group, path) {
             _ if adapted && !is_adapter(path) => value,
-            Ok(saved) if saved.dims() == value.dims() => saved.to_device(&value.device()),
+            // A frozen network may be held in bf16; files hold f32.
+            Ok(saved) if saved.dims() == value.dims() => saved.to_device(&value.device()).cast(value.dtype()),
             Ok(saved) => {
                 problems
                     .push(format!("{group}: {path}: expected {shape:?}, found {} values", saved.dims()[0]));

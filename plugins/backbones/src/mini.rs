@@ -105,6 +105,10 @@ impl Backbone for Mini {
         }
     }
 
+    fn takes_guidance(&self) -> bool {
+        self.guidance_embedding.is_some()
+    }
+
     fn feature_blocks(&self) -> Vec<(String, usize)> {
         UnetConfig { block_out_channels: self.channels.clone(), ..UnetConfig::default() }.blocks()
     }

@@ -93,9 +93,9 @@ impl Default for Sdxl {
     }
 }
 
-/// The three differ in numbers alone.
+/// The three differ in numbers, and in what one is told more.
 macro_rules! released {
-    ($plugin:ident, $config:ident, $width:literal, $sizes:expr) => {
+    ($plugin:ident, $config:ident, $width:literal $(, $($more:tt)*)?) => {
         impl Backbone for $plugin {
             fn info(&self) -> BackboneInfo {
                 BackboneInfo { channels: 4, prediction: self.prediction, multiple_of: 8 }
@@ -109,8 +109,10 @@ macro_rules! released {
                 self.checkpointing == Checkpointing::Blocks
             }
 
-            fn sizes(&self) -> Option<SizeConditioning> {
-                $sizes(self)
+            $($($more)*)?
+
+            fn takes_guidance(&self) -> bool {
+                self.config().time_cond_proj_dim.is_some()
             }
 
             fn feature_blocks(&self) -> Vec<(String, usize)> {
@@ -167,12 +169,16 @@ macro_rules! released {
     };
 }
 
-released!(Sd15, sd15, 768, |_: &Sd15| None);
-released!(Sd21, sd21, 1024, |_: &Sd21| None);
-released!(Sdxl, sdxl, 2048, |sdxl: &Sdxl| Some(SizeConditioning {
-    original: sdxl.original_size,
-    crop: sdxl.crop
-}));
+released!(Sd15, sd15, 768);
+released!(Sd21, sd21, 1024);
+released!(
+    Sdxl,
+    sdxl,
+    2048,
+    fn sizes(&self) -> Option<SizeConditioning> {
+        Some(SizeConditioning { original: self.original_size, crop: self.crop })
+    }
+);
 
 inventory::submit!(Entry::backbone::<Sd15>("Sd15", "Rombach et al. 2022; stable-diffusion-v1-5"));
 inventory::submit!(Entry::backbone::<Sd21>("Sd21", "Rombach et al. 2022; stable-diffusion-2-1"));

@@ -1,9 +1,15 @@
 //! Training methods, one folder each: what its recipe says, its networks, its step, its run.
 
 pub mod add;
+pub mod consistency;
 pub mod diffusion;
+mod guidance;
 mod off;
+pub mod progressive;
 
 pub use add::Add;
+pub use consistency::Consistency;
 pub use diffusion::Diffusion;
+pub use guidance::Guidance;
 pub use off::Off;
+pub use progressive::Progressive;

@@ -1,11 +1,12 @@
 //! Latent consistency models' sampler.
 //!
-//! `f(x, t) = c_skip(t) x + c_out(t) x_0`, `c_skip = d^2 / (s^2 + d^2)`, `c_out = s / sqrt(s^2 + d^2)`,
-//! `s = timestep_scaling t`, `d = 0.5`; then fresh noise of the next timestep. The timesteps are evenly picked from the
-//! ones that the consistency model was distilled on. Source: Luo et al. 2023, algorithm 3 and their scheduler.
+//! `f(x, t) = c_skip(t) x + c_out(t) x_0` under the boundary conditions of training (`add_loss::boundary`); then fresh noise
+//! of the next timestep. The timesteps are evenly picked from the ones that the consistency model was distilled on.
+//! Source: Luo et al. 2023, algorithm 3 and their scheduler.
 
 use std::num::NonZeroUsize;
 
+use add_loss::{boundary, consistency_function};
 use add_plugin::{DenoiserCall, Entry, Sampler, SamplerContext, Scheduler, fields, inventory};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -15,9 +16,6 @@ use crate::{
     path::{Level, begin_at, denoise, levels},
     spacing::{for_model, subset},
 };
-
-/// Standard deviation of the data, `d`.
-const SIGMA_DATA: f64 = 0.5;
 
 /// The sampler of latent consistency models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,8 +39,8 @@ impl Sampler for Lcm {
         let mut x = begin_at(context, &timesteps);
         for (i, &t) in timesteps.iter().enumerate() {
             let x0 = denoise(denoiser, &x, t).x0;
-            let (skip, out) = self.boundary(t);
-            let denoised = x0.mul_scalar(out) + x.mul_scalar(skip);
+            let factors = vec![boundary(t, self.timestep_scaling); x.dims()[0]];
+            let denoised = consistency_function(x, x0, &factors);
             let (_, next) = levels(context.schedule, &timesteps, i);
             if next == Level::CLEAN {
                 return denoised;
@@ -82,18 +80,8 @@ pub(crate) fn consistency(original_steps: usize) -> Scheduler {
     Scheduler { class: "LCMScheduler", config }
 }
 
-impl Lcm {
-    /// `(c_skip, c_out)`.
-    fn boundary(&self, t: f64) -> (f64, f64) {
-        let scaled = t * self.timestep_scaling;
-        let total = scaled * scaled + SIGMA_DATA * SIGMA_DATA;
-        (SIGMA_DATA * SIGMA_DATA / total, scaled / total.sqrt())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{Run, recipe};
 
     #[test]
@@ -104,14 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn at_the_clean_end_the_input_is_kept() {
-        assert_eq!(Lcm::default().boundary(0.0), (1.0, 0.0));
-    }
-
-    #[test]
-    fn boundary_by_hand() {
-        // s = 0.5: c_skip = 0.25 / 0.5, c_out = 0.5 / sqrt(0.5)
-        let (skip, out) = Lcm { timestep_scaling: 0.25, ..Lcm::default() }.boundary(2.0);
-        assert!((skip - 0.5).abs() < 1e-15 && (out - 0.5_f64.sqrt()).abs() < 1e-15);
+    fn one_step_is_the_consistency_function_by_hand() {
+        // c_skip = 0.25 / (s^2 + 0.25) and c_out = s / sqrt(s^2 + 0.25) with s = 999 / 1998.
+        let mut run = Run::new(1);
+        let x = run.sample(&*recipe("Lcm(timestep_scaling: 0.0005005005005005005)"));
+        assert!((x - (0.5 * run.inputs[0] + 0.5_f64.sqrt() * run.x0)).abs() < 1e-12, "{x}");
     }
 }

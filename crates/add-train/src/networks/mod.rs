@@ -230,7 +230,7 @@ impl NetworkSet {
         }
     }
 
-    /// Gives the network of `role` the values of `from`, a network of the same shape.
+    /// Gives the network of `role` the values of `from`, a network of the same shape, in the type that its own are held in.
     pub fn replace(&mut self, role: Role, from: &dyn Network) {
         let mut values = BTreeMap::new();
         from.for_each_parameter(&mut |path, _, value| {
@@ -238,7 +238,10 @@ impl NetworkSet {
         });
         let member = self.members.iter_mut().find(|member| member.role == role);
         let member = member.expect("a method replaces a network that its list states");
-        member.network.network_mut().map_parameters(&mut |path, _, old| values.remove(path).unwrap_or(old));
+        member.network.network_mut().map_parameters(&mut |path, _, old| match values.remove(path) {
+            Some(value) => value.to_device(&old.device()).cast(old.dtype()),
+            None => old,
+        });
     }
 
     /// Lets the optimiser `name` and its average begin anew from the networks as they are now.

@@ -7,7 +7,7 @@ use add_train::{networks::AnyNetwork, noise::normal};
 use burn::tensor::Tensor;
 
 use super::{
-    Guidance, HEADS_TEXT, TEACHER_TEXT,
+    HEADS_TEXT, TEACHER_TEXT,
     inputs::{AddInputs, Level, Levels, Prompts, StudentInput, TeacherInput, View},
     run::{AddRun, TeacherText},
     simulation::Simulation,
@@ -34,13 +34,6 @@ impl<'a> AddRun<'a> {
     fn teacher_timestep(&self, draw: &Draw) -> usize {
         let (low, high) = self.method.teacher.timesteps;
         low + draw.below(Purpose::TeacherTimestep, high - low + 1)
-    }
-
-    pub(super) fn guidance(&self, draw: &Draw) -> f64 {
-        match self.method.teacher.guidance {
-            Guidance::Fixed(scale) => scale,
-            Guidance::Uniform(low, high) => low + draw.uniform(Purpose::Guidance) * (high - low),
-        }
     }
 
     pub(super) fn prompts(&self, captions: Conditioning) -> Prompts {
@@ -130,7 +123,7 @@ impl<'a> AddRun<'a> {
                     normal(seed, step, first, Purpose::TeacherNoise, self.teacher_shape(shape), &self.device),
                     self.method.teacher.noise_correlation,
                 ),
-                guidance: draws.iter().map(|d| self.guidance(d)).collect(),
+                guidance: draws.iter().map(|d| self.method.teacher.guidance.draw(d)).collect(),
             },
             teacher_prompts,
             levels: self.method.adversarial.critic().map(|critic| {

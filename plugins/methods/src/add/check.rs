@@ -4,7 +4,7 @@ use add_plugin::{Critic, Plugin, Prediction};
 use add_recipe::{Problems, Recipe, Weights, problems::MAX_SAMPLING_STEPS};
 
 use super::{
-    Add, DistillationSpace, Guidance, ImageCondition, ImageEncoder, Lambda, StudentTimesteps, TeacherModel,
+    Add, DistillationSpace, ImageCondition, ImageEncoder, Lambda, StudentTimesteps, TeacherModel,
     TeacherPipeline, step::Terminal,
 };
 
@@ -139,15 +139,7 @@ fn teacher(p: &mut Problems, recipe: &Recipe, objective: &Add, steps: usize) {
     p.require(low >= least, "objective.teacher.timesteps", || {
         format!("expected at least {least}, as {} needs, got {low}", objective.distillation.weighting.name())
     });
-    match teacher.guidance {
-        Guidance::Fixed(w) => p.range("objective.teacher.guidance", w, 0.0, 100.0),
-        Guidance::Uniform(low, high) => {
-            p.range("objective.teacher.guidance", low, 0.0, 100.0);
-            p.require(low <= high && high <= 100.0, "objective.teacher.guidance", || {
-                format!("expected (smallest, largest) up to 100, got ({low}, {high})")
-            });
-        }
-    }
+    teacher.guidance.check("objective.teacher.guidance", p);
     let random =
         matches!(teacher.model, TeacherModel::Initial()) && recipe.model.weights == Weights::Random();
     p.require(!random, "objective.teacher.model", || {

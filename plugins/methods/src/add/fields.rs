@@ -10,6 +10,7 @@ use super::{
     lambda::Lambda,
     step::{ImageCondition, Terminal},
 };
+use crate::Guidance;
 
 /// Adversarial Diffusion Distillation, ADD Eq. (1).
 #[derive(Debug, Serialize, Deserialize)]
@@ -154,15 +155,6 @@ impl TeacherModel {
             Self::Initial() | Self::Other(_) => None,
         }
     }
-}
-
-/// Scale of classifier-free guidance.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Guidance {
-    /// The same for every sample.
-    Fixed(f64),
-    /// Uniform between the two, drawn per sample.
-    Uniform(f64, f64),
 }
 
 /// The adversarial term.

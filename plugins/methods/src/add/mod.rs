@@ -28,8 +28,8 @@ use add_train::{
     networks::{Averaging, NetworkSet, Role, Training},
 };
 pub use fields::{
-    Add, Adversarial, Distillation, DistillationSpace, Fakes, Guidance, HeadsText, ImageEncoder,
-    StudentTimesteps, TeacherModel, TeacherPart, TeacherPipeline,
+    Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, StudentTimesteps,
+    TeacherModel, TeacherPart, TeacherPipeline,
 };
 pub use inputs::{AddInputs, Level, Levels, Prompts, StudentInput, TeacherInput, View};
 pub use lambda::Lambda;
@@ -282,8 +282,7 @@ impl Add {
     /// Eq. (4).
     fn distillation_passes(&self, recipe: &Recipe, passes: &mut Passes) {
         let teacher = &self.teacher;
-        let unguided = matches!(teacher.guidance, Guidance::Fixed(w) if (w - 1.0).abs() < f64::EPSILON);
-        let copies = if unguided { 1.0 } else { 2.0 };
+        let copies = if teacher.guidance.is_none() { 1.0 } else { 2.0 };
         passes.work.push(Pass::plain("teacher", TEACHER, teacher.steps as f64 * copies));
         passes.moments.push(Moment {
             tapes: vec![Tape::of(STUDENT.0, STUDENT)],

@@ -1,12 +1,11 @@
 //! `objective: Add(…)`: Adversarial Diffusion Distillation, with batches and noise drawn from the seed.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use add_data::Feed;
-use add_plugin::{Conditioning, Content, Draw, Latents, Pixels, PluginError, Purpose, Timesteps};
+use add_plugin::{Conditioning, Draw, Latents, Pixels, PluginError, Purpose, Timesteps};
 use add_recipe::{
     Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, adapters, caption_dropout, data_error,
-    in_bf16,
     preview::{self, PreviewRow},
     slot::{CODEC, STUDENT, TEACHER, TEXT},
 };
@@ -14,7 +13,6 @@ use add_train::{
     TrainError, distance::Space, networks::NetworkSet, noise::normal, report::StepReport, run::Objective,
     state::State,
 };
-use add_weights::NamedTensor;
 use burn::tensor::Device;
 
 use super::{
@@ -110,29 +108,12 @@ impl<'a> AddRun<'a> {
     /// The averaged student.
     fn averaged(&self) -> Result<SampledModel, PluginError> {
         let networks = &self.trainer.networks;
-        let mut denoiser = networks.averaged_denoiser(STUDENT);
-        if let Some(lora) = self.recipe.model.adapter.lora() {
-            let merged = adapters::merged(self.recipe, lora, &*denoiser, &self.device)?;
-            denoiser = in_bf16::denoiser(merged, self.recipe.dtype.model);
-        }
         Ok(SampledModel {
-            denoiser,
+            denoiser: adapters::averaged(self.recipe, networks, STUDENT, &self.device)?,
             text: networks.text(TEXT).frozen(),
             diffusion: self.trainer.method.student_diffusion.clone(),
             student_timesteps: self.timesteps.clone(),
         })
-    }
-
-    /// The averaged adapters by the names of peft; none where the student has none.
-    fn averaged_adapters(&self) -> BTreeMap<String, NamedTensor> {
-        let Some(lora) = self.recipe.model.adapter.lora() else { return BTreeMap::new() };
-        let denoiser = self.trainer.networks.averaged_denoiser(STUDENT);
-        let component = self.recipe.model.backbone.component();
-        let prefix = match component.as_ref().map(|component| &component.content) {
-            Some(Content::Network { prefix, .. }) => *prefix,
-            _ => "",
-        };
-        adapters::alone(&*denoiser, lora, prefix, "unet.")
     }
 }
 
@@ -235,7 +216,8 @@ impl Objective for AddRun<'_> {
 impl MethodRun for AddRun<'_> {
     fn product(&self) -> Product {
         let model = self.averaged().expect("the backbone was made before");
-        Product { adapters: self.averaged_adapters(), ..Product::model(self.recipe, model) }
+        let adapters = adapters::averaged_alone(self.recipe, &self.trainer.networks, STUDENT);
+        Product { adapters, ..Product::model(self.recipe, model) }
     }
 }
 
@@ -254,7 +236,7 @@ impl AddRun<'_> {
         let input = TeacherInput {
             t: Timesteps::same(usize::midpoint(low, high) as f64, batch),
             eps: normal(draw.seed, 0, 0, Purpose::TeacherNoise, [batch, c, h, w], &self.device),
-            guidance: vec![self.guidance(&draw); batch],
+            guidance: vec![self.method.teacher.guidance.draw(&draw); batch],
         };
         let captions = &self.recipe.preview.prompts;
         let shared = || self.prompts(text.encode(captions));

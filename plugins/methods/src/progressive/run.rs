@@ -1,0 +1,206 @@
+//! A progressive distillation: batches and noise drawn from the seed, stage after stage.
+
+use std::{ops::Range, path::Path};
+
+use add_data::Feed;
+use add_loss::{StepTimes, trailing_timesteps};
+use add_plugin::{Denoiser, Draw, Latents, Purpose, Timesteps};
+use add_recipe::{
+    Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, data_error,
+    preview::{self, PreviewRow},
+    slot::{CODEC, STUDENT, TEACHER, TEXT},
+};
+use add_train::{
+    TrainError, networks::NetworkSet, noise::normal, report::StepReport, run::Objective, state::State,
+};
+use burn::tensor::Device;
+
+use super::{
+    Progressive,
+    stages::{Lesson, Stage, stage_at},
+    step::{Inputs, Times, Trainer},
+};
+
+/// The number of a checkpoint that says how many stages are finished.
+const FINISHED: &str = "stages";
+
+/// A progressive distillation of a recipe's model.
+pub(super) struct ProgressiveRun<'a> {
+    recipe: &'a Recipe,
+    method: &'a Progressive,
+    stages: Vec<Stage>,
+    /// How many stages are finished: the teacher is the student of the last of them.
+    finished: usize,
+    trainer: Trainer,
+    feed: Feed,
+    latents: Encodings,
+    captions: Encodings,
+    device: Device,
+}
+
+impl<'a> ProgressiveRun<'a> {
+    pub(super) fn new(
+        recipe: &'a Recipe,
+        method: &'a Progressive,
+        networks: NetworkSet,
+        context: RunContext,
+    ) -> Self {
+        let RunContext { feed, shards, device } = context;
+        let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
+        let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
+        let null = captions.captions(networks.text(TEXT), &[String::new()]);
+        let diffusion = recipe.model.diffusion(recipe.codec.info());
+        let trainer = Trainer { networks, diffusion, null, weighting: method.weighting, shards };
+        let stages = method.stages();
+        Self { recipe, method, stages, finished: 0, trainer, feed, latents, captions, device }
+    }
+
+    /// `denoiser` as the model that the student of `stage` is; before all stages, the recipe's own.
+    fn model(&self, denoiser: Box<dyn Denoiser>, stage: Option<&Stage>) -> SampledModel {
+        let total = self.trainer.diffusion.schedule.steps();
+        SampledModel {
+            denoiser,
+            text: self.trainer.networks.text(TEXT).frozen(),
+            diffusion: self.trainer.diffusion.clone(),
+            student_timesteps: match stage.map(|stage| stage.lesson) {
+                None | Some(Lesson::Guidance) => Vec::new(),
+                Some(Lesson::Halving(steps)) => trailing_timesteps(total, steps),
+            },
+        }
+    }
+
+    /// The last stage that is finished.
+    fn last_finished(&self) -> Option<&Stage> {
+        self.stages.get(self.finished.checked_sub(1)?)
+    }
+
+    /// What the last finished stage has made; before one is, the recipe's own model.
+    fn finished_model(&self) -> SampledModel {
+        let networks = &self.trainer.networks;
+        // After the last stage both are the same, but the teacher may be held in fewer bits.
+        let denoiser = if self.finished == self.stages.len() {
+            networks.averaged_denoiser(STUDENT)
+        } else {
+            networks.denoiser(TEACHER).frozen()
+        };
+        self.model(denoiser, self.last_finished())
+    }
+
+    /// The parts of the batch of `step`, which is in `stage`.
+    fn inputs(&mut self, step: u64, stage: &Stage) -> Result<Vec<Inputs>, TrainError> {
+        let Recipe { seed, batch: whole, .. } = *self.recipe;
+        let batch = self.feed.batch(step).map_err(data_error)?;
+        let first = step * whole as u64;
+        let total = self.trainer.diffusion.schedule.steps();
+        // Stratified: the batch covers all places evenly, from a random offset.
+        let offset = Draw { seed, step, index: first }.uniform(Purpose::StudentTimestep);
+        let place =
+            |i: usize, of: usize| (((i as f64 + offset) / whole as f64 * of as f64) as usize).min(of - 1);
+        let networks = &self.trainer.networks;
+        let x = self.latents.latents(networks.codec(CODEC), &batch.pixels(&self.device)).0;
+        let each = whole / self.trainer.shards.count();
+        let part = |(range, here): (Range<usize>, usize)| {
+            let here = here..here + each;
+            let x = x.clone().slice([here.clone()]);
+            let first = first + range.start as u64;
+            let scale = |i: u64| {
+                let guidance = self.method.guidance.as_ref();
+                guidance.map_or(1.0, |stage| stage.scale.draw(&Draw { seed, step, index: first + i }))
+            };
+            Inputs {
+                eps: normal(seed, step, first, Purpose::StudentNoise, x.dims(), &self.device),
+                x: Latents(x),
+                captions: self.captions.captions(networks.text(TEXT), &batch.captions[here]),
+                scales: (0..each as u64).map(scale).collect(),
+                times: match stage.lesson {
+                    Lesson::Guidance => Times::Guidance(Timesteps::whole(range.map(|i| place(i, total)))),
+                    Lesson::Halving(steps) => {
+                        let places: Vec<usize> = range.map(|i| place(i, steps)).collect();
+                        Times::Halving(StepTimes::at(total, steps, &places))
+                    }
+                },
+            }
+        };
+        let ranges = self.trainer.shards.ranges(whole).into_iter();
+        Ok(ranges.zip((0..).step_by(each)).map(part).collect())
+    }
+
+    /// A row of the grid: `model` in `steps` steps.
+    fn row(&self, name: &str, model: &SampledModel, steps: usize) -> PreviewRow {
+        let sampling = &self.recipe.sampling;
+        let scale = self.method.guidance.as_ref().map_or(1.0, |stage| stage.scale.middle());
+        let guidance = if model.denoiser.takes_guidance() { scale } else { 1.0 };
+        let wanted = preview::request(self.recipe, &*sampling.sampler, steps, guidance);
+        let unit = if steps == 1 { "step" } else { "steps" };
+        PreviewRow {
+            label: format!("{name}, {steps} {unit}"),
+            pixels: model.generate(self.recipe, self.trainer.networks.codec(CODEC), &wanted),
+        }
+    }
+}
+
+impl Objective for ProgressiveRun<'_> {
+    fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
+        let stage = *stage_at(&self.stages, step).expect("the recipe was checked: it halves at least once");
+        let parts = self.inputs(step, &stage)?;
+        let lr = stage.lr(step, &self.method.optimizer);
+        let mut report = self.trainer.step(parts, lr);
+        report.number("lr", lr);
+        report.number("stage", stage.number as f64);
+        let sampling_steps = match stage.lesson {
+            Lesson::Guidance => self.method.halving.from,
+            Lesson::Halving(steps) => steps,
+        };
+        report.number("sampling_steps", sampling_steps as f64);
+        if step + 1 == stage.end() {
+            self.trainer.hand_over();
+            self.finished = stage.number;
+        }
+        Ok(report)
+    }
+
+    fn save(&self, state: &mut State) {
+        self.trainer.networks.save(state);
+        state.set_number(FINISHED, self.finished as u64);
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), TrainError> {
+        self.trainer.networks.load(state)?;
+        self.finished = (state.number(FINISHED)? as usize).min(self.stages.len());
+        Ok(())
+    }
+
+    fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
+        if self.recipe.preview.prompts.is_empty() {
+            return Ok(());
+        }
+        let rows = match self.stages.get(self.finished) {
+            None => {
+                let student = self.finished_model();
+                let steps = self.recipe.preview.steps.iter();
+                steps.map(|&steps| self.row("student", &student, steps)).collect()
+            }
+            Some(stage) => {
+                let student = self.model(self.trainer.networks.averaged_denoiser(STUDENT), Some(stage));
+                match stage.lesson {
+                    Lesson::Guidance => vec![self.row("student", &student, self.method.halving.from)],
+                    Lesson::Halving(steps) => vec![
+                        self.row("student", &student, steps),
+                        self.row("its teacher", &self.finished_model(), 2 * steps),
+                    ],
+                }
+            }
+        };
+        preview::write(path, &self.recipe.preview.prompts, rows)
+    }
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+}
+
+impl MethodRun for ProgressiveRun<'_> {
+    fn product(&self) -> Product {
+        Product::model(self.recipe, self.finished_model())
+    }
+}
