@@ -6,7 +6,7 @@ use add_core::{
     read::LoadedRecipe,
     train::{ADAPTERS, model_path, network_sizes, train},
 };
-use add_train::run::Start;
+use add_train::run::StartFrom;
 use add_weights::WeightsFile;
 
 use crate::runs::{Quiet, go, student_with, teacher, whole_and_in_parts};
@@ -35,7 +35,7 @@ fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
 fn adapters_alone_are_kept_and_a_resumed_run_continues_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
     whole_and_in_parts(&adapted(4, &at("teacher")), &at("whole"), &at("parts"));
 
     let checkpoint = at("whole").join("checkpoints/step-0000004");
@@ -49,8 +49,8 @@ fn adapters_alone_are_kept_and_a_resumed_run_continues_to_the_bit() {
 fn the_model_that_is_left_is_the_base_with_the_adapters_merged() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
-    go(&adapted(4, &at("teacher")), &at("run"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
+    go(&adapted(4, &at("teacher")), &at("run"), &StartFrom::Fresh);
     let [base, merged] = ["teacher", "run"].map(|name| tensors(&model_path(&at(name))));
     let adapters = tensors(&at("run").join(ADAPTERS));
     assert_eq!(base.keys().collect::<Vec<_>>(), merged.keys().collect::<Vec<_>>());
@@ -84,24 +84,27 @@ fn the_model_that_is_left_is_the_base_with_the_adapters_merged() {
 fn another_base_is_refused_and_so_are_layers_that_there_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
-    go(&teacher(2), &at("other"), &Start::Fresh);
-    let refused = |loaded: &LoadedRecipe, start: &Start| {
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
+    go(&teacher(2), &at("other"), &StartFrom::Fresh);
+    let refused = |loaded: &LoadedRecipe, start: &StartFrom| {
         train(loaded, &at("run"), start, &mut Quiet, &AtomicBool::new(false)).unwrap_err().to_string()
     };
     let nowhere = student_with(2, &at("teacher"), &["model.adapter=Lora(targets: [\"nowhere\"])"]);
-    let said = refused(&nowhere, &Start::Fresh);
+    let said = refused(&nowhere, &StartFrom::Fresh);
     assert!(said.contains("adapter") && said.contains("nowhere"), "{said}");
-    go(&adapted(2, &at("teacher")), &at("run"), &Start::Fresh);
+    go(&adapted(2, &at("teacher")), &at("run"), &StartFrom::Fresh);
     fs::copy(model_path(&at("other")), model_path(&at("teacher"))).unwrap();
-    let said = refused(&adapted(4, &at("teacher")), &Start::Latest);
-    assert!(said.contains("student's base: expected the weights with SHA-256"), "{said}");
+    let said = refused(&adapted(4, &at("teacher")), &StartFrom::Latest);
+    assert!(
+        said.contains("student's base: base weights differ: the adapters were trained on SHA-256"),
+        "{said}"
+    );
 }
 
 #[test]
 fn adapters_are_counted_beside_a_base_that_is_held_once() {
     let folder = tempfile::tempdir().unwrap();
-    go(&teacher(1), folder.path(), &Start::Fresh);
+    go(&teacher(1), folder.path(), &StartFrom::Fresh);
     let loaded = adapted(1, folder.path());
     let sizes = network_sizes(&loaded).unwrap();
     let find = |name: &str| sizes.iter().find(|size| size.name == name).unwrap();

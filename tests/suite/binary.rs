@@ -71,6 +71,25 @@ fn a_reader_who_stops_early_is_no_failure() {
 const RECIPE: &str = "configs/emoji.ron";
 
 #[test]
+fn the_old_name_of_a_field_is_answered_with_its_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("old.ron");
+    let text = std::fs::read_to_string(root().join(RECIPE)).unwrap();
+    for (old, new) in [("shards", "replicas"), ("rounds", "gradient_accumulation")] {
+        let says = format!("the field `{old}` is now called `{new}`");
+        refuses(&["train", RECIPE, "--set", &format!("{old}=2")], 2, &[&says, "configs/emoji.ron:"]);
+        let (before, after) = text.split_once("    batch: 16,").unwrap();
+        std::fs::write(&recipe, format!("{before}    {old}: 1,{after}")).unwrap();
+        let place = format!("old.ron:{}:5", before.matches('\n').count() + 1);
+        refuses(&["config", "check", recipe.to_str().unwrap()], 2, &[&says, &place]);
+    }
+    // Tar shards keep their word.
+    let data = "data=WebDataset(shards: [\"no/such/{0..1}.tar\"], size: 32)";
+    let output = add(&["config", "check", RECIPE, "--set", data]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn bad_usage_and_bad_recipes_exit_with_2() {
     refuses(&["trian", RECIPE], 2, &["train"]);
     refuses(&["train", "configs/nowhere.ron"], 2, &["nowhere.ron"]);
@@ -90,7 +109,7 @@ fn bad_usage_and_bad_recipes_exit_with_2() {
 
 #[test]
 fn ranks_are_threads_or_processes_and_not_both() {
-    let mut train = command(&["train", RECIPE, "--ranks", "2", "--set", "rounds=2"]);
+    let mut train = command(&["train", RECIPE, "--ranks", "2", "--set", "gradient_accumulation=2"]);
     let output = train.env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");

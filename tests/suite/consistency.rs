@@ -7,7 +7,7 @@ use add_core::{
     read::{LoadedRecipe, read},
     train::model_path,
 };
-use add_train::run::Start;
+use add_train::run::StartFrom;
 
 use crate::root;
 use crate::runs::{from_file, go, recipe, teacher, whole_and_in_parts};
@@ -28,17 +28,17 @@ fn student(steps: u64, teacher: &Path, more: &[&str]) -> LoadedRecipe {
 fn it_resumes_to_the_bit_whatever_the_target_and_the_guidance_are() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
     let told =
         read(&teacher(1).path, &["run.steps=1".to_owned(), TOLD.to_owned(), "batch=8".to_owned()]).unwrap();
-    go(&told, &at("told"), &Start::Fresh);
+    go(&told, &at("told"), &StartFrom::Fresh);
     for (name, teacher, sets) in [
         ("plain", "teacher", &[][..]),
         ("range", "told", &[TOLD, "objective.guidance=Uniform(3, 15)", "evaluation.rows=[]"]),
         ("itself", "teacher", &["objective.target=Student", "objective.distance=SquaredL2()"]),
         ("adapters", "teacher", &["objective.target=Student", "model.adapter=Lora(rank: 2)"]),
         ("bf16", "teacher", &["dtype=(model: BF16, teacher: BF16)", "objective.caption_dropout=0.5"]),
-        ("rounds", "teacher", &["rounds=2", "objective.ema_home=Host"]),
+        ("accumulated", "teacher", &["gradient_accumulation=2", "objective.ema_home=Host"]),
     ] {
         let loaded = student(4, &at(teacher), sets);
         let [whole, parts] = ["whole", "parts"].map(|part| at(&format!("{name}-{part}")));
@@ -55,8 +55,8 @@ fn it_resumes_to_the_bit_whatever_the_target_and_the_guidance_are() {
 fn the_student_says_which_timesteps_it_knows() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
-    go(&student(1, &at("teacher"), &["objective.skip=250"]), &at("student"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
+    go(&student(1, &at("teacher"), &["objective.skip=250"]), &at("student"), &StartFrom::Fresh);
     let card = ModelCard::of(&model_path(&at("student"))).unwrap();
     assert_eq!(card.student_timesteps(), [249, 499, 749, 999]);
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use add_core::{
-    plan::{Kernels, Measures, plan},
+    plan::{KernelKind, Measures, plan},
     read::read,
     recipe::slot::STUDENT,
 };
@@ -17,7 +17,7 @@ use crate::{
 fn student(recipe: &str, sets: &[&str]) -> (f64, f64) {
     let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
     let loaded = read(&root().join("configs").join(recipe), &sets).expect("a recipe");
-    let plan = plan(&loaded, Kernels::Fused).expect("a plan");
+    let plan = plan(&loaded, KernelKind::Fused).expect("a plan");
     let held = plan.held(&Measures::default());
     let student = held.iter().find(|held| held.role == STUDENT).expect("a student");
     (plan.forward_flops(), student.parameters)

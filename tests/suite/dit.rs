@@ -13,7 +13,7 @@ use add_plugin::{
     Backbone, BackboneInfo, Conditioning, Denoiser, Entry, PluginError, Prediction, TextInfo, Timesteps,
     frozen, inventory, within,
 };
-use add_train::run::{Ending, Start};
+use add_train::run::{Ending, StartFrom};
 use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, activation},
@@ -34,7 +34,7 @@ struct TinyDit {
     width: usize,
     /// Attention heads.
     heads: usize,
-    /// Blocks.
+    /// Number of blocks.
     depth: usize,
 }
 
@@ -236,7 +236,7 @@ fn losses(out: &Path) -> Vec<f64> {
 fn a_diffusion_transformer_in_one_file_learns_a_rectified_flow() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    assert_eq!(go(&recipe(40), &out, &Start::Fresh), Ending::Finished);
+    assert_eq!(go(&recipe(40), &out, &StartFrom::Fresh), Ending::Finished);
     let losses = losses(&out);
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));

@@ -6,7 +6,7 @@ use add_core::{
     read::{LoadedRecipe, read},
     train::model_path,
 };
-use add_train::run::Start;
+use add_train::run::StartFrom;
 use add_weights::WeightsFile;
 
 use crate::{
@@ -33,9 +33,9 @@ fn losses(out: &Path) -> Vec<f64> {
 fn a_run_in_bf16_is_near_one_in_f32_and_resumes_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
     whole_and_in_parts(&rounded(4, &at("teacher"), &[]), &at("whole"), &at("parts"));
-    go(&student_with(1, &at("teacher"), &[]), &at("wide"), &Start::Fresh);
+    go(&student_with(1, &at("teacher"), &[]), &at("wide"), &StartFrom::Fresh);
 
     let (got, want) = (losses(&at("whole")), losses(&at("wide")));
     assert!(!want.is_empty() && got.len() == want.len(), "{got:?} for {want:?}");
@@ -54,7 +54,7 @@ fn a_run_in_bf16_is_near_one_in_f32_and_resumes_to_the_bit() {
 fn adapters_beside_a_rounded_base_leave_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
     let adapter = "model.adapter=Lora(rank: 2, alpha: 4.0)";
     whole_and_in_parts(&rounded(4, &at("teacher"), &[adapter]), &at("whole"), &at("parts"));
     assert!(model_path(&at("whole")).exists());
@@ -64,10 +64,10 @@ fn adapters_beside_a_rounded_base_leave_a_model() {
 fn an_average_in_the_computers_memory_is_the_same_average() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
     for (name, home) in [("device", "Device"), ("host", "Host")] {
         let home = format!("objective.ema_home={home}");
-        go(&student_with(2, &at("teacher"), &[&home]), &at(name), &Start::Fresh);
+        go(&student_with(2, &at("teacher"), &[&home]), &at(name), &StartFrom::Fresh);
     }
     for file in ["student.safetensors", "ema.safetensors", "optimizer_g.safetensors"] {
         let [device, host] = ["device", "host"]

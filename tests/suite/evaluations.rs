@@ -1,4 +1,4 @@
-//! Evaluations: of folders of pictures against the peers' own figures, of models without a student, of lists of prompts.
+//! Evaluations: of folders of pictures against the reference libraries' figures, of models without a student, of lists of prompts.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use add_core::{
     error::CoreError,
-    evaluate::{Evaluation, EvaluationObserver, Extent, Folders, evaluate, evaluate_folders},
+    evaluate::{EvaluatedRows, Evaluation, EvaluationObserver, Folders, evaluate, evaluate_folders},
     read,
     recipe::DeviceChoice,
 };
@@ -39,7 +39,7 @@ impl EvaluationObserver for Quiet {
     fn progress(&mut self, _what: &str, _done: usize, _total: usize) {}
 }
 
-/// The pictures of the peers' script: waves of integer arithmetic.
+/// The pictures of the reference script: waves of integer arithmetic.
 fn pictures(folder: &Path, kind: &str, [width, height]: [u32; 2], count: usize) {
     fs::create_dir_all(folder).unwrap();
     for i in 0..count {
@@ -230,7 +230,7 @@ fn models_without_a_student_are_evaluated() {
     let path = sampling(folder.path());
     let small = "data=Emoji(size: 32, styles: [Fx])".to_owned();
     let alone = read::read(&path, std::slice::from_ref(&small)).unwrap();
-    let found = evaluate(&alone, &no_student, Extent::Full, &mut Quiet).unwrap();
+    let found = evaluate(&alone, &no_student, EvaluatedRows::Full, &mut Quiet).unwrap();
     let row = |found: &Evaluation, model: &str, metric: &str| -> Row {
         let row =
             found.rows.iter().find(|row| row.model == model && row.metric == metric && row.split == "train");
@@ -250,7 +250,7 @@ fn models_without_a_student_are_evaluated() {
          measured_at: 32)]"
     );
     let loaded = read::read(&path, &[small, rows]).unwrap();
-    let found = evaluate(&loaded, &no_student, Extent::Full, &mut Quiet).unwrap();
+    let found = evaluate(&loaded, &no_student, EvaluatedRows::Full, &mut Quiet).unwrap();
     assert_eq!(
         row(&found, "by recipe", "fd-mobilenet-13").value.to_bits(),
         own.value.to_bits(),

@@ -76,7 +76,7 @@ fn a_plugin_of_another_crate_is_listed_and_read_beside_ours() {
 fn a_plugin_of_another_crate_trains() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let short = ["run.steps=2", "run.log_every=1", "batch=8", "shards=1", "preview.prompts=[]"];
+    let short = ["run.steps=2", "run.log_every=1", "batch=8", "replicas=1", "preview.prompts=[]"];
     let short = short.iter().chain(&["evaluation.samples_after_training=0"]).flat_map(|set| ["--set", set]);
     let arguments: Vec<&str> = ["train"]
         .into_iter()

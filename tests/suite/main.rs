@@ -5,7 +5,7 @@
 //! `binary` is `add` as a person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
 //! are not there, and plans for them. `external` builds `add` in a crate outside of the workspace, with a plugin of its own.
-//! `evaluations` measures folders and models without a student, against the peers' own figures.
+//! `evaluations` measures folders and models without a student, against the reference libraries' figures.
 //! `dit` is a backbone of its own in one file.
 //! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.

@@ -94,7 +94,7 @@ const PIPELINE: &str = "objective.teacher.model=Pipeline(model: (backbone: Mini(
 #[test]
 fn a_teacher_may_have_a_codec_and_a_text_encoder_of_its_own() {
     let loaded =
-        recipe("emoji.ron", &[PIPELINE, "objective.teacher.noise_correlation=0", "batch=4", "shards=1"]);
+        recipe("emoji.ron", &[PIPELINE, "objective.teacher.noise_correlation=0", "batch=4", "replicas=1"]);
     check_networks(&loaded).expect("a teacher's own text encoder and codec");
     add_core::rehearsal::train(&loaded, 1).expect("two steps");
 }

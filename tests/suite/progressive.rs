@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 
 use add_core::{
     model_file::ModelCard,
-    read::LoadedRecipe,
+    read::{LoadedRecipe, read},
     train::{model_path, train},
 };
-use add_plugin::{NoiseSchedule, Plugin, Sampler, SamplerContext, Start as From};
-use add_train::run::{Ending, Start};
+use add_plugin::{NoiseSchedule, SamplerContext, Start as From};
+use add_train::run::{Ending, StartFrom};
 use add_weights::WeightsFile;
 use burn::tensor::{DType, Device, Tensor};
 
@@ -32,7 +32,7 @@ fn progressive(teacher: &Path, more: &[&str]) -> LoadedRecipe {
 
 fn trained_teacher(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("teacher");
-    go(&teacher(2), &path, &Start::Fresh);
+    go(&teacher(2), &path, &StartFrom::Fresh);
     path
 }
 
@@ -41,14 +41,14 @@ fn a_run_stopped_within_a_stage_or_between_two_goes_on_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let loaded = progressive(&trained_teacher(folder.path()), &["run.keep=9", "run.checkpoint_every=1"]);
     let whole = folder.path().join("whole");
-    go(&loaded, &whole, &Start::Fresh);
+    go(&loaded, &whole, &StartFrom::Fresh);
     // Within the first stage, at the end of the first and of the second, within the last.
     for after in [1, 2, 4, 5] {
         let parts = folder.path().join(format!("parts-{after}"));
         let stop = AtomicBool::new(false);
-        let ending = train(&loaded, &parts, &Start::Fresh, &mut StopAfter(after, &stop), &stop).unwrap();
+        let ending = train(&loaded, &parts, &StartFrom::Fresh, &mut StopAfter(after, &stop), &stop).unwrap();
         assert_eq!(ending, Ending::Stopped(after));
-        assert_eq!(go(&loaded, &parts, &Start::Auto), Ending::Finished);
+        assert_eq!(go(&loaded, &parts, &StartFrom::Auto), Ending::Finished);
         assert_same(&whole, &parts, 6);
     }
 }
@@ -65,7 +65,7 @@ fn a_stage_ends_with_its_averaged_student_as_teacher_and_as_the_next_student() {
     let folder = tempfile::tempdir().unwrap();
     let loaded = progressive(&trained_teacher(folder.path()), &["run.keep=9", "run.checkpoint_every=1"]);
     let out = folder.path().join("run");
-    go(&loaded, &out, &Start::Fresh);
+    go(&loaded, &out, &StartFrom::Fresh);
     let at =
         |step: u64, file: &str| values(&out.join(format!("checkpoints/step-{step:07}/{file}.safetensors")));
     for boundary in [2, 4, 6] {
@@ -95,11 +95,11 @@ fn a_run_leaves_the_student_of_its_last_finished_stage() {
     let timesteps = |out: &Path| ModelCard::of(&model_path(out)).unwrap().student_timesteps();
     for (after, want) in [(1, vec![]), (3, vec![]), (5, vec![499, 999])] {
         let (out, stop) = (folder.path().join(format!("after-{after}")), AtomicBool::new(false));
-        train(&loaded, &out, &Start::Fresh, &mut StopAfter(after, &stop), &stop).unwrap();
+        train(&loaded, &out, &StartFrom::Fresh, &mut StopAfter(after, &stop), &stop).unwrap();
         assert_eq!(timesteps(&out), want, "{after}");
     }
     let out = folder.path().join("whole");
-    train(&loaded, &out, &Start::Fresh, &mut Quiet, &AtomicBool::new(false)).unwrap();
+    train(&loaded, &out, &StartFrom::Fresh, &mut Quiet, &AtomicBool::new(false)).unwrap();
     assert_eq!(timesteps(&out), [999]);
 }
 
@@ -110,14 +110,14 @@ fn a_student_learns_in_parts_in_bf16_and_without_a_guidance_stage() {
     for (name, sets) in [
         ("bf16", &["dtype=(model: BF16, teacher: BF16)"][..]),
         ("plain", &["objective.guidance=None", "run.steps=4", "objective.weighting=SnrPlusOne"]),
-        ("rounds", &["rounds=2"]),
+        ("accumulated", &["gradient_accumulation=2"]),
     ] {
         let loaded = progressive(&teacher, sets);
         let [whole, parts] = ["whole", "parts"].map(|part| folder.path().join(format!("{name}-{part}")));
-        go(&loaded, &whole, &Start::Fresh);
+        go(&loaded, &whole, &StartFrom::Fresh);
         let stop = AtomicBool::new(false);
-        train(&loaded, &parts, &Start::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
-        go(&loaded, &parts, &Start::Auto);
+        train(&loaded, &parts, &StartFrom::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
+        go(&loaded, &parts, &StartFrom::Auto);
         assert_same(&whole, &parts, loaded.recipe.run.steps);
     }
 }
@@ -136,12 +136,14 @@ fn a_range_of_scales_is_learnt_by_a_network_that_is_told_its_own() {
             &[told.to_owned(), "objective.optimizer.cool_down=0".to_owned()],
         ),
         &teacher,
-        &Start::Fresh,
+        &StartFrom::Fresh,
     );
-    let loaded =
-        progressive(&teacher, &[told, "objective.guidance.scale=Uniform(1.0, 5.0)", "evaluation.rows=[]"]);
+    let loaded = progressive(
+        &teacher,
+        &[told, "objective.guidance.scale=Uniform(1.0, 5.0)", "evaluation.rows=[]", "run.keep=9"],
+    );
     let out = folder.path().join("run");
-    go(&loaded, &out, &Start::Fresh);
+    go(&loaded, &out, &StartFrom::Fresh);
     let embedding = |step: u64| {
         let all = values(&out.join(format!("checkpoints/step-{step:07}/student.safetensors")));
         all.into_iter().find(|(name, _)| name.contains("cond_proj")).expect("the embedding's projection").1
@@ -152,7 +154,8 @@ fn a_range_of_scales_is_learnt_by_a_network_that_is_told_its_own() {
 /// What the first halvings give up is what a sampler of so many steps leaves out.
 #[test]
 fn the_students_timesteps_are_those_of_the_sampler() {
-    let sampler: Plugin<dyn Sampler> = ron::from_str("Ddim()").unwrap();
+    let loaded = read(&root().join("configs/methods/emoji-progressive.ron"), &[]).unwrap();
+    let sampler = &loaded.recipe.sampling.sampler;
     for total in [100, 1000] {
         let alpha_bars: Vec<f64> = (0..total).map(|t| 1.0 - (t + 1) as f64 / total as f64).collect();
         let schedule = NoiseSchedule::from_alphas_cumprod(&alpha_bars);
@@ -203,7 +206,7 @@ fn stages_that_do_not_fit_are_refused_before_any_work() {
         ("model.adapter=Lora(rank: 2)", "expected Off()"),
         ("model.backbone=Mini(prediction: Epsilon)", "zero terminal SNR divides by zero"),
     ] {
-        let error = add_core::read::read(&path, &[set.to_owned()]).expect_err(set);
+        let error = read(&path, &[set.to_owned()]).expect_err(set);
         assert!(error.is_usage(), "{set}");
         let report = format!("{:?}", miette::Report::new(error));
         // Reports are wrapped to the width of a terminal.

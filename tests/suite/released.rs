@@ -33,7 +33,7 @@ fn without_a_network_the_first_missing_file_is_named_with_a_way_out() {
     let local = ["--set", "model.weights=Diffusers(\"no/such/folder\")"];
     let sample = ["sample", "configs/sd15.ron", "--prompt", "a", "--grid", "never.png"];
     refuses(&[&sample[..], &local].concat(), 1, &["no/such/folder/unet/diffusion_pytorch_model.safetensors"]);
-    refuses(&[&sample[..], &["--weights", "hf://nobody"]].concat(), 1, &["no place of weights"]);
+    refuses(&[&sample[..], &["--weights", "hf://nobody"]].concat(), 1, &["not a valid weights location"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use add_core::{
 };
 use add_train::{
     report::StepReport,
-    run::{Ending, Observer, Start},
+    run::{Ending, Observer, StartFrom},
 };
 
 use crate::{pairs, root};
@@ -70,7 +70,7 @@ impl Observer for StopAfter<'_> {
     fn end(&mut self) {}
 }
 
-pub(super) fn go(loaded: &LoadedRecipe, out: &Path, start: &Start) -> Ending {
+pub(super) fn go(loaded: &LoadedRecipe, out: &Path, start: &StartFrom) -> Ending {
     train(loaded, out, start, &mut Quiet, &AtomicBool::new(false)).unwrap()
 }
 
@@ -96,11 +96,11 @@ pub(super) fn assert_same(a: &Path, b: &Path, step: u64) {
 
 /// Runs four steps at once and in parts, asked to stop in the middle, as a signal does: both must leave the same.
 pub(super) fn whole_and_in_parts(loaded: &LoadedRecipe, whole: &Path, parts: &Path) {
-    go(loaded, whole, &Start::Fresh);
+    go(loaded, whole, &StartFrom::Fresh);
     let stop = AtomicBool::new(false);
-    let ending = train(loaded, parts, &Start::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
+    let ending = train(loaded, parts, &StartFrom::Fresh, &mut StopAfter(3, &stop), &stop).unwrap();
     assert_eq!(ending, Ending::Stopped(3));
-    go(loaded, parts, &Start::Auto);
+    go(loaded, parts, &StartFrom::Auto);
     assert_same(whole, parts, 4);
 }
 
@@ -108,9 +108,9 @@ pub(super) fn whole_and_in_parts(loaded: &LoadedRecipe, whole: &Path, parts: &Pa
 fn pretraining_and_distillation_resume_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(4), &at("teacher"), &Start::Fresh);
-    go(&teacher(2), &at("teacher-parts"), &Start::Fresh);
-    go(&teacher(4), &at("teacher-parts"), &Start::Latest);
+    go(&teacher(4), &at("teacher"), &StartFrom::Fresh);
+    go(&teacher(2), &at("teacher-parts"), &StartFrom::Fresh);
+    go(&teacher(4), &at("teacher-parts"), &StartFrom::Latest);
     assert_same(&at("teacher"), &at("teacher-parts"), 4);
 
     let whole = student(4, &at("teacher"));
@@ -125,17 +125,18 @@ fn pretraining_and_distillation_resume_to_the_bit() {
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    go(&teacher(4), &out, &Start::Fresh);
+    go(&teacher(4), &out, &StartFrom::Fresh);
     let damaged = out.join("checkpoints/step-0000004/denoiser.safetensors");
     let mut bytes = fs::read(&damaged).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 0x40;
     fs::write(&damaged, bytes).unwrap();
     // It continues from step 2 and writes step 4 again.
-    assert_eq!(go(&teacher(4), &out, &Start::Latest), Ending::Finished);
+    assert_eq!(go(&teacher(4), &out, &StartFrom::Latest), Ending::Finished);
     fs::write(out.join("checkpoints/step-0000002/manifest.json"), "{").unwrap();
     fs::write(out.join("checkpoints/step-0000004/manifest.json"), "{").unwrap();
-    let refused = train(&teacher(4), &out, &Start::Latest, &mut Quiet, &AtomicBool::new(false)).unwrap_err();
+    let refused =
+        train(&teacher(4), &out, &StartFrom::Latest, &mut Quiet, &AtomicBool::new(false)).unwrap_err();
     assert!(refused.to_string().contains("manifest.json"), "{refused}");
 }
 
@@ -147,7 +148,7 @@ const CRITIC: &str =
 fn each_loss_term_can_be_off_and_each_weighting_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
     let variants = [
         ("adversarial alone", "objective.distillation.lambda=0", "loss_adv", "loss_distill"),
         ("distillation alone", "objective.adversarial.weight=0", "loss_distill", "loss_adv"),
@@ -176,7 +177,7 @@ fn each_loss_term_can_be_off_and_each_weighting_chosen() {
         let sets: Vec<String> = [weights, set.to_owned()].into_iter().chain(more).collect();
         let loaded = recipe("emoji.ron", 1, &sets);
         let out = at(name);
-        go(&loaded, &out, &Start::Fresh);
+        go(&loaded, &out, &StartFrom::Fresh);
         let line = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
         let figures: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
         assert!(figures[there].as_f64().is_some_and(f64::is_finite), "{name}: {line}");
@@ -189,7 +190,7 @@ fn each_loss_term_can_be_off_and_each_weighting_chosen() {
 fn a_random_student_has_a_trained_teacher() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(2), &at("teacher"), &Start::Fresh);
+    go(&teacher(2), &at("teacher"), &StartFrom::Fresh);
     let file = model_path(&at("teacher"));
     let model = TINY.strip_prefix("model.backbone=").unwrap().replace("Mini(", "Mini(prediction: V, ");
     let other = format!(
@@ -203,7 +204,7 @@ fn a_random_student_has_a_trained_teacher() {
     let said = format!("{:?}", miette::Report::new(refused));
     assert!(said.contains("Initial()") && said.contains("model.text_weights"), "{said}");
 
-    go(&recipe("emoji.ron", 1, &[random, other, text]), &at("student"), &Start::Fresh);
+    go(&recipe("emoji.ron", 1, &[random, other, text]), &at("student"), &StartFrom::Fresh);
     let values = |path: &Path, prefix: &str| -> Vec<(String, Vec<f32>)> {
         let weights = add_weights::WeightsFile::open(path).unwrap();
         let names = weights.tensors().keys().filter(|name| name.starts_with(prefix));
@@ -230,18 +231,19 @@ fn figures(out: &Path) -> Vec<(String, f64)> {
 fn a_batch_in_parts_is_the_same_batch() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let parts = |mut loaded: LoadedRecipe, shards: usize, rounds: usize| {
-        (loaded.recipe.batch, loaded.recipe.shards, loaded.recipe.rounds) = (16, shards, rounds);
+    let parts = |mut loaded: LoadedRecipe, replicas: usize, accumulation: usize| {
+        (loaded.recipe.batch, loaded.recipe.replicas) = (16, replicas);
+        loaded.recipe.gradient_accumulation = accumulation;
         loaded
     };
     let check = |make: &dyn Fn() -> LoadedRecipe, name: &str| {
         let whole = at(&format!("{name}-1"));
-        go(&parts(make(), 1, 1), &whole, &Start::Fresh);
+        go(&parts(make(), 1, 1), &whole, &StartFrom::Fresh);
         let cut = at(&format!("{name}-2"));
-        go(&parts(make(), 2, 1), &cut, &Start::Fresh);
-        let rounds = at(&format!("{name}-rounds"));
-        go(&parts(make(), 1, 2), &rounds, &Start::Fresh);
-        assert_same(&cut, &rounds, 3);
+        go(&parts(make(), 2, 1), &cut, &StartFrom::Fresh);
+        let accumulated = at(&format!("{name}-accumulated"));
+        go(&parts(make(), 1, 2), &accumulated, &StartFrom::Fresh);
+        assert_same(&cut, &accumulated, 3);
         for ((figure, a), (other, b)) in pairs(figures(&whole), figures(&cut)) {
             assert_eq!(figure, other, "{name}");
             assert!((a - b).abs() < 1e-3 * a.abs() + 1e-5, "{name} {figure}: {a} and {b}");
@@ -256,10 +258,10 @@ fn a_batch_in_parts_is_the_same_batch() {
 fn the_number_of_threads_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    go(&teacher(1), &at("teacher"), &Start::Fresh);
+    go(&teacher(1), &at("teacher"), &StartFrom::Fresh);
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| go(&student(2, &at("teacher")), &at(&threads.to_string()), &Start::Fresh));
+        pool.install(|| go(&student(2, &at("teacher")), &at(&threads.to_string()), &StartFrom::Fresh));
     }
     assert_same(&at("1"), &at("3"), 2);
 }

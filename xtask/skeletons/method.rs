@@ -21,7 +21,7 @@ use add_train::{
     optimizer::AdamWConfig,
     report::StepReport,
     run::Objective,
-    shards::Shards,
+    replicas::Replicas,
     state::State,
 };
 use burn::tensor::Device;
@@ -34,7 +34,7 @@ const OPTIMIZER: &str = "optimizer";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Skeleton {
-    /// Of the denoiser.
+    /// The denoiser's optimiser.
     pub optimizer: AdamWConfig,
     /// Half-life of the averaged weights, in images.
     pub ema_half_life: f64,
@@ -73,10 +73,10 @@ impl Method for Skeleton {
         networks: NetworkSet,
         context: RunContext,
     ) -> Result<Box<dyn MethodRun + 'a>, PluginError> {
-        let RunContext { feed, shards, device } = context;
+        let RunContext { feed, replicas, device } = context;
         let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
         let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
-        Ok(Box::new(Run { recipe, method: self, networks, feed, shards, latents, captions, device }))
+        Ok(Box::new(Run { recipe, method: self, networks, feed, replicas, latents, captions, device }))
     }
 
     fn passes(&self, _recipe: &Recipe) -> Passes {
@@ -104,7 +104,7 @@ struct Run<'a> {
     method: &'a Skeleton,
     networks: NetworkSet,
     feed: Feed,
-    shards: Shards,
+    replicas: Replicas,
     latents: Encodings,
     captions: Encodings,
     device: Device,
@@ -128,8 +128,8 @@ impl Objective for Run<'_> {
         let batch = self.feed.batch(step).map_err(data_error)?;
         let process = self.recipe.model.diffusion(self.recipe.codec.info());
         let x_0 = self.latents.latents(self.networks.codec(CODEC), &batch.pixels(&self.device)).0;
-        let each = whole / self.shards.count();
-        let parts = self.shards.ranges(whole).into_iter().zip((0..).step_by(each)).map(|(range, here)| {
+        let each = whole / self.replicas.count();
+        let parts = self.replicas.ranges(whole).into_iter().zip((0..).step_by(each)).map(|(range, here)| {
             let here = here..here + each;
             let draw = |i: usize| Draw { seed, step, index: step * whole as u64 + i as u64 };
             let steps = process.schedule.steps();
@@ -141,9 +141,9 @@ impl Objective for Run<'_> {
             (Latents(x_0), eps, t, text)
         });
         let parts: Vec<_> = parts.collect();
-        let mut sum = self.shards.sum(self.device.clone());
-        let share = 1.0 / self.shards.count() as f64;
-        self.shards.each(
+        let mut sum = self.replicas.sum(self.device.clone());
+        let share = 1.0 / self.replicas.count() as f64;
+        self.replicas.each(
             parts,
             |part| (part, fork(self.networks.denoiser(DENOISER))),
             |((Latents(x_0), eps, t, text), denoiser)| {

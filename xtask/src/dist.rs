@@ -1,4 +1,4 @@
-//! The binary that is given to others: the profile `dist`, and what compiler and linker can do on top of it.
+//! The release binary: the profile `dist`, and what compiler and linker can do on top of it.
 
 use std::{collections::BTreeSet, env, fs};
 

@@ -1,7 +1,7 @@
 //! `cargo xtask`: the door to everything.
 //!
 //! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the
-//! release build of `add`; the others are the house's own chores.
+//! release build of `add`; the others are maintenance commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
 mod chaos;
@@ -11,6 +11,7 @@ mod dist;
 mod licences;
 mod new;
 mod paper;
+mod prose;
 mod tidy;
 mod workspace;
 
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::workspace::clean_cargo;
 
-/// Chores of the workspace, and the way into `add`.
+/// Maintenance commands of the workspace, and every command of `add`.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
@@ -41,11 +42,11 @@ enum Chore {
     Docs,
     /// Package every crate that may be published, without building it again.
     Package,
-    /// Build the binary that is given to others, small and stripped; takes half an hour with `--features cuda`.
+    /// Build the release binary, small and stripped; takes half an hour with `--features cuda`.
     Dist,
     /// Write the skeleton of a plugin, such as `new weighting min-snr`.
     New(new::New),
-    /// Kill, damage and interrupt a tiny run of `add`: it must end to the bit like the undisturbed one.
+    /// Kill, damage and interrupt a tiny run of `add`: it must end bit for bit like an undisturbed one.
     Chaos(chaos::Chaos),
     /// Time operations and networks, with `--against torch` in turns with PyTorch; `bench --help` says more.
     #[command(disable_help_flag = true)]

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    direction, licences, paper,
+    direction, licences, paper, prose,
     workspace::{root, sources_with},
 };
 
@@ -33,6 +33,7 @@ pub(crate) fn run() -> Result<(), String> {
             breaches.push(format!("{name}: lifts a lint that only {} may lift", MAY_LIFT.join(" and ")));
         }
         breaches.extend(methods.iter().flat_map(|method| named(method, &path, root, &text)));
+        breaches.extend(prose::breaches(&text).into_iter().map(|breach| format!("{name}:{breach}")));
         if !text.starts_with("//!") {
             breaches.push(format!("{name}: begins without `//!` saying what it is"));
         }

@@ -33,7 +33,7 @@ pub(crate) enum Room {
 pub(crate) enum Peers {
     /// None: a step of this project's own trainer.
     None,
-    /// PyTorch.
+    /// The peer is PyTorch.
     Torch,
     /// PyTorch and candle.
     TorchAndCandle,
@@ -89,9 +89,9 @@ pub(crate) enum Model {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Codec {
-    /// AutoencoderKL.
+    /// The decoder of diffusers' `AutoencoderKL`.
     Kl,
-    /// TAESD.
+    /// The decoder of TAESD, diffusers' `AutoencoderTiny`.
     Tiny,
 }
 

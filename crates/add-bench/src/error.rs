@@ -20,7 +20,7 @@ pub(crate) enum BenchError {
     Start {
         /// Its program.
         program: String,
-        /// Why.
+        /// What the system says.
         source: io::Error,
     },
     /// A process ended, or answered with something else than was asked.
@@ -41,7 +41,7 @@ pub(crate) enum BenchError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: io::Error,
     },
     /// The emoji recipe cannot be run.

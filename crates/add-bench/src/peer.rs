@@ -19,16 +19,16 @@ const TORCH: &str = include_str!("../peers/torch_peer.py");
 /// Another library, ready to be started.
 #[derive(Debug)]
 pub(crate) enum Peer {
-    /// None.
+    /// Nothing is compared.
     None,
-    /// PyTorch.
+    /// The same case in PyTorch.
     Torch {
         /// The Python that has it.
         python: PathBuf,
         /// The folder with its script, removed in the end.
         folder: tempfile::TempDir,
     },
-    /// candle.
+    /// The same case in candle.
     Candle {
         /// Its program.
         program: PathBuf,

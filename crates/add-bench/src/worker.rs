@@ -15,7 +15,7 @@ use add_core::{read::read, train::train};
 use add_kernels::{peak_resident, reset_peak_resident};
 use add_train::{
     report::StepReport,
-    run::{Observer, Start},
+    run::{Observer, StartFrom},
 };
 
 use crate::{
@@ -100,7 +100,7 @@ fn emoji() -> Result<(), BenchError> {
         tempfile::tempdir().map_err(|source| BenchError::Write { path: std::env::temp_dir(), source })?;
     let stop = AtomicBool::new(false);
     let mut steps = Steps { orders: None, left: 0, stop: &stop };
-    train(&loaded, folder.path(), &Start::Fresh, &mut steps, &stop)?;
+    train(&loaded, folder.path(), &StartFrom::Fresh, &mut steps, &stop)?;
     // What is left of it is not worth an error.
     let _ = fs::remove_dir_all(folder.path());
     Ok(())

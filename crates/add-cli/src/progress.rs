@@ -29,7 +29,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of the run in the folder `out`.
+    /// The progress of the run in the folder `out`.
     pub(crate) fn new(out: PathBuf) -> Self {
         let plain = !std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

@@ -14,7 +14,7 @@ use add_recipe::{
 use add_train::{
     networks::{AnyNetwork, NetworkSet, Role},
     ranks::Collective,
-    shards::Shards,
+    replicas::Replicas,
     state::State,
 };
 use burn::tensor::Device;
@@ -58,10 +58,10 @@ pub(crate) fn run_with(
 ) -> Result<Box<dyn MethodRun + '_>, CoreError> {
     let recipe = &loaded.recipe;
     let device = device::of(recipe)?;
-    let shards = Shards::among(ranks, recipe.shards, recipe.rounds)?;
-    let feed = Feed::new(loader.part(shards.ranges(recipe.batch).into_iter().flatten()), recipe.workers);
+    let replicas = Replicas::among(ranks, recipe.replicas, recipe.gradient_accumulation)?;
+    let feed = Feed::new(loader.part(replicas.ranges(recipe.batch).into_iter().flatten()), recipe.workers);
     let networks = networks(loaded, &recipe.objective.networks(recipe), values, &device)?;
-    Ok(recipe.objective.start(recipe, networks, RunContext { feed, shards, device })?)
+    Ok(recipe.objective.start(recipe, networks, RunContext { feed, replicas, device })?)
 }
 
 /// The networks of `slots` on `device`, those that are trained on its autodiff side, with optimisers and averages.

@@ -2,7 +2,7 @@
 //! with another number the run goes on, but not to where it would have come.
 
 use add_plugin::Dataset;
-use add_train::{folder::RunFolder, run::Start};
+use add_train::{folder::RunFolder, run::StartFrom};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -32,11 +32,11 @@ impl DataState {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(crate) fn compare(&self, folder: &RunFolder, start: &Start) -> Result<(), CoreError> {
+    pub(crate) fn compare(&self, folder: &RunFolder, start: &StartFrom) -> Result<(), CoreError> {
         let path = folder.path().join(FILE);
         let before =
             add_files::read(&path, MOST).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        if let Some(before) = before.filter(|before| before != self && *start != Start::Fresh) {
+        if let Some(before) = before.filter(|before| before != self && *start != StartFrom::Fresh) {
             let numbers = if before.samples == self.samples {
                 format!("{} samples as before, but not the same ones", self.samples)
             } else {

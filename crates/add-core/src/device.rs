@@ -28,7 +28,7 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
     })
 }
 
-/// The plain device of a recipe, with the process's kernels as the recipe wants them.
+/// The plain device of a recipe, with the process's kernels as the recipe states them.
 ///
 /// # Errors
 /// As [`device`].
@@ -82,16 +82,18 @@ pub fn ranks(choice: DeviceChoice, count: usize) -> Result<Vec<Threads>, CoreErr
     }
 }
 
-/// Lets the devices of all ranks, where they add up gradients, add up a one of each before there is anything to lose.
+/// Tests the all-reduce of all ranks' devices, where gradients are added on them: the sum of a one from each.
 pub(crate) fn check_sum(choice: DeviceChoice, ranks: &dyn Collective) -> Result<(), CoreError> {
     let Some(devices) = ranks.devices() else { return Ok(()) };
     let one = Tensor::<1>::ones([1], &devices[ranks.rank()]);
     let sum = all_reduce(one, ReduceOperation::Sum, devices.to_vec()).resolve().try_into_data();
     let problem = match sum.map(|sum| sum.iter::<f32>().next()) {
         Ok(Some(sum)) if (sum - devices.len() as f32).abs() < 0.5 => return Ok(()),
-        Ok(sum) => format!("{} devices add up a one of each to {sum:?}", devices.len()),
+        Ok(sum) => {
+            format!("all-reduce test over {n} devices returned {sum:?}, expected {n}", n = devices.len())
+        }
         Err(error) => {
-            format!("{} devices cannot add up a one of each (is NCCL there?): {error:?}", devices.len())
+            format!("all-reduce test over {} devices failed (is NCCL installed?): {error:?}", devices.len())
         }
     };
     Err(CoreError::Device { device: format!("{choice:?}"), problem })

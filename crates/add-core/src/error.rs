@@ -15,17 +15,17 @@ pub enum CoreError {
     #[error("{path}: {source}", path = path.display())]
     #[diagnostic(help("a recipe is a RON file; the shipped ones are in configs/"))]
     Unreadable {
-        /// Where.
+        /// The file that was read or written.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
-    /// The recipe's text does not say a recipe.
+    /// The text is not a valid recipe.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Syntax(Box<Problem>),
     /// The recipe's values do not make sense; all problems at once.
-    #[error("{path}: {} of its values cannot be used", problems.len())]
+    #[error("{path}: {} invalid value{}", problems.len(), if problems.len() == 1 { "" } else { "s" })]
     Invalid {
         /// The recipe.
         path: String,
@@ -65,9 +65,9 @@ pub enum CoreError {
     /// A file cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     Io {
-        /// Where.
+        /// The file that was read or written.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
     /// The request does not fit the recipe.
@@ -76,7 +76,7 @@ pub enum CoreError {
     /// An argument of a request is out of range. The command line has an option of the same name.
     #[error("{name}: {problem}")]
     Argument {
-        /// Which.
+        /// The argument's name.
         name: &'static str,
         /// Expected and found.
         problem: String,
@@ -95,7 +95,7 @@ impl CoreError {
                 | Self::Request(_)
                 | Self::Argument { .. }
         ) || matches!(self, Self::Plugin(PluginError::Field { .. } | PluginError::Mismatch(_)))
-            || matches!(self, Self::Train(TrainError::Rounds { .. }))
+            || matches!(self, Self::Train(TrainError::Accumulation { .. }))
     }
 
     /// For `map_err` on a file operation.

@@ -47,7 +47,7 @@ pub struct Evaluation {
 
 /// Which rows are measured, on how many pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub enum EvaluatedRows {
     /// Every row, on `evaluation.samples` pictures.
     Full,
     /// The rows marked `after_training`, on `evaluation.samples_after_training` pictures.
@@ -59,7 +59,7 @@ struct Captions {
     split: String,
     texts: Vec<String>,
     labels: Vec<Labels>,
-    /// Of the texts.
+    /// SHA-256 of the texts.
     hash: String,
 }
 
@@ -71,14 +71,14 @@ struct Captions {
 pub fn evaluate(
     loaded: &LoadedRecipe,
     student: &dyn Fn() -> Result<PathBuf, CoreError>,
-    extent: Extent,
+    extent: EvaluatedRows,
     observer: &mut dyn EvaluationObserver,
 ) -> Result<Evaluation, CoreError> {
     let evaluation = &loaded.recipe.evaluation;
     let plans = subject::plans(loaded, extent)?;
     let samples = match extent {
-        Extent::Full => evaluation.samples,
-        Extent::AfterTraining => evaluation.samples_after_training,
+        EvaluatedRows::Full => evaluation.samples,
+        EvaluatedRows::AfterTraining => evaluation.samples_after_training,
     };
     check(loaded, &plans, samples)?;
     let trains = loaded.recipe.objective.trains();
@@ -98,8 +98,10 @@ pub fn evaluate(
     for plan in &plans {
         let subject = plan.open(loaded, student.as_deref(), &device)?;
         let latency = match extent {
-            Extent::Full => latency::latency(&subject, plan, &captions[0].texts[0], evaluation.latency),
-            Extent::AfterTraining => None,
+            EvaluatedRows::Full => {
+                latency::latency(&subject, plan, &captions[0].texts[0], evaluation.latency)
+            }
+            EvaluatedRows::AfterTraining => None,
         };
         for (i, captions) in captions.iter().enumerate() {
             let measured = Measured { plan, subject: &subject, captions, first: i == 0, latency };
@@ -133,13 +135,13 @@ fn check(loaded: &LoadedRecipe, plans: &[Plan<'_>], samples: usize) -> Result<()
 type Set = (String, Box<dyn Dataset>);
 
 /// The sets whose captions are used; the first is also where the real pictures are.
-fn data(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Set>, CoreError> {
+fn data(loaded: &LoadedRecipe, extent: EvaluatedRows) -> Result<Vec<Set>, CoreError> {
     let mut sets = Vec::new();
     if let Some(data) = &loaded.recipe.evaluation.data {
         sets.push((data.name().to_lowercase(), data.open_beside(Split::Train, loaded.folder())?));
     } else {
         sets.push(("train".to_owned(), loaded.data(Split::Train)?));
-        if extent == Extent::Full {
+        if extent == EvaluatedRows::Full {
             let held_out = Joined(loaded.data(Split::TestPair)?, loaded.data(Split::TestConcept)?);
             sets.push(("held-out".to_owned(), Box::new(held_out)));
         }

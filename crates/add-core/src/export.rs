@@ -12,7 +12,8 @@ use std::{
 };
 
 use add_plugin::{
-    Autoencoder, Component, Content, Fields, Network, Pipeline, Prediction, SingleFile, TextNetwork, fields,
+    Autoencoder, Component, Content, Fields, Network, Prediction, ReleasedPipeline, SingleFile, TextNetwork,
+    fields,
 };
 use add_recipe::{Recipe, SampledModel};
 pub use add_weights::Precision;
@@ -89,7 +90,7 @@ pub fn export(
 struct Names {
     denoiser: Component,
     codec: Component,
-    pipeline: Pipeline,
+    pipeline: ReleasedPipeline,
 }
 
 impl Names {

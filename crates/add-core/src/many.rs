@@ -22,7 +22,7 @@ const MAX_PICTURE: u64 = 256 << 20;
 pub struct Shard {
     /// Which part, from 0.
     pub index: usize,
-    /// Of how many parts.
+    /// Number of shares.
     pub of: usize,
 }
 

@@ -20,7 +20,7 @@ pub struct ModelCard {
 const FORMAT: &str = "1";
 
 impl ModelCard {
-    /// Of `model`, trained for `step` steps by `recipe`; `student_timesteps` is empty for a model that knows all.
+    /// Describes `model`, trained for `step` steps by `recipe`; `student_timesteps` is empty for a model of all timesteps.
     pub fn new(recipe: &Recipe, model: &Model, student_timesteps: &[usize], step: u64) -> Self {
         let timesteps: Vec<String> = student_timesteps.iter().map(ToString::to_string).collect();
         let fields = [

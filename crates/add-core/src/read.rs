@@ -22,6 +22,9 @@ const MAX_RECIPE: u64 = 1 << 20;
 const LONGEST_LINE: usize = 1000;
 const NEAR: usize = 60;
 
+/// Fields of a recipe that had another name in earlier versions: the old name and today's.
+const RENAMED: [(&str, &str); 2] = [("shards", "replicas"), ("rounds", "gradient_accumulation")];
+
 /// A recipe with where it came from.
 #[derive(Debug)]
 pub struct LoadedRecipe {
@@ -54,7 +57,7 @@ impl LoadedRecipe {
 /// Reads the recipe at `path`, with `--set` assignments applied first.
 ///
 /// # Errors
-/// When the file cannot be read, does not say a recipe, or says one that cannot be run.
+/// When the file cannot be read, is not a valid recipe, or is one that cannot be run.
 pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
     let text = add_files::read_text(path, MAX_RECIPE)
         .map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
@@ -66,7 +69,7 @@ pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreErr
 /// Reads a recipe from `text`; `name` stands for its file in errors.
 ///
 /// # Errors
-/// When the text does not say a recipe, or says one that cannot be run.
+/// When the text is not a valid recipe, or is one that cannot be run.
 pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
     let problem = |span: Range<usize>, message: String| {
         let place = place(text, name, &span);
@@ -75,12 +78,23 @@ pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
     };
     let recipe: Recipe = options().from_str(text).map_err(|error| {
         let span = offset(text, error.span.start)..offset(text, error.span.end);
-        CoreError::Syntax(Box::new(problem(span, error.code.to_string())))
+        CoreError::Syntax(Box::new(problem(span, message(&error.code))))
     })?;
     let found = validate::check(&recipe).into_iter();
     let problems: Vec<Problem> =
         found.map(|(path, message)| problem(nearest(text, &path), format!("{path}: {message}"))).collect();
     if problems.is_empty() { Ok(recipe) } else { Err(CoreError::Invalid { path: name.to_owned(), problems }) }
+}
+
+/// What is wrong with a recipe's text. A field's old name is answered with today's.
+fn message(error: &ron::Error) -> String {
+    if let ron::Error::NoSuchStructField { found, outer: Some(outer), .. } = error
+        && outer == "Recipe"
+        && let Some((old, new)) = RENAMED.iter().find(|(old, _)| old == found)
+    {
+        return format!("the field `{old}` is now called `{new}`; write `{new}` in its place");
+    }
+    error.to_string()
 }
 
 /// Reads a list of metrics, such as `[Fid(), ClipScore()]`, as a recipe would state it; `name` stands for its place in

@@ -12,7 +12,7 @@ use add_recipe::{Product, Recipe, one_line, show};
 use add_train::{
     folder::RunFolder,
     ranks::{Alone, Collective, is_first},
-    run::{self, Course, Ending, Observer, Start},
+    run::{self, Ending, Observer, RunSetup, StartFrom},
 };
 use add_weights::{Precision, save};
 use sha2::{Digest, Sha256};
@@ -38,7 +38,7 @@ pub const ADAPTERS: &str = "pytorch_lora_weights.safetensors";
 pub fn train(
     loaded: &LoadedRecipe,
     out: &Path,
-    start: &Start,
+    start: &StartFrom,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ending, CoreError> {
@@ -53,7 +53,7 @@ pub fn train_among(
     ranks: &Rc<dyn Collective>,
     loaded: &LoadedRecipe,
     out: &Path,
-    start: &Start,
+    start: &StartFrom,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ending, CoreError> {
@@ -67,8 +67,8 @@ pub fn train_among(
         folder.write("recipe.ron", &show(recipe))?;
     }
     let (continuation, agreement) = (hash(recipe), agreement(recipe));
-    let course = Course {
-        cadence: recipe.run,
+    let setup = RunSetup {
+        length: recipe.run,
         recipe: &continuation,
         agreement: &agreement,
         start,
@@ -76,7 +76,7 @@ pub fn train_among(
         ranks: &**ranks,
     };
     let mut alarms = recipe.objective.alarms();
-    let ending = run::run(&mut *run, folder.as_mut(), course, &mut alarms, observer)?;
+    let ending = run::run(&mut *run, folder.as_mut(), setup, &mut alarms, observer)?;
     let product = run.product();
     if is_first(&**ranks) {
         export(recipe, out, &product, ending)?;
@@ -93,9 +93,9 @@ pub fn check_trains(recipe: &Recipe) -> Result<(), CoreError> {
         return Ok(());
     }
     Err(CoreError::Request(format!(
-        "objective: {}(): this recipe, {}, only samples; there is nothing to train",
-        recipe.objective.name(),
-        recipe.name
+        "the recipe {} only samples (objective: {}()); there is nothing to train",
+        recipe.name,
+        recipe.objective.name()
     )))
 }
 
@@ -119,12 +119,13 @@ pub fn model_path(out: &Path) -> PathBuf {
     out.join(MODEL)
 }
 
-/// SHA-256 of what a training step depends on: a run is continued only under the same. Name, cadence, pictures, evaluation,
+/// SHA-256 of what a training step depends on: a run is continued only under the same. Name, length, pictures, evaluation,
 /// device, and how the parts of a batch are shared out may change in between; their number may not.
 pub fn hash(recipe: &Recipe) -> String {
     // Every field is named, so that a new one is not forgotten.
     let Recipe { seed, dtype, data, codec, text, model, batch, objective, .. } = recipe;
-    let Recipe { name: _, device: _, shards: _, rounds: _, workers: _, cache: _, .. } = recipe;
+    let Recipe { name: _, device: _, replicas: _, gradient_accumulation: _, workers: _, cache: _, .. } =
+        recipe;
     let Recipe { run: _, preview: _, sampling: _, evaluation: _, .. } = recipe;
     let mut text = one_line(&(seed, data, codec, text, model, batch, objective));
     // A run in f32 and in one part has the hash that it had before these two were part of it.
@@ -136,8 +137,8 @@ pub fn hash(recipe: &Recipe) -> String {
 
 /// SHA-256 of what the ranks of a run must agree on: all of [`hash`], how the batch is cut, and when they meet.
 fn agreement(recipe: &Recipe) -> String {
-    let Recipe { shards, rounds, run, .. } = recipe;
-    let text = format!("{} {}", hash(recipe), one_line(&(shards, rounds, run)));
+    let Recipe { replicas, gradient_accumulation, run, .. } = recipe;
+    let text = format!("{} {}", hash(recipe), one_line(&(replicas, gradient_accumulation, run)));
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 

@@ -4,7 +4,7 @@ use add_recipe::{DeviceChoice, Dtype, Problems, Recipe, problems::MAX_SAMPLING_S
 
 /// Most pictures per step, and parts of a batch.
 const MAX_BATCH: usize = 1 << 16;
-const MAX_SHARDS: usize = 256;
+const MAX_REPLICAS: usize = 256;
 /// Most pictures of one evaluation; the papers take 50,000.
 const MAX_SAMPLES: usize = 1_000_000;
 /// Most half-samples of a figure, and most pictures that are timed.
@@ -26,11 +26,14 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         format!("expected letters, digits, `-`, `_` and `.`, since it names a folder; got {:?}", recipe.name)
     });
     p.size("batch", recipe.batch, MAX_BATCH);
-    p.size("shards", recipe.shards, MAX_SHARDS);
-    let parts = recipe.shards.saturating_mul(recipe.rounds);
-    p.require(parts > 0 && recipe.batch.is_multiple_of(parts), "shards", || {
-        let Recipe { batch, shards, rounds, .. } = recipe;
-        format!("expected `shards` times `rounds` to divide the batch, {batch}, got {shards} and {rounds}")
+    p.size("replicas", recipe.replicas, MAX_REPLICAS);
+    let parts = recipe.replicas.saturating_mul(recipe.gradient_accumulation);
+    p.require(parts > 0 && recipe.batch.is_multiple_of(parts), "replicas", || {
+        let Recipe { batch, replicas, gradient_accumulation, .. } = recipe;
+        format!(
+            "expected `replicas` times `gradient_accumulation` to divide the batch, {batch}, got {replicas} and \
+             {gradient_accumulation}"
+        )
     });
     p.require(recipe.workers <= MAX_WORKERS, "workers", || {
         format!("expected at most {MAX_WORKERS} threads, got {}", recipe.workers)

@@ -37,7 +37,7 @@ impl Needed {
     }
 }
 
-/// What a recipe is wanted for.
+/// What a recipe is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// Every network.

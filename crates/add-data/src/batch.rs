@@ -27,7 +27,7 @@ pub struct Skipped {
     pub index: usize,
     /// Where it lies.
     pub file: String,
-    /// Why.
+    /// Why it cannot be used.
     pub reason: String,
 }
 

@@ -16,15 +16,15 @@ pub enum DataError {
     /// A file cannot be written.
     #[error("{path}: {source}", path = path.display())]
     Write {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
     /// A list of prompts cannot be read.
     #[error("{path}: {problem}", path = path.display())]
     List {
-        /// Where.
+        /// The file.
         path: PathBuf,
         /// Which line, what was expected.
         problem: String,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Whether and where to keep it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {
-    /// Nowhere.
+    /// Nothing is kept.
     Off(),
     /// In this folder, from the current one; several runs may share it.
     Folder(PathBuf),

@@ -16,7 +16,7 @@ use crate::rng::SplitMix64;
 pub enum Outcome {
     /// The first model.
     First,
-    /// Neither.
+    /// Neither of the two.
     Tie,
     /// The second model.
     Second,

@@ -31,7 +31,7 @@ pub struct Gaussian {
     mean: Vec<f64>,
     /// `[rank, d]`.
     factor: Mat<f64>,
-    /// Of the covariance.
+    /// Trace of the covariance.
     trace: f64,
 }
 

@@ -50,7 +50,7 @@ pub struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latency {
-    /// Of the very first picture after the model was loaded.
+    /// The very first picture after the model was loaded.
     pub first: f64,
     /// The median of the pictures after that one.
     pub median: f64,

@@ -23,7 +23,7 @@ const SEAL: usize = 32;
 pub struct Key([u8; SEAL]);
 
 impl Key {
-    /// Of these parts, in this order; where one ends counts too.
+    /// The key of these parts in this order; where a part ends counts too.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();
         for part in parts {

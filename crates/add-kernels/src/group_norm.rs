@@ -278,7 +278,7 @@ struct Backward<'a> {
     dy: &'a [f32],
     statistics: &'a [[f32; 2]],
     out: SharedMut,
-    /// Of each channel of each sample: sum of `dz`, sum of `dz (x - mean) / deviation`.
+    /// For each channel of each sample: sum of `dz`, sum of `dz (x - mean) / deviation`.
     sums: SharedMut,
     range: std::ops::Range<usize>,
 }

@@ -174,7 +174,7 @@ struct Backward<'a> {
     dy: &'a [f32],
     statistics: &'a [[f32; 2]],
     out: SharedMut,
-    /// Of each channel, over the rows of this task: sum of `dy` times the normalised x; then sum of `dy`.
+    /// For each channel, over the rows of this task: sum of `dy` times the normalised x; then sum of `dy`.
     sums: *mut f32,
     range: std::ops::Range<usize>,
 }

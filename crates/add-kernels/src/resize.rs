@@ -99,7 +99,7 @@ fn linear_row(row: &mut [f64], i: usize, scale: f64) {
     row[(low + 1).min(last)] += at.fract();
 }
 
-/// Four taps around the place of output `i`; those beyond the edge fall on it. In f32, as the peers compute it
+/// Four taps around the place of output `i`; those beyond the edge fall on it. In f32, as the reference libraries compute it
 /// whatever the network's type: at place 37 the rounding is 4e-6, more than the parity tests allow.
 fn cubic_row(row: &mut [f64], i: usize, scale: f32) {
     let at = scale * (i as f32 + 0.5) - 0.5;

@@ -1,12 +1,12 @@
 //! The families of fixtures, and what compares them.
 
 use crate::{
-    Fixture, ParityError, Row, losses, metrics, mobilenet_v2, openclip, sched, text, tokens, train, unet,
-    vae, vit,
+    Fixture, ParityError, ParityRow, losses, metrics, mobilenet_v2, openclip, sched, text, tokens, train,
+    unet, vae, vit,
 };
 
 /// Compares one fixture; an error means that nothing could be compared.
-pub type Comparison = fn(&Fixture) -> Result<Vec<Row>, ParityError>;
+pub type Comparison = fn(&Fixture) -> Result<Vec<ParityRow>, ParityError>;
 
 /// Each family by the name of its folder.
 pub const FAMILIES: [(&str, Comparison); 11] = [

@@ -1,4 +1,4 @@
-//! The reader of all fixtures: numbers made by the peers' own libraries.
+//! The reader of all fixtures: numbers made by the reference libraries.
 //!
 //! | file | holds |
 //! |---|---|
@@ -21,7 +21,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Found, ParityError, Row, json};
+use crate::{Found, ParityError, ParityRow, json};
 
 /// How the name of a full-size network's file ends.
 pub(crate) const EXPECTED: &str = ".expected.safetensors";
@@ -281,18 +281,18 @@ impl Fixture {
     }
 
     /// A failed row for each difference between the table of tensors in `<name>.json` and the file of tensors.
-    pub(crate) fn differences_from_table(&self) -> Vec<Row> {
+    pub(crate) fn differences_from_table(&self) -> Vec<ParityRow> {
         let Some(table) = self.facts["tensors"].as_object() else {
             let problem = ParityError::content("tensors", "a table of all tensors", &self.facts["tensors"]);
-            return vec![Row::failed(&format!("{}.json", self.name), &problem)];
+            return vec![ParityRow::failed(&format!("{}.json", self.name), &problem)];
         };
         let difference = |(key, stated): (&String, &Value)| {
             let Ok(info) = self.io.info(key) else {
-                return Some(Row::failed(key, "missing from the file of tensors"));
+                return Some(ParityRow::failed(key, "missing from the file of tensors"));
             };
             let shape = serde_json::json!(info.shape);
             let problem = ParityError::content("shape", &stated[1], &shape);
-            (stated[1] != shape).then(|| Row::failed(key, &problem))
+            (stated[1] != shape).then(|| ParityRow::failed(key, &problem))
         };
         table.iter().filter_map(difference).collect()
     }

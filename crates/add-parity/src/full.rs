@@ -22,7 +22,7 @@ use burn::{
 };
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     formula::fill,
     row::{Comparison, Tolerance, nothing},
     unet::added_conditions,
@@ -74,7 +74,7 @@ pub struct Timing {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Full {
     /// One for each output.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ParityRow>,
     /// One for each network.
     pub timings: Vec<Timing>,
 }

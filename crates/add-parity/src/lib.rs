@@ -1,4 +1,4 @@
-//! Reference fixtures made by the peers' own libraries, and the comparison of this project's numbers with them.
+//! Fixtures made by the reference libraries, and the comparison of this project's numbers with them.
 //!
 //! [`find`] lists the fixtures of a folder, [`run`] compares one and returns a row for each of its tensors. Every
 //! size, name and number of cases is read from the files, so that fixtures of other seeds and widths run unchanged.
@@ -33,5 +33,5 @@ pub use error::ParityError;
 pub use find::{Found, find};
 pub use fixture::{Fixture, Numbers};
 pub use full::{Full, Timing, run as run_full};
-pub use row::{Outcome, Row};
+pub use row::{Outcome, ParityRow};
 pub use run::run;

@@ -10,11 +10,11 @@ use burn::tensor::DType;
 use features::MOBILENET_V2_WEIGHTS;
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, gradient, nothing},
 };
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let own = fixture.tensors_beside(&format!("{}.weights.safetensors", fixture.name()))?;
     let weights = match own {

@@ -11,9 +11,9 @@ use add_nn::{
 use add_weights::{Loading, names};
 use burn::tensor::DType;
 
-use crate::{Fixture, ParityError, Row, row::Comparison};
+use crate::{Fixture, ParityError, ParityRow, row::Comparison};
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let config: OpenClipConfig = fixture.config()?;
     let net = OpenClip::new(&config, &Init::new(0, fixture.device()))?;

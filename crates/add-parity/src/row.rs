@@ -24,7 +24,7 @@ pub enum Outcome {
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct ParityRow {
     /// The tensor's name in the fixture; the precision where a fixture is compared in two, and the worst place where a
     /// tensor's parts are compared one by one.
     pub tensor: String,
@@ -32,7 +32,7 @@ pub struct Row {
     pub outcome: Outcome,
 }
 
-impl Row {
+impl ParityRow {
     pub(crate) fn failed(tensor: &str, problem: impl Display) -> Self {
         Self { tensor: tensor.to_owned(), outcome: Outcome::Failed(problem.to_string()) }
     }
@@ -94,7 +94,7 @@ impl Tolerance {
 pub(crate) struct Comparison<'a> {
     fixture: &'a Fixture,
     label: &'static str,
-    rows: Vec<Row>,
+    rows: Vec<ParityRow>,
 }
 
 impl<'a> Comparison<'a> {
@@ -196,17 +196,17 @@ impl<'a> Comparison<'a> {
     }
 
     fn push(&mut self, key: &str, outcome: Outcome) {
-        self.rows.push(Row { tensor: format!("{key}{}", self.label), outcome });
+        self.rows.push(ParityRow { tensor: format!("{key}{}", self.label), outcome });
     }
 
     /// All rows, with one for each expected tensor that was not compared: left out for the reason that `left_out`
     /// knows, else failed.
-    pub(crate) fn finish(mut self, left_out: impl Fn(&str) -> Option<String>) -> Vec<Row> {
+    pub(crate) fn finish(mut self, left_out: impl Fn(&str) -> Option<String>) -> Vec<ParityRow> {
         let named: BTreeSet<String> = self.rows.iter().map(|row| row.tensor.clone()).collect();
         for key in self.fixture.unread().iter().filter(|key| !named.contains(*key)) {
             self.rows.push(match left_out(key) {
-                Some(reason) => Row::skipped(key, reason),
-                None => Row::failed(key, "expected by the fixture, and nothing here computes it"),
+                Some(reason) => ParityRow::skipped(key, reason),
+                None => ParityRow::failed(key, "expected by the fixture, and nothing here computes it"),
             });
         }
         self.rows
@@ -291,7 +291,7 @@ mod tests {
             let difference = largest_difference(&got, &[1.0, 1.0]);
             assert!(difference.is_nan());
             let outcome = Outcome::Compared { difference, tolerance: f64::INFINITY };
-            assert!(Row { tensor: String::new(), outcome }.failure());
+            assert!(ParityRow { tensor: String::new(), outcome }.failure());
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use burn::tensor::Device;
 
 use crate::{
-    Fixture, Found, ParityError, Row,
+    Fixture, Found, ParityError, ParityRow,
     families::{Comparison, comparison_of},
     fixture::EXPECTED,
     full,
@@ -20,32 +20,34 @@ const WHOLE: &str = "(fixture)";
 
 /// Compares one fixture with what the plain `device` computes: a row for each tensor. Whatever is wrong with its files is a failed row; a family that
 /// nothing compares is a skipped one.
-pub fn run(found: &Found, device: &Device) -> Vec<Row> {
+pub fn run(found: &Found, device: &Device) -> Vec<ParityRow> {
     if found.family == full::FAMILY {
         let expected = found.folder.join(format!("{}{EXPECTED}", found.name));
         return guarded(|| Ok(full::run(&found.name, &expected, None, device)?.rows));
     }
     let Some(comparison) = comparison_of(&found.family) else {
         let reason = format!("nothing here compares the family `{}`", found.family);
-        return vec![Row::skipped(WHOLE, reason)];
+        return vec![ParityRow::skipped(WHOLE, reason)];
     };
     guarded(|| compare(found, comparison, device))
 }
 
 /// Numbers that do not fit together make tensor operations panic; the other fixtures go on.
-fn guarded(compare: impl FnOnce() -> Result<Vec<Row>, ParityError>) -> Vec<Row> {
+fn guarded(compare: impl FnOnce() -> Result<Vec<ParityRow>, ParityError>) -> Vec<ParityRow> {
     match catch_unwind(AssertUnwindSafe(compare)) {
         Ok(Ok(rows)) => rows,
-        Ok(Err(error)) => vec![Row::failed(WHOLE, error)],
-        Err(panic) => vec![Row::failed(WHOLE, format!("the comparison broke off: {}", message(&*panic)))],
+        Ok(Err(error)) => vec![ParityRow::failed(WHOLE, error)],
+        Err(panic) => {
+            vec![ParityRow::failed(WHOLE, format!("the comparison broke off: {}", message(&*panic)))]
+        }
     }
 }
 
-fn compare(found: &Found, comparison: Comparison, device: &Device) -> Result<Vec<Row>, ParityError> {
+fn compare(found: &Found, comparison: Comparison, device: &Device) -> Result<Vec<ParityRow>, ParityError> {
     let fixture = Fixture::open(found, device)?;
-    let mut rows = comparison(&fixture).unwrap_or_else(|error| vec![Row::failed(WHOLE, error)]);
+    let mut rows = comparison(&fixture).unwrap_or_else(|error| vec![ParityRow::failed(WHOLE, error)]);
     if rows.is_empty() {
-        rows.push(Row::failed(WHOLE, "it expects nothing, so nothing was compared"));
+        rows.push(ParityRow::failed(WHOLE, "it expects nothing, so nothing was compared"));
     }
     let failed: BTreeSet<String> =
         rows.iter().filter(|row| row.failure()).map(|row| row.tensor.clone()).collect();
@@ -67,7 +69,7 @@ mod tests {
     const NAME: &str = "vit_l_14_quickgelu";
 
     /// The rows of a sound fixture after something happened to its files.
-    fn rows_after(damage: impl Fn(&Path)) -> Vec<Row> {
+    fn rows_after(damage: impl Fn(&Path)) -> Vec<ParityRow> {
         let sound = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/openclip");
         let folder = tempfile::tempdir().expect("a folder");
         for entry in fs::read_dir(sound).expect("fixtures") {
@@ -99,7 +101,7 @@ mod tests {
     }
 
     /// `tensor: problem` of each failed row.
-    fn failures(rows: &[Row]) -> Vec<String> {
+    fn failures(rows: &[ParityRow]) -> Vec<String> {
         let failed = rows.iter().filter(|row| row.failure());
         failed.map(|row| format!("{}: {:?}", row.tensor, row.outcome)).collect()
     }

@@ -10,9 +10,9 @@ use add_nn::{
 };
 use add_weights::load_into;
 
-use crate::{Fixture, ParityError, Row, row::Comparison};
+use crate::{Fixture, ParityError, ParityRow, row::Comparison};
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let config: ClipTextConfig = fixture.config()?;
     let net = ClipText::new(&config, &Init::new(0, fixture.device()))?;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use text_encoders::{ClipBpe, END};
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, Tolerance, largest_difference, nothing},
 };
 
@@ -24,7 +24,7 @@ struct Encoded {
     open_clip: Vec<u32>,
 }
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let file = format!("{}_rows.json", fixture.name());
     let prompts: Vec<Encoded> =

@@ -18,14 +18,14 @@ use add_weights::{Loading, Source};
 use burn::tensor::DType;
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, Tolerance, gradient},
 };
 
-/// Of the sinusoids: the last place of a frequency in f32, times a timestep of some hundreds.
+/// Tolerance of the sinusoids: the last place of a frequency in f32, times a timestep of some hundreds.
 const ANGLES: Tolerance = Tolerance::Relative { part: 2e-5, floor: 0.0 };
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let types = [(DType::F32, ""), (DType::F64, " in f64")];
     for (dtype, label) in types.into_iter().filter(|(dtype, _)| fixture.device().supports_dtype(*dtype)) {

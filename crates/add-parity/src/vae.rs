@@ -17,11 +17,11 @@ use burn::tensor::{DType, Tensor};
 use serde_json::Value;
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, gradient, largest_difference, values},
 };
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let config: Value = fixture.config()?;
     if config["_class_name"] == "AutoencoderTiny" {

@@ -23,11 +23,11 @@ use burn::tensor::{DType, Device, Tensor, module::adaptive_avg_pool2d};
 use serde_json::Value;
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, gradient, nothing},
 };
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let json: Value = fixture.config()?;
     let weights = fixture.weights()?;

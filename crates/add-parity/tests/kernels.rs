@@ -41,7 +41,7 @@ struct Case {
 #[derive(Deserialize)]
 struct Expected {
     largest: f64,
-    /// Of the f64 numbers, each times that of the stream `sum`.
+    /// Sum of the f64 numbers, each times that of the stream `sum`.
     sum: f64,
     off: f64,
     off_rms: f64,

@@ -1,9 +1,9 @@
 //! The fixtures in `fixtures/` through the comparisons of this crate: a small part of every family, so that each
-//! change is held to the peers' numbers. `add parity DIR` does the same with a larger collection.
+//! change is held to the reference libraries' numbers. `add parity DIR` does the same with a larger collection.
 
 use std::path::{Path, PathBuf};
 
-use add_parity::{Found, Outcome, Row, find, run};
+use add_parity::{Found, Outcome, ParityRow, find, run};
 use burn::tensor::Device;
 
 fn folder(family: &str) -> PathBuf {
@@ -14,11 +14,12 @@ fn folder(family: &str) -> PathBuf {
 #[track_caller]
 fn check(family: &str, passed: usize, skipped: &[&str]) {
     let found = find(&folder(family)).expect("fixtures");
-    let rows: Vec<(Found, Row)> = found
+    let rows: Vec<(Found, ParityRow)> = found
         .iter()
         .flat_map(|found| run(found, &Device::flex()).into_iter().map(|row| (found.clone(), row)))
         .collect();
-    let line = |(found, row): &(Found, Row)| format!("\n  {}: {} {:?}", found.label, row.tensor, row.outcome);
+    let line =
+        |(found, row): &(Found, ParityRow)| format!("\n  {}: {} {:?}", found.label, row.tensor, row.outcome);
     let failures: String = rows.iter().filter(|(_, row)| row.failure()).map(line).collect();
     assert!(failures.is_empty(), "{failures}");
     let left_out: Vec<&str> =
@@ -107,7 +108,7 @@ fn training_runs_equal_pytorch() {
 #[test]
 fn samplers_equal_diffusers() {
     let found = find(&folder("sched")).expect("fixtures");
-    let rows: Vec<Row> = found.iter().flat_map(|found| run(found, &Device::flex())).collect();
+    let rows: Vec<ParityRow> = found.iter().flat_map(|found| run(found, &Device::flex())).collect();
     let mut left_out = Vec::new();
     for row in &rows {
         if let Outcome::Skipped(reason) = &row.outcome {
@@ -131,7 +132,7 @@ fn samplers_equal_diffusers() {
         ("tables", "no plugin has linear betas"),
     ];
     assert_eq!(left_out, want);
-    let failures: Vec<&Row> = rows.iter().filter(|row| row.failure()).collect();
+    let failures: Vec<&ParityRow> = rows.iter().filter(|row| row.failure()).collect();
     assert!(failures.is_empty(), "{failures:#?}");
     assert_eq!(rows.iter().filter(|row| row.passed()).count(), 217);
 }

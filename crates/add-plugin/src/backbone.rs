@@ -32,7 +32,7 @@ pub trait Backbone: Family {
     /// A network on `device` whose trainable parameters are adapters, which begin as nothing; the others are to be filled.
     ///
     /// # Errors
-    /// As [`init`](Self::init), or when the backbone knows no adapters.
+    /// As [`init`](Self::init), or when the backbone does not support adapters.
     fn adapted(
         &self,
         _text: TextInfo,
@@ -40,7 +40,9 @@ pub trait Backbone: Family {
         _seed: u64,
         _device: &Device,
     ) -> Result<Box<dyn Denoiser>, PluginError> {
-        Err(PluginError::Mismatch("this backbone knows no adapters; expected `adapter: Off()`".to_owned()))
+        Err(PluginError::Mismatch(
+            "this backbone does not support adapters; expected `adapter: Off()`".to_owned(),
+        ))
     }
 
     /// Whether its tape keeps the inputs of its blocks alone; what is inside is computed again.
@@ -81,8 +83,7 @@ pub trait Backbone: Family {
         _device: &Device,
     ) -> Result<Box<dyn Denoiser>, PluginError> {
         Err(PluginError::Mismatch(
-            "this backbone is of this project and has no released weights; expected Random() or File(...)"
-                .to_owned(),
+            "this backbone has no published weights; expected Random() or File(...)".to_owned(),
         ))
     }
 }
@@ -113,7 +114,7 @@ pub trait Denoiser: Network {
     /// timesteps ([`NoiseSchedule::network_times`](crate::NoiseSchedule::network_times)).
     ///
     /// # Panics
-    /// May panic when `conditioning` has no sizes and the backbone wants them.
+    /// May panic when `conditioning` has no sizes and the backbone takes them.
     fn predict(&self, x_t: Tensor<4>, t: &Timesteps, conditioning: &Conditioning) -> Tensor<4>;
 
     /// Whether it reads [`Conditioning::guidance`]. Such a network is told its guidance scale and asked once, where others

@@ -42,7 +42,7 @@ pub trait Codec: Family {
 /// Shape of a codec's latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LatentInfo {
-    /// Channels.
+    /// Number of channels.
     pub channels: usize,
     /// Pixels per latent in each direction.
     pub reduction: usize,

@@ -76,6 +76,6 @@ pub struct Sample {
     pub pixels: Vec<f32>,
     /// Side in pixels.
     pub size: usize,
-    /// Caption.
+    /// The picture's caption.
     pub caption: String,
 }

@@ -19,7 +19,7 @@ pub enum PluginError {
     /// A file is missing or cannot be read.
     #[error("{path}: {problem}", path = path.display())]
     File {
-        /// Where.
+        /// The file.
         path: PathBuf,
         /// What is wrong, and what to do.
         problem: String,

@@ -48,7 +48,7 @@ pub trait FeatureExtractor: Network {
         Vec::new()
     }
 
-    /// Side of the square input that it wants, in pixels.
+    /// Side of the square input that it takes, in pixels.
     fn input_size(&self) -> usize;
 
     /// Width of [`embedding`](Self::embedding).

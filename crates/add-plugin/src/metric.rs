@@ -76,7 +76,7 @@ pub struct Needs {
 /// How much a metric must know of the real pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Knowledge {
-    /// Nothing.
+    /// Nothing about the pictures.
     #[default]
     Nothing,
     /// Mean and covariance of their features.
@@ -88,7 +88,7 @@ pub enum Knowledge {
 /// How many captions, and how many pictures of each, differing by their noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Groups {
-    /// Captions.
+    /// Number of captions.
     pub captions: usize,
     /// Pictures of each caption.
     pub pictures: usize,

@@ -34,7 +34,7 @@ pub enum Content {
 
 /// The pipeline that a text encoder belongs to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pipeline {
+pub struct ReleasedPipeline {
     /// diffusers' class.
     pub class: &'static str,
     /// Further fields of `model_index.json`.
@@ -52,7 +52,7 @@ pub enum SingleFile {
     Sd1,
     /// OpenCLIP under its own names.
     Sd2,
-    /// Both.
+    /// Both encoders, each under its own names.
     Sdxl,
 }
 

@@ -74,7 +74,7 @@ impl<T: ?Sized> Entry<T> {
 /// A plugin as a row of a table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Listing {
-    /// Family.
+    /// The plugin's family, such as `Weighting`.
     pub family: &'static str,
     /// Name in a recipe.
     pub name: &'static str,
@@ -209,9 +209,9 @@ impl<'de, T: ?Sized + Registered> Deserialize<'de> for Plugin<T> {
 
 /// A plugin of one of two families, as a recipe names it.
 pub enum Either<A: ?Sized + 'static, B: ?Sized + 'static> {
-    /// Of the first.
+    /// A plugin of the first family.
     First(Plugin<A>),
-    /// Of the second.
+    /// A plugin of the second family.
     Second(Plugin<B>),
 }
 

@@ -207,12 +207,12 @@ pub struct Coefficients {
 }
 
 impl Coefficients {
-    /// Of a schedule with `alpha^2 + sigma^2 = 1`.
+    /// The coefficients of a schedule with `alpha^2 + sigma^2 = 1`.
     pub fn variance_preserving(alpha: Tensor<4>, sigma: Tensor<4>) -> Self {
         Self { alpha, sigma, power: None }
     }
 
-    /// Of any schedule.
+    /// The coefficients of any schedule.
     pub fn any(alpha: Tensor<4>, sigma: Tensor<4>) -> Self {
         let power = alpha.clone() * alpha.clone() + sigma.clone() * sigma.clone();
         Self { alpha, sigma, power: Some(power) }

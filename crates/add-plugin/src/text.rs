@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::{Conditioning, Network, Pipeline, PluginError, registry::Family};
+use crate::{Conditioning, Network, PluginError, ReleasedPipeline, registry::Family};
 
 /// A text encoder, as the recipe states it.
 pub trait TextEncoder: Family {
@@ -22,7 +22,7 @@ pub trait TextEncoder: Family {
     }
 
     /// The pipeline of diffusers that it belongs to; `None` for an encoder of this project's own.
-    fn pipeline(&self) -> Option<Pipeline> {
+    fn pipeline(&self) -> Option<ReleasedPipeline> {
         None
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How the kernels of `device: Flex()` compute. It holds for the whole process: all threads, shards and ranks.
+/// How the kernels of `device: Flex()` compute. It holds for the whole process: all threads, replicas and ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kernels {

@@ -8,7 +8,7 @@ use add_plugin::{
     Codec, Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, TextEncoder, erased_serde,
     inventory,
 };
-use add_train::{health::Alarm, networks::NetworkSet, run::Objective, shards::Shards};
+use add_train::{health::Alarm, networks::NetworkSet, replicas::Replicas, run::Objective};
 use add_weights::NamedTensor;
 use burn::tensor::Device;
 use serde::de::DeserializeOwned;
@@ -69,7 +69,7 @@ pub struct RunContext {
     /// The batches of this rank.
     pub feed: Feed,
     /// The parts in which a batch is computed.
-    pub shards: Shards,
+    pub replicas: Replicas,
     /// The plain device.
     pub device: Device,
 }

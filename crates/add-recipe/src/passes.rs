@@ -5,7 +5,7 @@ use add_train::networks::Role;
 /// The passes of a step for one sample, and the moments at which most is held.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Passes {
-    /// Arithmetic.
+    /// The passes that are computed.
     pub work: Vec<Pass>,
     /// Memory: each moment that may be the fullest. The backward passes of trained denoisers are added by the plan.
     pub moments: Vec<Moment>,

@@ -5,8 +5,8 @@ use add_plugin::{
     Backbone, Codec, DataSource, LatentInfo, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder,
 };
 use add_train::{
-    model::{Diffusion, LatentSizes},
-    run::Cadence,
+    process::{LatentSizes, Process},
+    run::RunLength,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +24,11 @@ pub struct Recipe {
     /// Where the tensors live.
     #[serde(default)]
     pub device: DeviceChoice,
-    /// In which type each network computes. It is not written where all is f32, as in recipes of before.
+    /// Number type in which each network computes. Written out only where some type is not f32, so that older recipes keep their
+    /// text.
     #[serde(default, skip_serializing_if = "Dtypes::are_f32")]
     pub dtype: Dtypes,
-    /// How the processor's kernels compute. It is not written where it is as usual, as in recipes of before.
+    /// How the CPU kernels compute. Written out only where it differs from the default.
     #[serde(default, skip_serializing_if = "Kernels::are_usual")]
     pub kernels: Kernels,
     /// Captioned pictures.
@@ -36,31 +37,32 @@ pub struct Recipe {
     pub codec: Plugin<dyn Codec>,
     /// Captions to what the denoiser is conditioned on.
     pub text: Plugin<dyn TextEncoder>,
-    /// What is trained, or sampled.
+    /// The model that is trained, or sampled.
     pub model: Model,
     /// Pictures per step.
     #[serde(default = "default_batch")]
     pub batch: usize,
-    /// Parts of the batch that are computed side by side, each on its share of the threads; more than one pays where
-    /// the network is small. The numbers differ between counts by rounding alone.
-    #[serde(default = "default_shards")]
-    pub shards: usize,
-    /// Rounds in which those parts are computed, one after the other: the batch is cut into `rounds * shards` parts, and
-    /// more rounds take less memory. With more than one, the student's forward pass is done twice.
-    #[serde(default = "default_rounds")]
-    pub rounds: usize,
+    /// Copies of the networks that compute parts of the batch side by side, each on its share of the threads; more than one
+    /// pays where the network is small. The numbers differ between counts by rounding alone.
+    #[serde(default = "default_replicas")]
+    pub replicas: usize,
+    /// Steps over which a batch's gradients are accumulated, one after the other: the batch is cut into
+    /// `gradient_accumulation * replicas` parts, and more steps take less memory. With more than one, ADD does the student's
+    /// forward pass twice.
+    #[serde(default = "default_gradient_accumulation")]
+    pub gradient_accumulation: usize,
     /// Threads that load batches ahead of the step; with 0, each is loaded when its step comes. The numbers are the same.
     #[serde(default = "default_workers")]
     pub workers: usize,
-    /// Where latents and encoded captions of networks that stay as they are are kept, so that each is computed once. The
-    /// numbers are the same.
+    /// Where latents and text embeddings of frozen networks are cached, so that each is computed once. The numbers are the
+    /// same.
     #[serde(default)]
     pub cache: Keep,
     /// What is learnt.
     pub objective: Plugin<dyn Method>,
-    /// How long and how often.
+    /// Run length and intervals of logging, pictures and checkpoints.
     #[serde(default)]
-    pub run: Cadence,
+    pub run: RunLength,
     /// The pictures that show how far a run is.
     #[serde(default)]
     pub preview: Preview,
@@ -82,7 +84,7 @@ fn one() -> f64 {
 impl Recipe {
     /// In how many parts a batch is computed, side by side and one after the other, on all ranks together.
     pub fn parts(&self) -> usize {
-        self.shards * self.rounds
+        self.replicas * self.gradient_accumulation
     }
 
     /// Whether the text encoder has no weights of its own: its values belong to the model that is trained.
@@ -91,7 +93,7 @@ impl Recipe {
     }
 }
 
-fn default_shards() -> usize {
+fn default_replicas() -> usize {
     1
 }
 
@@ -99,7 +101,7 @@ fn default_workers() -> usize {
     1
 }
 
-fn default_rounds() -> usize {
+fn default_gradient_accumulation() -> usize {
     1
 }
 
@@ -109,7 +111,7 @@ pub enum DeviceChoice {
     /// The processor, through Burn's flex backend and the kernels of this project.
     Flex(),
     /// The processor, through Burn's older ndarray backend: slow, with all scores and blocks kept for the backward pass, and
-    /// good for a second opinion. The binary of `cargo xtask dist` has it not.
+    /// good for a second opinion. Not included in `cargo xtask dist` builds.
     NdArray(),
     /// An NVIDIA GPU by number; needs a binary with the feature `cuda`.
     Cuda(usize),
@@ -150,16 +152,16 @@ pub struct Model {
     /// from elsewhere than `weights`; relative to the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_weights: Option<String>,
-    /// What is trained in place of its values. It is not written where it is off, as in recipes of before.
+    /// What is trained in place of its values. Written out only where it is not `Off()`.
     #[serde(default, skip_serializing_if = "Adapter::is_off")]
     pub adapter: Adapter,
 }
 
 impl Model {
     /// Its schedule, its prediction type and, over latents of this shape, what it is told of its pictures' sizes.
-    pub fn diffusion(&self, latents: LatentInfo) -> Diffusion {
+    pub fn diffusion(&self, latents: LatentInfo) -> Process {
         let reduction = latents.reduction;
-        Diffusion {
+        Process {
             schedule: self.schedule.tables(),
             prediction: self.backbone.info().prediction,
             sizes: self.backbone.sizes().map(|conditioning| LatentSizes { reduction, conditioning }),

@@ -5,8 +5,8 @@ use add_plugin::{
     Start, TextNetwork, Timesteps,
 };
 use add_train::{
-    model::{Diffusion, guided},
     noise::normal,
+    process::{Process, guided},
 };
 use burn::tensor::{Tensor, TensorData};
 
@@ -20,7 +20,7 @@ pub struct SampledModel {
     /// Its text encoder.
     pub text: Box<dyn TextNetwork>,
     /// Its schedule and prediction type.
-    pub diffusion: Diffusion,
+    pub diffusion: Process,
     /// Timesteps of a distilled student, ascending; empty for a model that knows all.
     pub student_timesteps: Vec<usize>,
 }

@@ -15,13 +15,13 @@ pub enum StoreError {
     /// No such file.
     #[error("{place}: there is no such file")]
     Missing {
-        /// Where.
+        /// The file's path or address.
         place: String,
     },
     /// A file that is larger than it may be.
     #[error("{place}: expected at most {most} bytes, found {found}")]
     TooLarge {
-        /// Where.
+        /// The file's path or address.
         place: String,
         /// The limit.
         most: u64,
@@ -31,13 +31,13 @@ pub enum StoreError {
     /// A file that is another one than before.
     #[error("{place}: it has changed since it was indexed; start the run again")]
     Changed {
-        /// Where.
+        /// The file's path or address.
         place: String,
     },
     /// The store does not answer as it should, after all retries.
     #[error("{place}: {problem}")]
     Failed {
-        /// Where.
+        /// The file's path or address.
         place: String,
         /// What it said, and what to do.
         problem: String,
@@ -45,9 +45,9 @@ pub enum StoreError {
     /// A shard that is damaged or hostile.
     #[error("{place}: at byte {offset}: {problem}")]
     Shard {
-        /// Where.
+        /// The file's path or address.
         place: String,
-        /// Of the member's header.
+        /// Byte at which the member's header begins.
         offset: u64,
         /// Expected and found.
         problem: String,

@@ -18,9 +18,9 @@ const TOLD: usize = 8;
 /// one such member and none that is `jpg` alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Those of its picture; the first one that there is.
+    /// Suffixes of its picture; the first one that there is counts.
     pub pictures: Vec<String>,
-    /// That of its caption.
+    /// Suffix of its caption.
     pub caption: String,
 }
 

@@ -11,7 +11,7 @@ pub enum Space {
     Pixel,
     /// Pictures decoded from a square crop of this side of the latents, drawn for each sample.
     Crop(usize),
-    /// Latents.
+    /// Latents are compared as they are.
     Latent,
 }
 

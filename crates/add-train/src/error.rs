@@ -16,7 +16,7 @@ pub enum TrainError {
     /// A checkpoint is damaged or foreign.
     #[error("{path}: {problem}", path = path.display())]
     Checkpoint {
-        /// Where.
+        /// The file or folder.
         path: PathBuf,
         /// Expected and found.
         problem: String,
@@ -36,9 +36,9 @@ pub enum TrainError {
     /// A file cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     Io {
-        /// Where.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
     /// Loss or gradient stayed non-finite.
@@ -54,17 +54,17 @@ pub enum TrainError {
         times: u32,
     },
     /// The system gives no threads.
-    #[error("the threads for `shards` could not be started: {0}; try `shards: 1`")]
+    #[error("the threads for `replicas` could not be started: {0}; try `replicas: 1`")]
     Threads(String),
-    /// The ranks cannot share a recipe's rounds.
+    /// The ranks cannot share a recipe's accumulation steps.
     #[error(
-        "expected `rounds` to be a multiple of the {ranks} ranks, got {rounds}; try `rounds: {ranks}`, which cuts the \
-         batch into that many times `shards` parts"
+        "expected `gradient_accumulation` to be a multiple of the {ranks} ranks, got {accumulation}; try \
+         `gradient_accumulation: {ranks}`, which cuts the batch into that many times `replicas` parts"
     )]
-    Rounds {
-        /// The recipe's.
-        rounds: usize,
-        /// How many take part.
+    Accumulation {
+        /// The recipe's `gradient_accumulation`.
+        accumulation: usize,
+        /// Number of ranks.
         ranks: usize,
     },
     /// The ranks of a run do not have the same.

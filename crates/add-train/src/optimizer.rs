@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{gradients::GradientMap, state::State};
 
-/// Hyper-parameters.
+/// Hyper-parameters of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {

@@ -28,7 +28,7 @@ enum Together {
 #[derive(Debug, Clone)]
 enum Kept {
     Number(f64, Together),
-    /// Of each part of the batch its share and one value per head, on the device until somebody asks.
+    /// For each part of the batch its share and one value per head, on the device until somebody asks.
     Heads(Vec<(f64, Vec<Tensor<1>>)>),
 }
 

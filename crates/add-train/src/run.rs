@@ -45,10 +45,10 @@ pub trait Objective {
     fn device(&self) -> Device;
 }
 
-/// How long and how often.
+/// Length of a run, and intervals of logging, pictures and checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Cadence {
+pub struct RunLength {
     /// Steps of the whole run.
     pub steps: u64,
     /// Steps between lines of `metrics.jsonl`.
@@ -67,7 +67,7 @@ pub struct Cadence {
     pub keep_every: u64,
 }
 
-impl Default for Cadence {
+impl Default for RunLength {
     fn default() -> Self {
         Self { steps: 1000, log_every: 10, sample_every: 200, checkpoint_every: 500, keep: 2, keep_every: 0 }
     }
@@ -75,7 +75,7 @@ impl Default for Cadence {
 
 /// From where a run starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
+pub enum StartFrom {
     /// From the beginning; refuses a folder that already has checkpoints.
     Fresh,
     /// From the newest valid checkpoint, which must exist.
@@ -112,15 +112,15 @@ const NON_FINITE_LIMIT: u32 = 3;
 
 /// What a run goes by.
 #[derive(Debug, Clone, Copy)]
-pub struct Course<'a> {
-    /// How long and how often.
-    pub cadence: Cadence,
+pub struct RunSetup<'a> {
+    /// Length of a run, and intervals of logging, pictures and checkpoints.
+    pub length: RunLength,
     /// The hash that a checkpoint must carry to be resumed.
     pub recipe: &'a str,
     /// The hash of all that the ranks must have alike.
     pub agreement: &'a str,
     /// From where it starts.
-    pub start: &'a Start,
+    pub start: &'a StartFrom,
     /// Set by whoever wants it to stop.
     pub stop: &'a AtomicBool,
     /// The processes that share it.
@@ -134,13 +134,13 @@ pub struct Course<'a> {
 pub fn run(
     objective: &mut dyn Objective,
     mut folder: Option<&mut RunFolder>,
-    course: Course<'_>,
+    setup: RunSetup<'_>,
     alarms: &mut [Box<dyn Alarm>],
     observer: &mut dyn Observer,
 ) -> Result<Ending, TrainError> {
-    let Course { cadence, recipe, agreement, ranks, .. } = course;
+    let RunSetup { length, recipe, agreement, ranks, .. } = setup;
     agree(ranks, "the SHA-256 of the recipe", agreement)?;
-    let resumed = folder.as_deref().map(|folder| resume(objective, folder, recipe, course.start));
+    let resumed = folder.as_deref().map(|folder| resume(objective, folder, recipe, setup.start));
     let mut done = match from_first(ranks, resumed.transpose()?.flatten(), &objective.device()) {
         None => 0,
         Some((step, state)) => {
@@ -153,14 +153,14 @@ pub fn run(
         checkpoint::rewind(&folder.checkpoints(), done)?;
         folder.rewind_metrics(done)?;
     }
-    observer.begin(done, cadence.steps);
+    observer.begin(done, length.steps);
     if let Some(folder) = folder.as_deref()
         && done == 0
     {
         objective.preview(&folder.sample(0))?;
     }
     let mut non_finite = 0;
-    while done < cadence.steps {
+    while done < length.steps {
         let _span = info_span!("step", step = done).entered();
         let report = objective.step(done)?;
         non_finite = guard(done, &report, non_finite)?;
@@ -169,25 +169,25 @@ pub fn run(
         }
         done += 1;
         if let Some(folder) = folder.as_deref_mut()
-            && (done % cadence.log_every == 0 || done == 1)
+            && (done % length.log_every == 0 || done == 1)
         {
             folder.append_metrics(&report.to_json(done))?;
         }
         observer.step(done, &report);
         if let Some(folder) = folder.as_deref()
-            && (done % cadence.sample_every == 0 || done == cadence.steps)
+            && (done % length.sample_every == 0 || done == length.steps)
         {
             objective.preview(&folder.sample(done))?;
         }
-        let stopping = largest(ranks, u8::from(course.stop.load(Ordering::Relaxed))) > 0;
-        if done % cadence.checkpoint_every == 0 || done == cadence.steps || stopping {
+        let stopping = largest(ranks, u8::from(setup.stop.load(Ordering::Relaxed))) > 0;
+        if done % length.checkpoint_every == 0 || done == length.steps || stopping {
             agree_on_state(ranks, done, || state_of(objective))?;
             if let Some(folder) = folder.as_deref() {
                 checkpoint::write(&folder.checkpoints(), done, recipe, &state_of(objective))?;
-                checkpoint::retain(&folder.checkpoints(), cadence.keep, cadence.keep_every)?;
+                checkpoint::retain(&folder.checkpoints(), length.keep, length.keep_every)?;
             }
         }
-        if stopping && done < cadence.steps {
+        if stopping && done < length.steps {
             observer.end();
             return Ok(Ending::Stopped(done));
         }
@@ -207,15 +207,15 @@ fn resume(
     objective: &dyn Objective,
     folder: &RunFolder,
     recipe: &str,
-    start: &Start,
+    start: &StartFrom,
 ) -> Result<Option<(u64, State)>, TrainError> {
     let checkpoints = folder.checkpoints();
     let committed = checkpoint::list(&checkpoints);
     let candidates: Vec<PathBuf> = match start {
-        Start::Fresh if committed.is_empty() => return Ok(None),
-        Start::Fresh => return Err(TrainError::Begun { path: checkpoints }),
-        Start::At(path) => vec![path.clone()],
-        Start::Latest | Start::Auto => {
+        StartFrom::Fresh if committed.is_empty() => return Ok(None),
+        StartFrom::Fresh => return Err(TrainError::Begun { path: checkpoints }),
+        StartFrom::At(path) => vec![path.clone()],
+        StartFrom::Latest | StartFrom::Auto => {
             committed.iter().rev().map(|&step| checkpoint::path_of(&checkpoints, step)).collect()
         }
     };
@@ -241,7 +241,7 @@ fn resume(
     match (refusal, start) {
         // Every checkpoint is damaged: starting over silently would lose the user's run.
         (Some(error), _) => Err(error),
-        (None, Start::Auto) => Ok(None),
+        (None, StartFrom::Auto) => Ok(None),
         (None, _) => Err(TrainError::NotBegun { path: checkpoints }),
     }
 }

@@ -86,7 +86,7 @@ impl State {
         match self.frozen.get(what).map_or("none", String::as_str) {
             found if found == digest => Ok(()),
             found => Err(TrainError::Missing(format!(
-                "{what}: expected the weights with SHA-256 {found}, which it was trained beside, found {digest}"
+                "{what}: base weights differ: the adapters were trained on SHA-256 {found}, found {digest}"
             ))),
         }
     }

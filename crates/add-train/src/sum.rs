@@ -16,7 +16,7 @@ use crate::{
 /// Gradients and figures on their way to those of the whole batch.
 pub struct Sum<'s> {
     ranks: &'s dyn Collective,
-    /// Parts of a round; the ranks meet when all of them are there.
+    /// Parts of an accumulation step; the ranks meet when all of them are there.
     parts: usize,
     device: Device,
     waiting: Vec<(StepReport, GradientMap)>,
@@ -25,7 +25,7 @@ pub struct Sum<'s> {
 }
 
 impl<'s> Sum<'s> {
-    /// Of nothing yet.
+    /// An empty sum.
     pub fn new(ranks: &'s dyn Collective, parts: usize, device: Device) -> Self {
         let (waiting, reports) = (Vec::new(), Vec::new());
         Self { ranks, parts, device, waiting, reports, gradients: GradientMap::new() }
@@ -48,7 +48,7 @@ impl<'s> Sum<'s> {
 
     /// The parts' reports in their order, and the sum of their gradients.
     pub fn finish(self) -> (Vec<StepReport>, GradientMap) {
-        debug_assert!(self.waiting.is_empty(), "every round has all its parts");
+        debug_assert!(self.waiting.is_empty(), "every accumulation step has all its parts");
         (self.reports, self.gradients)
     }
 }
@@ -64,7 +64,7 @@ fn add(total: &mut GradientMap, part: GradientMap) {
     }
 }
 
-/// The reports of one round, those of the first rank first.
+/// The reports of one accumulation step, those of the first rank first.
 fn of_all_ranks(ranks: &dyn Collective, reports: &[StepReport]) -> Vec<StepReport> {
     let bytes: Vec<u8> = reports.iter().flat_map(StepReport::values).flat_map(f64::to_ne_bytes).collect();
     let number = |bytes: &[u8]| f64::from_ne_bytes(bytes.try_into().expect("chunks of eight bytes"));
@@ -75,7 +75,7 @@ fn of_all_ranks(ranks: &dyn Collective, reports: &[StepReport]) -> Vec<StepRepor
     ranks.gather(&bytes).into_iter().flat_map(from_rank).collect()
 }
 
-/// Adds the gradients of one round, `parts` of which are this rank's.
+/// Adds the gradients of one accumulation step, `parts` of which are this rank's.
 fn add_of_all_ranks(
     ranks: &dyn Collective,
     total: &mut GradientMap,
@@ -196,7 +196,7 @@ mod tests {
                 let handles: Vec<_> = Threads::new(2).into_iter().zip(numbers).map(start).collect();
                 handles.into_iter().map(|handle| handle.join().unwrap()).collect()
             });
-            assert!(sums.iter().all(|sum| *sum == alone), "{each} parts a round");
+            assert!(sums.iter().all(|sum| *sum == alone), "{each} parts a step");
         }
     }
 }

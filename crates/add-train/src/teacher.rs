@@ -4,14 +4,14 @@ use add_loss::consecutive_estimate;
 use add_plugin::{Conditioning, Denoiser, NoiseSchedule, Prompt, Teacher, Timesteps};
 use burn::tensor::Tensor;
 
-use crate::model::{Diffusion, guided};
+use crate::process::{Process, guided};
 
 /// The teacher for one batch.
 pub struct BoundTeacher<'a> {
     /// Its network, on the plain device.
     pub denoiser: &'a dyn Denoiser,
     /// Schedule and prediction type.
-    pub diffusion: &'a Diffusion,
+    pub diffusion: &'a Process,
     /// The captions.
     pub conditioning: &'a Conditioning,
     /// The empty caption, repeated over the batch.

@@ -68,7 +68,7 @@ pub enum WeightsError {
         value: f64,
     },
     /// A text that names no place.
-    #[error("{text:?} is no place of weights: {reason}")]
+    #[error("{text:?} is not a valid weights location: {reason}")]
     Location {
         /// What was said.
         text: String,

@@ -110,7 +110,7 @@ impl Hub {
             Err(error) => match status(&error) {
                 Some(404) => Ok(Fetched::Absent),
                 Some(401 | 403) => Err(failed(
-                    "the hub refuses it: the repository does not exist, or its licence must be accepted on its page and HF_TOKEN set"
+                    "access denied by the hub: the repository does not exist, or its licence must be accepted on its page and HF_TOKEN set"
                         .to_owned(),
                 )),
                 _ => Err(failed(format!("the hub cannot give it: {error}"))),

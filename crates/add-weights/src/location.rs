@@ -240,7 +240,7 @@ mod tests {
             "hf://a/b\\c",
         ] {
             let error = Location::parse(text).expect_err(text);
-            assert!(error.to_string().contains("no place of weights"), "{error}");
+            assert!(error.to_string().contains("not a valid weights location"), "{error}");
         }
     }
 

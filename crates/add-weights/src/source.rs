@@ -9,7 +9,7 @@ pub enum Source {
     Rows {
         /// The tensor.
         name: String,
-        /// 0-based.
+        /// Number of the run, from 0.
         part: usize,
         /// Number of runs.
         of: usize,

@@ -35,7 +35,7 @@ pub use add_data::RgbImage;
 pub use add_plugin as plugin;
 pub use add_train::{
     report::{Figure, StepReport},
-    run::{Cadence, Ending, Observer, Start},
+    run::{Ending, Observer, RunLength, StartFrom},
 };
 pub use add_weights::{Location, Progress};
 pub use builder::RecipeBuilder;

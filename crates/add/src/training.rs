@@ -14,7 +14,7 @@ use add_core::{
 };
 use add_train::{
     report::StepReport,
-    run::{Ending, Observer, Start},
+    run::{Ending, Observer, StartFrom},
 };
 
 use crate::Error;
@@ -26,7 +26,7 @@ use crate::Error;
 pub struct Training<'a> {
     recipe: &'a LoadedRecipe,
     folder: PathBuf,
-    start: Start,
+    start: StartFrom,
     observer: Watcher<'a>,
 }
 
@@ -41,12 +41,12 @@ impl<'a> Training<'a> {
     /// A run of `recipe` in `folder`, from the beginning.
     pub fn new(recipe: &'a LoadedRecipe, folder: impl Into<PathBuf>) -> Self {
         let observer = Box::new(|_, _: &_| ControlFlow::Continue(()));
-        Self { recipe, folder: folder.into(), start: Start::Fresh, observer }
+        Self { recipe, folder: folder.into(), start: StartFrom::Fresh, observer }
     }
 
-    /// Where the run begins. `Start::Auto` continues from the newest checkpoint if there is one.
+    /// Where the run begins. `StartFrom::Auto` continues from the newest checkpoint if there is one.
     #[must_use]
-    pub fn start(self, start: Start) -> Self {
+    pub fn start(self, start: StartFrom) -> Self {
         Self { start, ..self }
     }
 

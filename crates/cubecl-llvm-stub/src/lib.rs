@@ -45,7 +45,7 @@ pub mod shared {
         /// A target of LLVM.
         #[derive(Debug, Clone, Copy)]
         pub enum GpuTarget {
-            /// NVIDIA's.
+            /// NVIDIA's architectures.
             Nvptx,
         }
 
@@ -57,7 +57,7 @@ pub mod shared {
 /// A target of LLVM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LlvmTarget {
-    /// NVIDIA's.
+    /// NVIDIA's target of LLVM, NVPTX.
     #[default]
     Nvptx,
 }
@@ -72,11 +72,11 @@ pub struct PlironCompiler {
 /// How it would compile.
 #[derive(Debug, Clone, Default)]
 pub struct PlironOptions {
-    /// Of AMD.
+    /// Architecture of an AMD device.
     pub arch: Option<()>,
-    /// Of NVIDIA.
+    /// Architecture of an NVIDIA device.
     pub sm_arch: Option<SmArch>,
-    /// Of the output.
+    /// PTX version of the output.
     pub ptx_version: Option<nvptx::ptx_version::PtxVersion>,
     /// Whether the launch parameters are constants of the grid.
     pub grid_constants: bool,

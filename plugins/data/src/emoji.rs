@@ -92,7 +92,7 @@ pub enum Style {
     Noto,
     /// Noto Emoji v1, the blobs.
     Blob,
-    /// Twemoji.
+    /// Twitter's Twemoji.
     Twemoji,
     /// Fluent Emoji, flat.
     Fluent,

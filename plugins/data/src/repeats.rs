@@ -9,7 +9,7 @@ const MOST: usize = 100_000_000;
 /// How often each picture comes in an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Repeats {
-    /// Once.
+    /// Each comes once.
     Once,
     /// As often as its folder says, of those right below the path: the pictures in `10_cat` come ten times, those outside of
     /// such a folder not at all. This is how kohya's scripts read it.

@@ -13,7 +13,7 @@ pub enum Blocks {
 }
 
 impl Blocks {
-    /// Of a network of `depth` blocks.
+    /// The numbers of the blocks that are read in a network of `depth` blocks.
     pub(crate) fn resolve(&self, depth: usize) -> Vec<usize> {
         match self {
             Self::Quarters => quarters(depth),

@@ -21,10 +21,10 @@ vit_plugin!(
 /// The released shapes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DinoV2Model {
-    /// ViT-S/14.
+    /// The small network, ViT-S/14.
     #[default]
     S14,
-    /// ViT-L/14.
+    /// The large network, ViT-L/14.
     L14,
     /// ViT-S/14 with four registers.
     S14Registers,

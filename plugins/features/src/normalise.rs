@@ -11,10 +11,10 @@ pub(crate) struct Statistics {
     std: [f32; 3],
 }
 
-/// Of ImageNet: torchvision, timm, DINO.
+/// Statistics of ImageNet, as in torchvision, timm and DINO.
 pub(crate) const IMAGENET: Statistics = Statistics { mean: IMAGENET_MEAN, std: IMAGENET_STD };
 
-/// Of CLIP's pictures. Radford et al. 2021.
+/// Statistics of CLIP's pictures. Radford et al. 2021.
 pub(crate) const CLIP: Statistics = Statistics {
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
     std: [0.268_629_54, 0.261_302_6, 0.275_777_1],

@@ -22,9 +22,9 @@ use crate::normalise::{Statistics, normalised};
 pub(crate) struct Spec {
     /// Beginning of the hooks' names.
     pub(crate) name: &'static str,
-    /// Shape.
+    /// Its architecture.
     pub(crate) config: VitConfig,
-    /// Of the pictures that it was trained on.
+    /// Statistics of the pictures that it was trained on.
     pub(crate) statistics: Statistics,
     /// Hooked blocks.
     pub(crate) blocks: Vec<usize>,

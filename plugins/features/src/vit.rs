@@ -8,7 +8,7 @@ use crate::normalise::Statistics;
 pub(crate) struct Released {
     /// Beginning of the hooks' names.
     pub(crate) name: &'static str,
-    /// Shape.
+    /// Its architecture.
     pub(crate) config: VitConfig,
     /// Statistics of the pictures that it was trained on.
     pub(crate) statistics: Statistics,

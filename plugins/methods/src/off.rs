@@ -29,7 +29,7 @@ impl Method for Off {
         _context: RunContext,
     ) -> Result<Box<dyn MethodRun + 'a>, PluginError> {
         Err(PluginError::Mismatch(format!(
-            "objective: Off(): the recipe {} is for sampling; there is nothing to train",
+            "the recipe {} only samples (objective: Off()); there is nothing to train",
             recipe.name
         )))
     }

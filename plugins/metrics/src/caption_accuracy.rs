@@ -31,7 +31,7 @@ impl Metric for CaptionAccuracy {
     ) -> Result<Box<dyn Measurement>, PluginError> {
         let classes = networks[0].classes();
         if classes.is_empty() {
-            let problem = format!("{} is no classifier; choose one that is", self.judge.name());
+            let problem = format!("{} is not a classifier; choose one that is", self.judge.name());
             return Err(PluginError::Field { field: "judge", problem });
         }
         Ok(Box::new(Verdicts { classes }))

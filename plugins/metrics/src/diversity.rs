@@ -17,7 +17,7 @@ use crate::sets::failed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Diversity {
-    /// Captions.
+    /// Number of captions.
     pub(crate) captions: usize,
     /// Pictures of each.
     pub(crate) pictures: usize,

@@ -2,7 +2,8 @@
 
 use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
-    Conditioning, Entry, Pipeline, PluginError, SingleFile, TextEncoder, TextInfo, TextNetwork, inventory,
+    Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
+    inventory,
 };
 use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
@@ -36,7 +37,7 @@ impl TextEncoder for ClipL {
         vec![file(&self.weights).to_string()]
     }
 
-    fn pipeline(&self) -> Option<Pipeline> {
+    fn pipeline(&self) -> Option<ReleasedPipeline> {
         Some(pipeline(&ClipTextConfig::default(), Padding::End, SingleFile::Sd1))
     }
 

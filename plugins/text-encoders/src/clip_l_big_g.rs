@@ -5,8 +5,8 @@
 
 use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
-    Conditioning, Entry, Pipeline, PluginError, SingleFile, TextEncoder, TextInfo, TextNetwork, fields,
-    inventory,
+    Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
+    fields, inventory,
 };
 use add_weights::{Location, names::found::TextTower};
 use burn::{
@@ -77,7 +77,7 @@ impl TextEncoder for ClipLBigG {
         files
     }
 
-    fn pipeline(&self) -> Option<Pipeline> {
+    fn pipeline(&self) -> Option<ReleasedPipeline> {
         let first = ["text_encoder", "tokenizer"];
         let second = ["text_encoder_2", "tokenizer_2"];
         let big_g = ClipTextConfig::open_clip(WIDTHS[1], 32, 20).projected();
@@ -86,7 +86,7 @@ impl TextEncoder for ClipLBigG {
             components(&big_g, Padding::Zero, second, "big_g.network."),
         ];
         let zeros = self.empty == EmptyCaption::Zeros;
-        Some(Pipeline {
+        Some(ReleasedPipeline {
             class: "StableDiffusionXLPipeline",
             index: fields(json!({ "force_zeros_for_empty_prompt": zeros })),
             components: components.into_iter().flatten().collect(),

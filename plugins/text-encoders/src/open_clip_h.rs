@@ -5,7 +5,8 @@
 
 use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
-    Conditioning, Entry, Pipeline, PluginError, SingleFile, TextEncoder, TextInfo, TextNetwork, inventory,
+    Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
+    inventory,
 };
 use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
@@ -45,7 +46,7 @@ impl TextEncoder for OpenClipH {
         vec![file(&self.weights).to_string()]
     }
 
-    fn pipeline(&self) -> Option<Pipeline> {
+    fn pipeline(&self) -> Option<ReleasedPipeline> {
         Some(pipeline(&ClipTextConfig::open_clip(WIDTH, 23, 16), Padding::Zero, SingleFile::Sd2))
     }
 

@@ -4,7 +4,7 @@ use add_nn::{
     clip_text::{ClipText, ClipTextConfig, ClipTextOutput},
     layers::Init,
 };
-use add_plugin::{Component, Content, Pipeline, PluginError, SingleFile, TextInfo, fields};
+use add_plugin::{Component, Content, PluginError, ReleasedPipeline, SingleFile, TextInfo, fields};
 use add_weights::{
     Location,
     names::found::{TextTower, clip_text},
@@ -127,9 +127,13 @@ pub(crate) fn file(weights: &Location) -> Location {
 
 /// diffusers' pipeline of the Stable Diffusion models with one text encoder, the field `tower` of its network. The parts
 /// that look at finished pictures are left out.
-pub(crate) fn pipeline(config: &ClipTextConfig, padding: Padding, single_file: SingleFile) -> Pipeline {
+pub(crate) fn pipeline(
+    config: &ClipTextConfig,
+    padding: Padding,
+    single_file: SingleFile,
+) -> ReleasedPipeline {
     let folders = ["text_encoder", "tokenizer"];
-    Pipeline {
+    ReleasedPipeline {
         class: "StableDiffusionPipeline",
         index: fields(json!({
             "safety_checker": [null, null],

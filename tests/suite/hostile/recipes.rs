@@ -10,7 +10,7 @@ const PLACES: [(&str, &str, &str); 33] = [
     ("batch: 2", "batch: -2", "tiny.ron:8"),
     ("batch: 2", "batch: 1e3", "tiny.ron:8"),
     ("batch: 2", "batch: 18446744073709551616", "tiny.ron:8"),
-    ("batch: 2", "batch: 65536, shards: 65536", "shards: expected at most 256"),
+    ("batch: 2", "batch: 65536, replicas: 65536", "replicas: expected at most 256"),
     ("batch: 2", "batch: 2, seed: -1", "tiny.ron:8"),
     ("batch: 2", "batch: 2, batch: 3", "batch"),
     ("size: 32", "size: 1000000000", "size"),

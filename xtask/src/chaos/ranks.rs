@@ -24,7 +24,7 @@ const END: Duration = Duration::from_secs(30);
 /// The checks with `ranks` processes.
 pub(super) fn run(ranks: usize) -> Result<(), String> {
     // Two samples for each part, of which every rank has one.
-    let sets = [format!("rounds={ranks}"), format!("batch={}", 2 * ranks)];
+    let sets = [format!("gradient_accumulation={ranks}"), format!("batch={}", 2 * ranks)];
     let subject = Subject::build_with(&["--features", "mpi"], &sets.each_ref().map(String::as_str))?;
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let mut stage = Ranks { subject, count: ranks, folder, expected: BTreeMap::new() };

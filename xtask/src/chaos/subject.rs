@@ -24,7 +24,7 @@ const TINY: [&str; 15] = [
      schedule: ZeroTerminalSnr(inner: ScaledLinear()), weights: Random())",
     "text=Mini(layers: 1, width: 16, heads: 1, tokens: 8)",
     "batch=2",
-    "shards=1",
+    "replicas=1",
     "objective.adversarial.features=MobileNetV2(blocks: [3])",
     "objective.adversarial.heads=ProjectedHead(kernels: [1], projection_width: 4, virtual_batch: 2)",
     "objective.generator.cool_down=0",

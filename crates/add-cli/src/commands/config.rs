@@ -17,7 +17,7 @@ pub(crate) struct Config {
 enum Action {
     /// Print the resolved recipe.
     Show(RecipeArgs),
-    /// Read and check the recipe, and say nothing when it is fine.
+    /// Read and check the recipe; prints nothing when it is valid.
     Check(RecipeArgs),
 }
 

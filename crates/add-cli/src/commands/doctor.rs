@@ -14,7 +14,7 @@ pub(crate) struct Doctor {
 }
 
 impl Doctor {
-    /// Exit code 1 when something stands in the way of its use.
+    /// Exit with code 1 when a problem prevents its use.
     pub(crate) fn run(&self) -> Outcome {
         let diagnosis = diagnose(&self.place).map_err(CoreError::Released)?;
         print(&diagnosis.to_string());

@@ -8,7 +8,7 @@ use std::{
 
 use add_core::{
     error::CoreError,
-    evaluate::{Evaluation, EvaluationObserver, Extent, Folders, evaluate, evaluate_folders},
+    evaluate::{EvaluatedRows, Evaluation, EvaluationObserver, Folders, evaluate, evaluate_folders},
     read::{self, LoadedRecipe},
     recipe::DeviceChoice,
 };
@@ -49,16 +49,16 @@ pub(crate) struct Eval {
     /// Pictures per row [default: the recipe's].
     #[arg(long, conflicts_with = "images")]
     samples: Option<usize>,
-    /// A folder of pictures to measure in place of the recipe's models; may be repeated, a row each.
+    /// A folder of pictures to measure instead of the recipe's models; may be repeated, one row each.
     #[arg(long, value_name = "FOLDER")]
     images: Vec<PathBuf>,
     /// The real pictures: a folder, or an .npz of their statistics as pytorch-fid writes it.
     #[arg(long, value_name = "FOLDER|NPZ", requires = "images")]
     references: Option<PathBuf>,
-    /// What the pictures of --images were made from: .txt, .jsonl or .csv, in the order of the pictures' names.
+    /// The captions of --images: .txt, .jsonl or .csv, in the order of the pictures' names.
     #[arg(long, value_name = "FILE", requires = "images")]
     captions: Option<PathBuf>,
-    /// What is measured on --images, as a recipe states it, such as '[Fid(resize: Clean), ClipScore()]' [default: the
+    /// Metrics of --images, written as in a recipe, such as '[Fid(resize: Clean), ClipScore()]' [default: the
     /// recipe's, else FID, KID, precision, recall, density and coverage on Inception].
     #[arg(long, value_name = "RON", requires = "images")]
     metrics: Option<String>,
@@ -76,7 +76,7 @@ impl Eval {
             Some(loaded) if self.images.is_empty() => {
                 let student = || student_file(self.weights.as_ref(), self.out.as_ref(), loaded);
                 let out = run_folder(self.out.as_ref(), loaded);
-                measure(loaded, &student, &out, Extent::Full)?;
+                measure(loaded, &student, &out, EvaluatedRows::Full)?;
                 report(&out, &loaded.recipe.objective.presentation())?;
             }
             _ => {
@@ -119,7 +119,7 @@ pub(crate) fn measure(
     loaded: &LoadedRecipe,
     student: &dyn Fn() -> Result<PathBuf, CoreError>,
     out: &Path,
-    extent: Extent,
+    extent: EvaluatedRows,
 ) -> Result<(), CoreError> {
     tell(&evaluate(loaded, student, extent, &mut Counter::new())?, out)
 }

@@ -1,4 +1,4 @@
-//! `add gpu-check`: one command for a machine with a GPU. It compares the GPU's numbers with the peers', times training
+//! `add gpu-check`: one command for a machine with a GPU. It compares the GPU's numbers with the reference libraries', times training
 //! steps and sampling with drawn weights, and writes a table; what could not run says why.
 //!
 //! Every timing is a process of its own, so that one that runs out of memory ends alone and each peak is its own.
@@ -29,7 +29,7 @@ pub(crate) struct GpuCheck {
     /// The device, as a recipe names it.
     #[arg(long, default_value = "Cuda(0)")]
     device: String,
-    /// Tiny networks, for a machine without a GPU: they show that the check itself works.
+    /// Use tiny networks, to test the check itself on a machine without a GPU.
     #[arg(long)]
     small: bool,
     /// Folder of reference fixtures.
@@ -38,7 +38,7 @@ pub(crate) struct GpuCheck {
     /// Folder of the recipes that are timed.
     #[arg(long, value_name = "FOLDER", default_value = "configs")]
     configs: PathBuf,
-    /// Write the table into this file too.
+    /// Also write the table into this file.
     #[arg(long, value_name = "MARKDOWN")]
     out: Option<PathBuf>,
     /// Measure this case alone, in this process.
@@ -88,7 +88,7 @@ impl GpuCheck {
     /// A line for each family of fixtures; returns how many tensors failed.
     fn parity(&self, device: &Device, lines: &mut Vec<Line>) -> usize {
         let not_measured = |why: String| Line {
-            what: "parity with the peers".to_owned(),
+            what: "parity with the reference libraries".to_owned(),
             result: format!("not measured: {why}"),
             memory: "-".to_owned(),
             beside: String::new(),
@@ -137,7 +137,7 @@ impl GpuCheck {
     }
 }
 
-/// Markdown.
+/// The results as a table in Markdown.
 fn table(device: &str, lines: &[Line]) -> String {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
     let (year, month, day) = date(days);

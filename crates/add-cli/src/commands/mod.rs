@@ -33,17 +33,17 @@ pub(crate) enum Command {
     Train(train::Train),
     /// Make pictures with a trained model.
     Sample(sample::Sample),
-    /// Measure a trained model and what it is compared with.
+    /// Measure the models of a recipe, or folders of pictures.
     Eval(eval::Eval),
     /// Write a model for other programs: a folder for diffusers, or one file.
     Export(export::Export),
-    /// Say what a recipe needs in memory, arithmetic and communication.
+    /// Estimate the memory, arithmetic and communication that a recipe needs.
     Plan(plan::Plan),
-    /// Compare this build's numbers with reference fixtures of the peers' libraries.
+    /// Compare this build's numbers with recorded results of the reference libraries.
     Parity(parity::Parity),
-    /// Say what a file or folder of weights is.
+    /// Identify a file or folder of weights and report problems with it.
     Doctor(doctor::Doctor),
-    /// Check and time a GPU, and write a table of what it does.
+    /// Check the numbers of a GPU, time it, and write a table of the results.
     GpuCheck(gpu_check::GpuCheck),
     /// List the linked plugins.
     Plugins(plugins::Plugins),
@@ -68,7 +68,7 @@ impl RecipeArgs {
 }
 
 /// Bytes that the recipe's device has taken so far: its pools', or the process's most where the device has none. `None` where
-/// nobody says.
+/// neither is known.
 fn memory(loaded: &LoadedRecipe) -> Result<Option<u64>, CoreError> {
     let pools = device::of(&loaded.recipe)?.memory_pool_usage().map(|usage| usage.bytes_reserved);
     Ok(pools.or_else(add_kernels::peak_resident))

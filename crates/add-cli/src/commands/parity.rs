@@ -1,9 +1,9 @@
-//! `add parity`: this build's numbers against reference fixtures of the peers' libraries.
+//! `add parity`: this build's numbers against recorded results of the reference libraries.
 
 use std::path::PathBuf;
 
 use add_core::{device, error::CoreError};
-use add_parity::{Found, Outcome, Row, Timing};
+use add_parity::{Found, Outcome, ParityRow, Timing};
 use burn::tensor::Device;
 use clap::Args;
 
@@ -16,7 +16,7 @@ pub(crate) struct Parity {
     /// Folder of fixtures, searched recursively; the folder that holds a fixture names its family. With `--full`, the
     /// file of the expected outputs.
     path: PathBuf,
-    /// Build this network in its released size with weights from a formula, such as sd15_unet.
+    /// Compare this network in its released size, with weights from a formula, such as sd15_unet.
     #[arg(long, value_name = "NETWORK", conflicts_with_all = ["family", "only"])]
     full: Option<String>,
     /// Seed of the formula; else that of the report beside the file, else 7.
@@ -25,10 +25,10 @@ pub(crate) struct Parity {
     /// Only this family, such as unet; may be repeated.
     #[arg(long, value_name = "NAME")]
     family: Vec<String>,
-    /// Only fixtures in whose name this is found.
+    /// Only fixtures whose name contains this.
     #[arg(long, value_name = "SUBSTRING")]
     only: Option<String>,
-    /// Where this build's numbers are computed, as a recipe names it.
+    /// The device of this build's numbers, as a recipe names it.
     #[arg(long, default_value = "Flex()")]
     device: String,
     /// Print failures and the last line only.
@@ -93,7 +93,7 @@ impl Parity {
             all.iter().filter(|found| of_family(found) && of_name(found)).cloned().collect();
         if wanted.is_empty() {
             let labels: Vec<&str> = all.iter().map(|found| found.label.as_str()).collect();
-            let problem = format!("none of the fixtures is wanted; there are {}", labels.join(", "));
+            let problem = format!("no fixture matches the filters; there are {}", labels.join(", "));
             return Err(CoreError::Request(problem));
         }
         Ok(wanted)
@@ -101,7 +101,7 @@ impl Parity {
 }
 
 impl Count {
-    pub(super) fn of(rows: &[Row]) -> Self {
+    pub(super) fn of(rows: &[ParityRow]) -> Self {
         let mut count = Self::default();
         for row in rows {
             if row.passed() {
@@ -128,7 +128,7 @@ impl Count {
 }
 
 /// Fixture, tensor, largest absolute difference, tolerance, verdict.
-fn line(label: &str, row: &Row) -> String {
+fn line(label: &str, row: &ParityRow) -> String {
     let verdict = match &row.outcome {
         Outcome::Compared { difference, tolerance } => {
             let verdict = if row.passed() { "ok" } else { "FAILED" };
@@ -141,8 +141,8 @@ fn line(label: &str, row: &Row) -> String {
 }
 
 /// The row that came nearest to its tolerance, among those that have one.
-fn worst(rows: &[Row]) -> String {
-    let share = |row: &Row| match row.outcome {
+fn worst(rows: &[ParityRow]) -> String {
+    let share = |row: &ParityRow| match row.outcome {
         Outcome::Compared { difference, tolerance } if tolerance > 0.0 => Some(difference / tolerance),
         _ => None,
     };

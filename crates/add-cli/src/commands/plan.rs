@@ -2,7 +2,7 @@
 
 use add_core::{
     error::CoreError,
-    plan::{self, Kernels, Machine, Measures, Plan as Needs},
+    plan::{self, KernelKind, Machine, Measures, Plan as Needs},
     read::LoadedRecipe,
     recipe::Recipe,
     rehearsal,
@@ -20,19 +20,19 @@ pub(crate) struct Plan {
     /// GPUs that share the batch.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     gpus: u16,
-    /// Memory of each, such as 80GB, 24GiB or 512MB.
+    /// Memory of each GPU, such as 80GB, 24GiB or 512MB.
     #[arg(long, default_value = "80GB", value_parser = bytes)]
     memory: f64,
-    /// Peak of each in TFLOP/s [default: 989, an H100's in bf16 without sparsity; in f32 it has 67].
+    /// Peak speed of each GPU in TFLOP/s [default: 989, an H100's in bf16 without sparsity; in f32 it has 67].
     #[arg(long, default_value = "989", hide_default_value = true, value_parser = positive)]
     tflops: f64,
-    /// Part of the peak that is reached.
+    /// Fraction of the peak speed that is reached, 0 to 1.
     #[arg(long, default_value = "0.35", value_parser = positive)]
     utilisation: f64,
-    /// What each sends to its neighbour in GB/s [default: 450, NVLink 4].
+    /// Bandwidth from each GPU to its neighbour in GB/s [default: 450, NVLink 4].
     #[arg(long, default_value = "450", hide_default_value = true, value_parser = positive)]
     link: f64,
-    /// Do two steps too, with drawn weights and pictures of noise, and compare the memory that they take with the plan.
+    /// Also run two steps with random weights and pictures of noise, and compare their memory with the estimate.
     #[arg(long, conflicts_with = "gpus")]
     rehearse: bool,
 }
@@ -64,10 +64,10 @@ impl Plan {
             flops: 1e12 * self.tflops * self.utilisation,
             link: 1e9 * self.link,
         };
-        let Recipe { batch: whole, rounds, .. } = loaded.recipe;
+        let Recipe { batch: whole, gradient_accumulation, .. } = loaded.recipe;
         let each = share(whole, machine.gpus)?;
-        // GPUs take rounds from each other; each has at least one.
-        let turns = rounds.div_ceil(machine.gpus).min(each);
+        // GPUs share the accumulation steps; each has at least one.
+        let turns = gradient_accumulation.div_ceil(machine.gpus).min(each);
         let batch = each.div_ceil(turns);
         print(&format!(
             "{}: a batch of {whole} over {} GPUs, {each} on each, {batch} at a time\n",
@@ -127,14 +127,14 @@ fn networks(needs: &Needs, measures: &Measures) {
     print(&format!("{:<16} {:>64}\n", "together", size(total)));
 }
 
-fn tapes(needs: &Needs, measures: &Measures, batch: usize, kernels: Kernels) {
+fn tapes(needs: &Needs, measures: &Measures, batch: usize, kernels: KernelKind) {
     print("activations that a backward pass waits for      a sample        a step");
     for (name, bytes) in needs.tapes(measures).into_iter().filter(|(_, bytes)| *bytes > 0.0) {
         print(&format!("{name:<44} {:>11} {:>13}", size(bytes), size(bytes * batch as f64)));
     }
     let how = match kernels {
-        Kernels::Fused => "with this project's kernels: the input of every layer, once",
-        Kernels::Pure => {
+        KernelKind::Fused => "with this project's kernels: the input of every layer, once",
+        KernelKind::Pure => {
             "on this device: the input of every layer, and what normalisations and activations make on their way"
         }
     };

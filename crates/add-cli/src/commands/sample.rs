@@ -35,14 +35,14 @@ pub(crate) struct Sample {
     /// What the pictures should show; may be repeated.
     #[arg(long, required_unless_present = "prompts", conflicts_with = "prompts")]
     prompt: Vec<String>,
-    /// A list of prompts, .txt, .jsonl or .csv: one picture each, 000000.png and so on, into --out. Pictures that are there
+    /// A list of prompts, .txt, .jsonl or .csv: one picture each, 000000.png and so on, into --out. Pictures that exist
     /// are not made again.
     #[arg(long, value_name = "FILE", requires = "out", conflicts_with_all = ["grid", "init", "count"])]
     prompts: Option<PathBuf>,
-    /// Which part of --prompts to make, such as 0/4, 1/4, 2/4 and 3/4 in four processes.
+    /// Which share of --prompts to make, such as 0/4, 1/4, 2/4 and 3/4 in four processes.
     #[arg(long, value_name = "I/N", requires = "prompts")]
     shard: Option<Shard>,
-    /// What guidance should lead away from.
+    /// What the pictures should not show; used by guidance above 1.
     #[arg(long, default_value = "")]
     negative: String,
     /// Denoiser calls [default: the recipe's].
@@ -54,10 +54,10 @@ pub(crate) struct Sample {
     /// Seed of the noise; the same seed gives the same pictures.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A picture to begin with instead of noise alone; it is cropped to its central square and resized.
+    /// A picture to start from, with noise added; it is cropped to its central square and resized.
     #[arg(long, value_name = "PICTURE")]
     init: Option<PathBuf>,
-    /// How much of --init is made anew: the part of the steps that is gone, above 0 to 1.
+    /// How much of --init is changed: the fraction of the steps that is done, above 0 and at most 1.
     #[arg(long, default_value_t = 0.8, requires = "init")]
     strength: f64,
     /// What becomes of a prompt with more tokens than the text encoder takes [default: the recipe's].
@@ -69,7 +69,7 @@ pub(crate) struct Sample {
     /// Write all pictures as one grid.
     #[arg(long, value_name = "PNG")]
     grid: Option<PathBuf>,
-    /// Write each picture by itself into this folder.
+    /// Write every picture as a file into this folder.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// The model: a file of this project, a diffusers folder, a single file of Stable Diffusion, or hf://owner/repo

@@ -7,7 +7,7 @@ use std::{
 
 use add_core::{
     error::CoreError,
-    evaluate::Extent,
+    evaluate::EvaluatedRows,
     read::{LoadedRecipe, show},
     train::{self, NetworkSize, model_path, network_sizes},
     weights::{self, Use},
@@ -15,7 +15,7 @@ use add_core::{
 use add_eval::report::write_report;
 use add_train::{
     ranks::{Collective, is_first, largest},
-    run::{Ending, Observer, Start},
+    run::{Ending, Observer, StartFrom},
 };
 use clap::Args;
 use tracing::{error, info};
@@ -42,8 +42,8 @@ pub(crate) struct Train {
     /// Continue from a checkpoint: `latest` (there must be one), `auto` (if there is one), or its folder.
     #[arg(long, value_name = "latest|auto|PATH")]
     resume: Option<String>,
-    /// Share the run among so many threads, which take the recipe's `rounds` between them; on GPUs each has its own, the first
-    /// that of `device`.
+    /// Share the run between this many threads, which divide the recipe's `gradient_accumulation` steps; with GPUs each thread has
+    /// its own, the first that of `device`.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     ranks: u16,
     /// Print the resolved recipe, parameter counts and a memory estimate, and stop.
@@ -74,10 +74,10 @@ impl Train {
         train::check_trains(&loaded.recipe)?;
         weights::fetch(&loaded, Use::Training, &mut Download::new())?;
         let start = match self.resume.as_deref() {
-            None => Start::Fresh,
-            Some("latest") => Start::Latest,
-            Some("auto") => Start::Auto,
-            Some(path) => Start::At(PathBuf::from(path)),
+            None => StartFrom::Fresh,
+            Some("latest") => StartFrom::Latest,
+            Some("auto") => StartFrom::Auto,
+            Some(path) => StartFrom::At(PathBuf::from(path)),
         };
         let signals = Signals::listen()?;
         ranks::on_each(self.ranks.into(), loaded.recipe.device, |ranks, device| {
@@ -97,7 +97,7 @@ impl Train {
         &self,
         loaded: &LoadedRecipe,
         ranks: &Rc<dyn Collective>,
-        start: &Start,
+        start: &StartFrom,
         signals: &Signals,
     ) -> Outcome {
         let out = run_folder(self.out.as_ref(), loaded);
@@ -130,7 +130,7 @@ fn tell(loaded: &LoadedRecipe, out: &Path, ending: Ending) -> Result<(), CoreErr
             say(&format!("trained: {}", model_path(out).display()));
             if loaded.recipe.evaluation.samples_after_training > 0 {
                 let model = model_path(out);
-                super::eval::measure(loaded, &|| Ok(model.clone()), out, Extent::AfterTraining)?;
+                super::eval::measure(loaded, &|| Ok(model.clone()), out, EvaluatedRows::AfterTraining)?;
             }
             let report = write_report(out, &loaded.recipe.objective.presentation())
                 .map_err(|e| CoreError::Request(e.to_string()))?;

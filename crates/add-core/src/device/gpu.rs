@@ -20,7 +20,7 @@ pub(super) fn open(choice: DeviceChoice, kind: DeviceType, index: usize) -> Resu
     let count = found.len();
     let device = found.into_iter().nth(index).ok_or_else(|| {
         failed(format!(
-            "this machine has {count} such devices (they are counted from 0, and without their driver there is none)"
+            "this machine has {count} such devices (indices start at 0; none are visible without the driver)"
         ))
     })?;
     match quietly(|| sum(&device)) {

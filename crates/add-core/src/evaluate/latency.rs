@@ -23,7 +23,7 @@ pub(super) fn latency(subject: &Subject<'_>, plan: &Plan<'_>, caption: &str, war
     Some(Latency { first, median: median(&times), p95: quantile_95(&times) })
 }
 
-/// Of sorted numbers.
+/// The median of numbers that are sorted.
 fn median(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }

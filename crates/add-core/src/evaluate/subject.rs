@@ -8,7 +8,7 @@ use add_recipe::{
 };
 use burn::tensor::Device;
 
-use super::{Extent, SEED, model};
+use super::{EvaluatedRows, SEED, model};
 use crate::{
     assemble,
     error::CoreError,
@@ -44,7 +44,7 @@ pub(super) struct Subject<'a> {
 static STATED: RowModel = RowModel::Stated;
 
 /// The rows of an evaluation, each checked before any work.
-pub(super) fn plans(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Plan<'_>>, CoreError> {
+pub(super) fn plans(loaded: &LoadedRecipe, extent: EvaluatedRows) -> Result<Vec<Plan<'_>>, CoreError> {
     let recipe = &loaded.recipe;
     let rows = &recipe.evaluation.rows;
     if rows.is_empty() && !recipe.objective.trains() {
@@ -60,7 +60,7 @@ pub(super) fn plans(loaded: &LoadedRecipe, extent: Extent) -> Result<Vec<Plan<'_
             measured_at: None,
         }]);
     }
-    let kept = rows.iter().enumerate().filter(|(_, row)| extent == Extent::Full || row.after_training);
+    let kept = rows.iter().enumerate().filter(|(_, row)| extent == EvaluatedRows::Full || row.after_training);
     kept.map(|(i, row)| plan(loaded, i, row)).collect()
 }
 
@@ -89,7 +89,7 @@ fn plan<'a>(loaded: &LoadedRecipe, index: usize, row: &'a EvaluationRow) -> Resu
     let multiple = recipe.codec.info().reduction * recipe.model.backbone.info().multiple_of;
     match row.size {
         Some(size) if size == 0 || size % multiple != 0 => Err(CoreError::Request(format!(
-            "evaluation.rows.{index}.size: expected a multiple of {multiple}, as {} wants, got {size}",
+            "evaluation.rows.{index}.size: expected a multiple of {multiple}, required by {}, got {size}",
             recipe.model.backbone.name()
         ))),
         _ => Ok(plan),

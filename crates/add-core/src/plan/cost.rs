@@ -7,11 +7,11 @@
 
 use add_plugin::{DOWN, UP};
 
-use super::place::{Ground, Place};
+use super::geometry::{Geometry, Positions};
 
 /// How the operations beside convolutions and linear maps are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernels {
+pub enum KernelKind {
     /// Each by one kernel of this project: the processor in f32.
     Fused,
     /// Normalisations and activations by several operations of Burn, which keep what they make in between.
@@ -33,26 +33,30 @@ pub struct Cost {
 
 /// What each layer keeps and how many values its parameters have, in the order of the module's fields, which is about that of
 /// the forward pass.
-pub(crate) fn profile(shapes: &[(String, Vec<usize>)], ground: &Ground, kernels: Kernels) -> Vec<(f64, f64)> {
+pub(crate) fn profile(
+    shapes: &[(String, Vec<usize>)],
+    geometry: &Geometry,
+    kernels: KernelKind,
+) -> Vec<(f64, f64)> {
     let each = |(path, shape): &(String, Vec<usize>)| {
-        let kept = ground.place(path).map_or(0.0, |place| layer(path, shape, place, kernels).kept);
+        let kept = geometry.place(path).map_or(0.0, |place| layer(path, shape, place, kernels).kept);
         (kept, shape.iter().product::<usize>() as f64)
     };
     shapes.iter().map(each).collect()
 }
 
-/// The cost of the network with these parameters on `ground`, of which only paths that satisfy `part` count.
+/// The cost of the network with these parameters on `geometry`, of which only paths that satisfy `part` count.
 pub(crate) fn cost(
     shapes: &[(String, Vec<usize>)],
-    ground: &Ground,
-    kernels: Kernels,
+    geometry: &Geometry,
+    kernels: KernelKind,
     part: impl Fn(&str) -> bool,
 ) -> Cost {
     let mut total = Cost::default();
     let mut block = Block::default();
     let mut largest: f64 = 0.0;
     for (path, shape) in shapes.iter().filter(|(path, _)| part(path)) {
-        let Some(place) = ground.place(path) else { continue };
+        let Some(place) = geometry.place(path) else { continue };
         let layer = layer(path, shape, place, kernels);
         total.flops += layer.flops;
         total.kept += layer.kept;
@@ -96,7 +100,7 @@ struct Layer {
     kept: f64,
 }
 
-fn layer(path: &str, shape: &[usize], place: Place, kernels: Kernels) -> Layer {
+fn layer(path: &str, shape: &[usize], place: Positions, kernels: KernelKind) -> Layer {
     let number = |n: usize| n as f64;
     let (read, written) = (number(place.input), number(place.output));
     let is_weight = path.ends_with("weight") || path.ends_with("weight_orig");
@@ -153,18 +157,18 @@ fn layer(path: &str, shape: &[usize], place: Place, kernels: Kernels) -> Layer {
 
 /// A normalisation keeps its input; in pure operations also the centred and the normal values, and `SiLU` after a residual
 /// block's keeps its argument and its sigmoid.
-fn norm(path: &str, input: f64, kernels: Kernels) -> Layer {
+fn norm(path: &str, input: f64, kernels: KernelKind) -> Layer {
     let silu = path.contains("resnets.") || path.contains("conv_norm_out");
     let between = match kernels {
-        Kernels::Fused => 0.0,
-        Kernels::Pure if silu => 4.0,
-        Kernels::Pure => 2.0,
+        KernelKind::Fused => 0.0,
+        KernelKind::Pure if silu => 4.0,
+        KernelKind::Pure => 2.0,
     };
     Layer { flops: 0.0, input, output: input, kept: input * (1.0 + between) }
 }
 
 /// What the nonlinearity right after a layer keeps of the layer's `output`.
-fn activation(path: &str, output: f64, kernels: Kernels) -> f64 {
+fn activation(path: &str, output: f64, kernels: KernelKind) -> f64 {
     let gated = path.contains("ff.net.0.");
     let one = path.contains("mlp.fc1.")
         || ["stem.", "expand.", "depthwise.", "last."].iter().any(|name| path.contains(name));
@@ -172,10 +176,10 @@ fn activation(path: &str, output: f64, kernels: Kernels) -> f64 {
     match kernels {
         // Normalisation and leaky ReLU of a head are pure operations everywhere.
         _ if head => 5.0 * output,
-        Kernels::Fused if gated || one => output,
+        KernelKind::Fused if gated || one => output,
         // Both halves, and of the gate its error function and its product.
-        Kernels::Pure if gated => 2.5 * output,
-        Kernels::Pure if one => 3.0 * output,
+        KernelKind::Pure if gated => 2.5 * output,
+        KernelKind::Pure if one => 3.0 * output,
         _ => 0.0,
     }
 }
@@ -188,15 +192,15 @@ mod tests {
         (path.to_owned(), shape.to_vec())
     }
 
-    fn whole(shapes: &[(String, Vec<usize>)], ground: &Ground, kernels: Kernels) -> Cost {
-        cost(shapes, ground, kernels, |_| true)
+    fn whole(shapes: &[(String, Vec<usize>)], geometry: &Geometry, kernels: KernelKind) -> Cost {
+        cost(shapes, geometry, kernels, |_| true)
     }
 
     #[test]
     fn a_convolution_costs_its_weights_at_every_position() {
         // 320 x 320 x 9 weights at 64 x 64 positions, twice: 7,549,747,200. It keeps 320 x 4,096 values.
         let conv = [shape("down_blocks.0.resnets.0.conv1.weight", &[320, 320, 3, 3])];
-        let got = whole(&conv, &Ground::Unet { side: 64, levels: 4, text: 77 }, Kernels::Fused);
+        let got = whole(&conv, &Geometry::Unet { side: 64, levels: 4, text: 77 }, KernelKind::Fused);
         assert!((got.flops - 7_549_747_200.0).abs() < 1.0, "{got:?}");
         assert!((got.kept - 1_310_720.0).abs() < 1.0, "{got:?}");
     }
@@ -205,7 +209,7 @@ mod tests {
     fn attention_costs_its_maps_and_twice_its_scores() {
         let map = |name: &str| shape(&format!("layers.0.self_attn.{name}.weight"), &[8, 8]);
         let four = ["q_proj", "k_proj", "v_proj", "out_proj"].map(map);
-        let got = whole(&four, &Ground::Sequence(10), Kernels::Fused);
+        let got = whole(&four, &Geometry::Sequence(10), KernelKind::Fused);
         // Four maps of 64 weights at 10 tokens, 5,120; the scores and their product with the values, 4 x 8 x 10 x 10.
         assert!((got.flops - (5_120.0 + 3_200.0)).abs() < 1e-9, "{got:?}");
         // The shared input, queries, keys and values, and the input of the last map: 5 x 80.
@@ -220,7 +224,7 @@ mod tests {
             shape("mid_block.resnets.1.norm1.weight", &[4]),
             shape("mid_block.resnets.1.conv1.weight", &[4, 4, 3, 3]),
         ];
-        let got = whole(&shapes, &Ground::Unet { side: 2, levels: 1, text: 1 }, Kernels::Fused);
+        let got = whole(&shapes, &Geometry::Unet { side: 2, levels: 1, text: 1 }, KernelKind::Fused);
         // Each layer keeps 4 channels at 4 positions; each block has two.
         assert!((got.kept - 64.0).abs() < 1e-9, "{got:?}");
         assert!((got.kept_by_blocks - (2.0 * 16.0 + 32.0)).abs() < 1e-9, "{got:?}");
@@ -229,8 +233,8 @@ mod tests {
     #[test]
     fn pure_operations_keep_more() {
         let norm = [shape("mid_block.resnets.0.norm1.weight", &[4])];
-        let ground = Ground::Unet { side: 2, levels: 1, text: 1 };
-        let kept = |kernels| whole(&norm, &ground, kernels).kept;
-        assert!((kept(Kernels::Pure) - 5.0 * kept(Kernels::Fused)).abs() < 1e-9);
+        let geometry = Geometry::Unet { side: 2, levels: 1, text: 1 };
+        let kept = |kernels| whole(&norm, &geometry, kernels).kept;
+        assert!((kept(KernelKind::Pure) - 5.0 * kept(KernelKind::Fused)).abs() < 1e-9);
     }
 }

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measures {
     /// What the tapes of student, decoder and feature network keep.
-    pub tape: Tape,
+    pub tape: KeptStates,
     /// What is decoded for the distillation loss.
     pub decoder: Decoder,
     /// What the frozen networks are held in.
@@ -19,7 +19,7 @@ pub struct Measures {
 
 /// What a tape keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tape {
+pub enum KeptStates {
     /// What the recipe says.
     AsStated,
     /// The input of every residual block and transformer; the rest is computed again.
@@ -65,7 +65,7 @@ pub enum Trained {
 impl Default for Measures {
     fn default() -> Self {
         Self {
-            tape: Tape::AsStated,
+            tape: KeptStates::AsStated,
             decoder: Decoder::AsStated,
             frozen: Types::AsStated,
             tapes: Types::AsStated,
@@ -81,7 +81,7 @@ const RANK: usize = 64;
 /// The measures one after the other, each on top of those before, by name.
 pub fn ladder() -> Vec<(&'static str, Measures)> {
     let none = Measures::default();
-    let blocks = Measures { tape: Tape::Blocks, ..none };
+    let blocks = Measures { tape: KeptStates::Blocks, ..none };
     let crop = Measures { decoder: Decoder::Crop, ..blocks };
     let frozen = Measures { frozen: Types::Bf16, ..crop };
     let host = Measures { average: Average::Host, ..frozen };

@@ -4,17 +4,17 @@
 //! from what is assumed of the numbers' types and of what is kept ([`Measures`]). Nothing is measured and no value made.
 
 mod cost;
+mod geometry;
 mod measures;
-mod place;
 mod step;
 
-pub use cost::{Cost, Kernels};
-pub use measures::{Average, Decoder, Measures, Tape, Trained, Types, ladder};
+pub use cost::{Cost, KernelKind};
+pub use measures::{Average, Decoder, KeptStates, Measures, Trained, Types, ladder};
 pub use step::{Held, Plan, Work};
 
 use add_recipe::{DeviceChoice, Dtype, Passes, Recipe, slot::ADAPTERS};
 use add_train::{ema::Home, networks::Role};
-use place::Ground;
+use geometry::Geometry;
 
 use crate::{
     error::CoreError,
@@ -71,9 +71,9 @@ pub(crate) struct Costed {
     pub(crate) keeps: Keeps,
     /// What it computes in, and is held in where it is frozen.
     pub(crate) dtype: Dtype,
-    /// Of the whole network; of a codec, of its decoder.
+    /// What the whole network costs; for a codec, its decoder.
     pub(crate) cost: Cost,
-    /// Of a codec's encoder.
+    /// What a codec's encoder costs.
     pub(crate) encoder: Cost,
     /// Layer by layer, for a network that is trained.
     pub(crate) profile: Vec<(f64, f64)>,
@@ -103,14 +103,14 @@ pub(crate) struct Computation {
     /// Parts of a batch whose gradients live together.
     pub(crate) parts: f64,
     /// The processor's compute in f32 whatever the type, with copies of what they read and write.
-    pub(crate) kernels: Kernels,
+    pub(crate) kernels: KernelKind,
 }
 
 /// The kernels that run on a recipe's device.
-pub fn kernels(recipe: &Recipe) -> Kernels {
+pub fn kernels(recipe: &Recipe) -> KernelKind {
     match recipe.device {
-        DeviceChoice::Flex() => Kernels::Fused,
-        DeviceChoice::NdArray() | DeviceChoice::Cuda(_) | DeviceChoice::Vulkan(_) => Kernels::Pure,
+        DeviceChoice::Flex() => KernelKind::Fused,
+        DeviceChoice::NdArray() | DeviceChoice::Cuda(_) | DeviceChoice::Vulkan(_) => KernelKind::Pure,
     }
 }
 
@@ -118,25 +118,25 @@ pub fn kernels(recipe: &Recipe) -> Kernels {
 ///
 /// # Errors
 /// When the recipe cannot be assembled, trains nothing, or has a network whose layers' positions are not known.
-pub fn plan(loaded: &LoadedRecipe, kernels: Kernels) -> Result<Plan, CoreError> {
+pub fn plan(loaded: &LoadedRecipe, kernels: KernelKind) -> Result<Plan, CoreError> {
     let recipe = &loaded.recipe;
     check_trains(recipe)?;
     let networks = outline(loaded)?;
     let mut costed = Vec::new();
     for network in &networks {
-        let ground = ground(&networks, network)?;
-        costed.push(Costed::new(network, &ground, kernels));
+        let geometry = geometry(&networks, network)?;
+        costed.push(Costed::new(network, &geometry, kernels));
     }
     let computation = Computation {
         passes: recipe.objective.passes(recipe),
-        parts: recipe.shards as f64 + if recipe.rounds > 1 { 1.0 } else { 0.0 },
+        parts: recipe.replicas as f64 + if recipe.gradient_accumulation > 1 { 1.0 } else { 0.0 },
         kernels,
     };
     Ok(Plan::new(costed, computation))
 }
 
 /// What a network works on, for one sample.
-fn ground(networks: &[Outlined], network: &Outlined) -> Result<Ground, CoreError> {
+fn geometry(networks: &[Outlined], network: &Outlined) -> Result<Geometry, CoreError> {
     let unknown = || {
         CoreError::Request(format!(
             "plan: the layers of the {} have names that are not known here, so their positions cannot be counted; measure \
@@ -147,10 +147,10 @@ fn ground(networks: &[Outlined], network: &Outlined) -> Result<Ground, CoreError
     let of = |side: usize, text: usize| {
         // Adapters lie where the layers beside them do.
         let whole = networks.iter().find(|other| network.role == ADAPTERS && other.input == network.input);
-        Ground::of(&whole.unwrap_or(network).shapes, side, text).ok_or_else(unknown)
+        Geometry::of(&whole.unwrap_or(network).shapes, side, text).ok_or_else(unknown)
     };
     match &network.input {
-        Input::Text(tokens) => Ok(Ground::Sequence(*tokens)),
+        Input::Text(tokens) => Ok(Geometry::Sequence(*tokens)),
         Input::Latents { side, text } => of(*side, *text),
         Input::Pixels(side) => of(*side, 0),
         Input::Hooked { side, hooks } => {
@@ -159,32 +159,32 @@ fn ground(networks: &[Outlined], network: &Outlined) -> Result<Ground, CoreError
         }
         Input::FeaturesOf(role) => {
             let looked = networks.iter().find(|other| other.role == *role).ok_or_else(unknown)?;
-            Ok(Ground::Heads(hook_positions(looked, &ground(networks, looked)?)))
+            Ok(Geometry::Heads(hook_positions(looked, &geometry(networks, looked)?)))
         }
         Input::StatesOf(role, blocks) => {
             let looked = networks.iter().find(|other| other.role == *role).ok_or_else(unknown)?;
-            let ground = ground(networks, looked)?;
-            Ok(Ground::Heads(blocks.iter().map(|block| ground.hook_positions(block)).collect()))
+            let geometry = geometry(networks, looked)?;
+            Ok(Geometry::Heads(blocks.iter().map(|block| geometry.hook_positions(block)).collect()))
         }
     }
 }
 
 /// Positions of each hook of a network that heads look through.
-fn hook_positions(network: &Outlined, ground: &Ground) -> Vec<usize> {
+fn hook_positions(network: &Outlined, geometry: &Geometry) -> Vec<usize> {
     match &network.input {
-        Input::Hooked { hooks, .. } => hooks.iter().map(|(name, _)| ground.hook_positions(name)).collect(),
+        Input::Hooked { hooks, .. } => hooks.iter().map(|(name, _)| geometry.hook_positions(name)).collect(),
         _ => Vec::new(),
     }
 }
 
 impl Costed {
-    fn new(network: &Outlined, ground: &Ground, kernels: Kernels) -> Self {
-        let whole = |part: &dyn Fn(&str) -> bool| cost::cost(&network.shapes, ground, kernels, part);
+    fn new(network: &Outlined, geometry: &Geometry, kernels: KernelKind) -> Self {
+        let whole = |part: &dyn Fn(&str) -> bool| cost::cost(&network.shapes, geometry, kernels, part);
         let encodes = |path: &str| {
-            place::after(path, "encoder.").is_some() || place::after(path, "quant_conv.").is_some()
+            geometry::after(path, "encoder.").is_some() || geometry::after(path, "quant_conv.").is_some()
         };
-        let is_codec = matches!(ground, Ground::Kl { .. } | Ground::Tiny { .. });
-        let positions = hook_positions(network, ground);
+        let is_codec = matches!(geometry, Geometry::Kl { .. } | Geometry::Tiny { .. });
+        let positions = hook_positions(network, geometry);
         let hooked = match &network.input {
             Input::Hooked { hooks, .. } => {
                 hooks.iter().zip(positions).map(|((_, c), n)| (c * n) as f64).sum()
@@ -202,7 +202,7 @@ impl Costed {
             cost: whole(&|path| !is_codec || !encodes(path)),
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
             profile: if network.trained {
-                cost::profile(&network.shapes, ground, kernels)
+                cost::profile(&network.shapes, geometry, kernels)
             } else {
                 Vec::new()
             },

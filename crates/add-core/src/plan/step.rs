@@ -6,15 +6,15 @@
 
 use add_recipe::{
     Dtype,
-    passes::{Count, NetworkPart, Pass, Share, Tape as Recorded},
+    passes::{Count, NetworkPart, Pass, Share, Tape},
     slot::ADAPTERS,
 };
 use add_train::{ema::Home, networks::Role};
 
 use super::{
     Computation, Costed, Kind,
-    cost::Kernels,
-    measures::{Average, Decoder, Measures, Tape, Trained, Types},
+    cost::KernelKind,
+    measures::{Average, Decoder, KeptStates, Measures, Trained, Types},
 };
 use crate::outline::Keeps;
 
@@ -26,7 +26,7 @@ const AT_ONCE: f64 = 3.0;
 /// Bytes that a network holds all the time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Held {
-    /// Whose.
+    /// The network that holds it.
     pub role: Role,
     /// Values of its parameters and buffers.
     pub parameters: f64,
@@ -97,7 +97,7 @@ impl Plan {
         let mut tapes: Vec<(&'static str, f64)> = Vec::new();
         for recorded in self.computation.passes.moments.iter().flat_map(|moment| &moment.tapes) {
             if !tapes.iter().any(|(name, _)| *name == recorded.name) {
-                let one = Recorded { copies: 1.0, ..recorded.clone() };
+                let one = Tape { copies: 1.0, ..recorded.clone() };
                 tapes.push((recorded.name, self.recorded(&one, measures)));
             }
         }
@@ -173,7 +173,7 @@ impl Plan {
     }
 
     /// Bytes of a tape for one sample, with that of the adapters beside the network.
-    fn recorded(&self, recorded: &Recorded, measures: &Measures) -> f64 {
+    fn recorded(&self, recorded: &Tape, measures: &Measures) -> f64 {
         let both = self.find(recorded.role).into_iter().chain(self.adapters_of(recorded.role));
         let bytes: f64 = both.map(|network| tape(network, measures)).sum();
         recorded.copies * share(recorded.share, measures) * bytes
@@ -183,8 +183,8 @@ impl Plan {
     fn widest(&self, role: Role, measures: &Measures) -> f64 {
         self.find(role).map_or(0.0, |network| {
             let dtype = match self.computation.kernels {
-                Kernels::Fused => Dtype::F32,
-                Kernels::Pure => dtype(network, measures.tapes),
+                KernelKind::Fused => Dtype::F32,
+                KernelKind::Pure => dtype(network, measures.tapes),
             };
             AT_ONCE * dtype.bytes() as f64 * network.cost.widest
         })
@@ -265,8 +265,8 @@ fn trained(network: &Costed, measures: &Measures) -> f64 {
 fn by_blocks(network: &Costed, measures: &Measures) -> bool {
     match measures.tape {
         // Heads have no blocks.
-        Tape::Blocks if network.kind != Kind::Heads => true,
-        Tape::Blocks | Tape::AsStated => network.keeps == Keeps::Blocks,
+        KeptStates::Blocks if network.kind != Kind::Heads => true,
+        KeptStates::Blocks | KeptStates::AsStated => network.keeps == Keeps::Blocks,
     }
 }
 
@@ -317,7 +317,7 @@ mod tests {
     /// A student of 1,000 parameters that keeps 600 values and a teacher of the same size, called twice.
     fn distillation() -> Plan {
         let cost = Cost { flops: 50.0, kept: 600.0, widest: 10.0, kept_by_blocks: 100.0 };
-        let tapes = vec![Recorded::of("student", STUDENT)];
+        let tapes = vec![Tape::of("student", STUDENT)];
         let moment = |role, n| Moment { tapes: tapes.clone(), wide: vec![(role, n)], ..Moment::default() };
         let passes = Passes {
             work: vec![
@@ -326,7 +326,7 @@ mod tests {
             ],
             moments: vec![moment(STUDENT, 1.0), moment(TEACHER, 2.0)],
         };
-        let computation = Computation { passes, parts: 1.0, kernels: Kernels::Pure };
+        let computation = Computation { passes, parts: 1.0, kernels: KernelKind::Pure };
         let student = network(STUDENT, 1000.0, true, cost);
         let teacher = network(TEACHER, 1000.0, false, cost);
         Plan::new(vec![student, teacher], computation)
@@ -365,7 +365,7 @@ mod tests {
         let work = distillation().work(&Measures::default());
         let total: f64 = work.iter().map(|work| work.flops).sum();
         assert!((total - 250.0).abs() < 1e-9, "{work:?}");
-        let again = distillation().work(&Measures { tape: Tape::Blocks, ..Measures::default() });
+        let again = distillation().work(&Measures { tape: KeptStates::Blocks, ..Measures::default() });
         assert!((again.iter().map(|work| work.flops).sum::<f64>() - 300.0).abs() < 1e-9, "{again:?}");
     }
 }

@@ -110,7 +110,7 @@ enum Group {
     Halves([usize; 2]),
     /// Four times four side by side.
     Quarters([usize; 4]),
-    /// Anyhow.
+    /// Each at a place of its own.
     Scattered([i32; LANES]),
 }
 

@@ -181,7 +181,7 @@ struct Halves {
 }
 
 impl Halves {
-    /// Of `[samples, channels, size]` with `padding` zeros before it, and so many behind it that there are `tiles`.
+    /// Splits `[samples, channels, size]` with `padding` zeros before it, and so many behind it that there are `tiles`.
     fn new(
         image: &[f32],
         samples: usize,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::testing::{random, values};
 
-/// Of the largest value: some of ndarray's steps are in single precision whatever the tensors are (3e-8 was seen). The
+/// Tolerance relative to the largest value: some of ndarray's steps are in single precision whatever the tensors are (3e-8 was seen). The
 /// exact numbers, to 1e-9, are those of flex, which add-parity compares with PyTorch.
 const ROUNDING: f64 = 1e-6;
 

@@ -23,7 +23,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Elementwise.
+    /// Applies it to every element.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Gelu => add_kernels::gelu(x),

@@ -9,11 +9,11 @@ mod distillation;
 mod heads;
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, nothing},
 };
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     if fixture.keys("w.").next().is_some() {
         heads::compare(fixture, &mut rows)?;

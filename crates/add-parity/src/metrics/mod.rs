@@ -8,11 +8,11 @@ mod inception;
 mod resize;
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, nothing},
 };
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     distances::compare(fixture, &mut rows)?;
     resize::compare(fixture, &mut rows)?;

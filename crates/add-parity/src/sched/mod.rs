@@ -15,7 +15,7 @@ use burn::tensor::DType;
 use serde_json::Value;
 
 use crate::{
-    Fixture, ParityError, Row,
+    Fixture, ParityError, ParityRow,
     row::{Comparison, Tolerance},
     tables::Betas,
 };
@@ -26,7 +26,7 @@ const SINGLE: Tolerance = Tolerance::Rounding(0.0);
 const SINGLE_RATIO: Tolerance = Tolerance::Relative { part: 2e-5, floor: 0.0 };
 const DOUBLE: Tolerance = Tolerance::Relative { part: 1e-12, floor: 0.0 };
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
     let facts = &fixture.facts()["trajectories"];
     let Some(facts) = facts.as_object() else {

@@ -26,7 +26,7 @@ pub(super) struct Plan {
     pub(super) space: Space,
     /// The noise levels are those of the timesteps.
     pub(super) levels_at_timesteps: bool,
-    /// Of each state, in f64: the library keeps noise levels in f32 even then, except for DDIM.
+    /// Tolerance of each state, in f64: the library keeps noise levels in f32 even then, except for DDIM.
     pub(super) tolerance: f64,
 }
 

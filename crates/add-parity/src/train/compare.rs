@@ -22,10 +22,10 @@ use crate::{
 
 /// Gradients below this are rounding.
 const FLOOR: f64 = 1e-3;
-/// Of losses, gradient norms, and what is looked at within a step.
+/// Tolerance of losses, gradient norms, and what is looked at within a step.
 const WITHIN: Tolerance = Tolerance::Relative { part: 1e-9, floor: 0.0 };
 const OF_MEANS: Tolerance = Tolerance::Relative { part: 1e-9, floor: FLOOR };
-/// Of what the optimisers make of gradients.
+/// Tolerance of parameters after the optimisers' steps.
 const OF_PARAMETERS: Tolerance = Tolerance::Relative { part: 1e-8, floor: 0.0 };
 const OF_GRADIENTS: Tolerance = Tolerance::Relative { part: 1e-8, floor: FLOOR };
 

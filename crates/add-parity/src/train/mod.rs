@@ -17,15 +17,15 @@ mod shared_fakes;
 
 use recording::Recording;
 
-use crate::{Fixture, ParityError, Row, row::Comparison};
+use crate::{Fixture, ParityError, ParityRow, row::Comparison};
 
-pub(crate) fn run(fixture: &Fixture) -> Result<Vec<Row>, ParityError> {
+pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     in_parts(fixture, 1)
 }
 
 /// The comparison with a batch in `parts`, each of which is given the fixture's whole batch: all losses are means over
 /// the batch, so the run stays the same.
-fn in_parts(fixture: &Fixture, parts: usize) -> Result<Vec<Row>, ParityError> {
+fn in_parts(fixture: &Fixture, parts: usize) -> Result<Vec<ParityRow>, ParityError> {
     let recording = Recording::read(fixture)?;
     let mut rows = Comparison::new(fixture);
     compare::compare(&recording, &mut rows, parts)?;
@@ -105,7 +105,7 @@ mod tests {
     fn another_number_in_any_expected_tensor_is_a_failed_row() {
         let folder = changed("io.safetensors", off_at_the_end);
         let rows = run(&opened(folder.path(), NAME)).expect("rows");
-        let passed: Vec<&Row> = rows.iter().filter(|row| row.passed()).collect();
+        let passed: Vec<&ParityRow> = rows.iter().filter(|row| row.passed()).collect();
         assert!(passed.is_empty(), "{passed:#?}");
         assert!(rows.iter().filter(|row| row.failure()).count() > 200, "{}", rows.len());
     }
@@ -138,7 +138,7 @@ mod tests {
     fn a_batch_in_two_parts_takes_the_same_steps() {
         for name in [NAME, "add_sds_cfg_2steps"] {
             let rows = in_parts(&shipped(name), 2).expect("rows");
-            let failed: Vec<&Row> = rows.iter().filter(|row| row.failure()).collect();
+            let failed: Vec<&ParityRow> = rows.iter().filter(|row| row.failure()).collect();
             assert!(failed.is_empty(), "{name}: {failed:#?}");
             assert!(rows.iter().filter(|row| row.passed()).count() > 200, "{name}: {}", rows.len());
         }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use add_loss::{R1Route, Reduction, resize};
 use add_plugin::{Conditioning, NoiseSchedule, Pixels, Prediction};
 use add_recipe::slot::{CODEC, HEADS, STUDENT};
-use add_train::{distance::Space, model::Diffusion, report::StepReport, shards::Shards};
+use add_train::{distance::Space, process::Process, replicas::Replicas, report::StepReport};
 use methods::add::{
-    AddInputs, AddMethod, AddOptions, AddTrainer, ImageCondition, Prompts, StudentInput, TeacherInput,
-    Terminal, View,
+    AddInputs, AddMethod, AddOptions, AddTrainer, ImageCondition, PictureView, Prompts, StudentInput,
+    TeacherInput, Terminal,
 };
 
 use super::{
@@ -42,7 +42,7 @@ impl<'a> Run<'a> {
     pub(super) fn inputs(&self, step: usize) -> Result<AddInputs<'static>, ParityError> {
         let recording = self.recording;
         let config = &recording.config;
-        let size = |side: usize| -> View<'static> { Box::new(move |x| resize(x, [side; 2])) };
+        let size = |side: usize| -> PictureView<'static> { Box::new(move |x| resize(x, [side; 2])) };
         let student = |phase: &str| -> Result<StudentInput, ParityError> {
             Ok(StudentInput {
                 s: recording.timesteps(&format!("in.s_{phase}"), step)?,
@@ -119,13 +119,13 @@ fn trainer<'a>(recording: &'a Recording<'a>, parts: usize) -> Result<AddTrainer<
                 terminal: Terminal::Schedule,
             },
         },
-        shards: Shards::new(parts, 1)?,
+        replicas: Replicas::new(parts, 1)?,
     })
 }
 
 /// Student and teacher predict `v`.
-fn diffusion(alphas_cumprod: &[f64]) -> Diffusion {
-    Diffusion {
+fn diffusion(alphas_cumprod: &[f64]) -> Process {
+    Process {
         schedule: NoiseSchedule::from_alphas_cumprod(alphas_cumprod),
         prediction: Prediction::V,
         sizes: None,
@@ -133,6 +133,6 @@ fn diffusion(alphas_cumprod: &[f64]) -> Diffusion {
 }
 
 /// The process that leaves signal at its last timestep: the teacher's.
-pub(super) fn leaky() -> Result<Diffusion, ParityError> {
+pub(super) fn leaky() -> Result<Process, ParityError> {
     Ok(diffusion(&Betas::STABLE_DIFFUSION.alphas_cumprod()?))
 }

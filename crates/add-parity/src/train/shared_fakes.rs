@@ -10,7 +10,7 @@ use super::{
 };
 use crate::row::largest_difference;
 
-/// Of two ways to the same number.
+/// Tolerance between two ways to the same number.
 const TOLERANCE: f64 = 1e-12;
 
 /// The figures and values after two steps in which the discriminator sees fakes of the generator's noise.

@@ -1,6 +1,6 @@
 //! Processes, called ranks, that train one model together: each computes its parts of every batch.
 //!
-//! All hold the same networks. In a round every rank computes its parts; the gradients are then added in the order of the
+//! All hold the same networks. In an accumulation step every rank computes its parts; the gradients are then added in the order of the
 //! parts, whoever computed them, and all ranks take the same step. So a recipe's numbers depend on its parts, and never
 //! on how many ranks share them. The first rank alone writes the run folder.
 //!

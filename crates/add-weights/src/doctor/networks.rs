@@ -18,7 +18,7 @@ pub enum Kind {
     OtherUnet,
     /// Stable Diffusion's autoencoder.
     AutoencoderKl,
-    /// TAESD.
+    /// The small autoencoder TAESD.
     AutoencoderTiny,
     /// CLIP ViT-L's text encoder.
     ClipL,

@@ -135,7 +135,7 @@ pub enum TextTower {
 /// # Errors
 /// When there is none.
 pub fn clip_text(file: &WeightsFile, tower: TextTower) -> Result<Naming, WeightsError> {
-    /// Of whole CLIP models; the projection is passed over by encoders that have none.
+    /// Names of whole CLIP models; the projection is passed over by encoders that have none.
     const OTHERS: &[&str] =
         &["vision_model.", "visual_projection", "text_projection", "logit_scale", "visual.", "attn_mask"];
     const IN_TRANSFORMERS: &str = "text_model.final_layer_norm.weight";

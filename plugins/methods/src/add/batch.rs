@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 
 use super::{
     HEADS_TEXT, TEACHER_TEXT,
-    inputs::{AddInputs, Level, Levels, Prompts, StudentInput, TeacherInput, View},
+    inputs::{AddInputs, CriticLevels, Level, PictureView, Prompts, StudentInput, TeacherInput},
     run::{AddRun, TeacherText},
     simulation::Simulation,
 };
@@ -98,7 +98,7 @@ impl<'a> AddRun<'a> {
             _ => size,
         };
         let augment = &self.method.adversarial.augment;
-        let augmented = |purpose| -> View<'a> {
+        let augmented = |purpose| -> PictureView<'a> {
             let each: Vec<_> = draws.iter().map(|draw| augment.draw([h, w], draw, purpose)).collect();
             Box::new(move |x| augmented_view(x, &each, [size; 2]))
         };
@@ -132,7 +132,7 @@ impl<'a> AddRun<'a> {
                     t: Timesteps(draws.iter().map(|draw| critic.timestep(schedule, draw, level)).collect()),
                     eps: noise(eps),
                 };
-                Levels {
+                CriticLevels {
                     fake: level(Purpose::CriticFakeLevel, Purpose::CriticFakeNoise),
                     real: level(Purpose::CriticRealLevel, Purpose::CriticRealNoise),
                 }

@@ -40,10 +40,10 @@ pub struct Add {
     pub adversarial: Adversarial,
     /// The distillation term, ADD Eq. (4).
     pub distillation: Distillation,
-    /// Of the student.
+    /// The student's optimiser.
     #[serde(default)]
     pub generator: AdamWConfig,
-    /// Of the heads.
+    /// The heads' optimiser.
     #[serde(default = "default_discriminator")]
     pub discriminator: AdamWConfig,
     /// Half-life of the student's averaged weights, in images.
@@ -309,7 +309,7 @@ pub enum DistillationSpace {
     },
     /// Pictures that another codec of the same latents decodes, such as `TinyVae`.
     PixelBy(Plugin<dyn Codec>),
-    /// Latents.
+    /// Latents are compared as they are.
     Latent,
 }
 

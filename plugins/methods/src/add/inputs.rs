@@ -36,7 +36,7 @@ pub struct TeacherInput {
     pub guidance: Vec<f64>,
 }
 
-/// Levels at which a critic looks at samples, with their noise.
+/// A level at which a critic looks at samples, one per sample, with their noise.
 #[derive(Debug, Clone)]
 pub struct Level {
     /// `t`.
@@ -47,7 +47,7 @@ pub struct Level {
 
 /// The levels at which a critic looks at fakes and at real samples.
 #[derive(Debug, Clone)]
-pub struct Levels {
+pub struct CriticLevels {
     /// Those of fakes.
     pub fake: Level,
     /// Those of real samples.
@@ -55,7 +55,7 @@ pub struct Levels {
 }
 
 /// A view of a picture as the feature network gets it: augmented and resized.
-pub type View<'a> = Box<dyn Fn(Tensor<4>) -> Tensor<4> + Send + Sync + 'a>;
+pub type PictureView<'a> = Box<dyn Fn(Tensor<4>) -> Tensor<4> + Send + Sync + 'a>;
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub struct AddInputs<'a> {
@@ -80,13 +80,13 @@ pub struct AddInputs<'a> {
     /// Source of each sample's random numbers, for the routes of R1 that want some.
     pub draws: Vec<Draw>,
     /// Levels of a critic that looks at latents; `None` where a network looks at pictures.
-    pub levels: Option<Levels>,
-    /// View of real pictures.
-    pub real_view: View<'a>,
-    /// View of fakes.
-    pub fake_view: View<'a>,
-    /// View for the image encoder (resized, never augmented).
-    pub embedding_view: View<'a>,
+    pub levels: Option<CriticLevels>,
+    /// How real pictures are seen.
+    pub real_view: PictureView<'a>,
+    /// How fakes are seen.
+    pub fake_view: PictureView<'a>,
+    /// How the image encoder sees real pictures (resized, never augmented).
+    pub embedding_view: PictureView<'a>,
 }
 
 impl AddInputs<'_> {

@@ -31,7 +31,7 @@ pub use fields::{
     Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, StudentTimesteps,
     TeacherModel, TeacherPart, TeacherPipeline,
 };
-pub use inputs::{AddInputs, Level, Levels, Prompts, StudentInput, TeacherInput, View};
+pub use inputs::{AddInputs, CriticLevels, Level, PictureView, Prompts, StudentInput, TeacherInput};
 pub use lambda::Lambda;
 pub use simulation::Simulation;
 pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};

@@ -57,7 +57,7 @@ impl<'a> AddRun<'a> {
         networks: NetworkSet,
         context: RunContext,
     ) -> Self {
-        let RunContext { feed, shards, device } = context;
+        let RunContext { feed, replicas, device } = context;
         let timesteps = method.timesteps(recipe);
         let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
         let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
@@ -85,7 +85,7 @@ impl<'a> AddRun<'a> {
                 critic: method.adversarial.critic().map(|critic| &**critic),
                 options: method.options(&timesteps),
             },
-            shards,
+            replicas,
         };
         let balance = Balance::new(method.distillation.lambda);
         Self {
@@ -149,8 +149,8 @@ impl Objective for AddRun<'_> {
         let Recipe { seed, batch: whole, .. } = *self.recipe;
         let pixels = batch.pixels(&self.device);
         let x_0 = self.latents.latents(self.trainer.networks.codec(CODEC), &pixels);
-        let each = whole / self.trainer.shards.count();
-        let ranges = self.trainer.shards.ranges(whole).into_iter();
+        let each = whole / self.trainer.replicas.count();
+        let ranges = self.trainer.replicas.ranges(whole).into_iter();
         let parts = ranges
             .zip((0..).step_by(each))
             .map(|(range, here)| {

@@ -1,6 +1,6 @@
 //! One step of Adversarial Diffusion Distillation: a discriminator update, then a student update.
 //!
-//! The batch is computed in parts, see [`Shards`]: every part gives its share of the heads' gradient, the heads move, and
+//! The batch is computed in parts, see [`Replicas`]: every part gives its share of the heads' gradient, the heads move, and
 //! every part gives its share of the student's gradient. What a part computes is in [`Part`].
 
 use add_loss::{PixelReduction, R1Route, Reduction};
@@ -10,10 +10,10 @@ use add_plugin::{
 use add_recipe::slot::{CODEC, DISTILLATION_CODEC, FEATURES, HEADS, IMAGE_ENCODER, STUDENT, TEACHER};
 use add_train::{
     distance::Space,
-    model::Diffusion,
     networks::{AnyNetwork, NetworkSet},
+    process::Process,
+    replicas::Replicas,
     report::StepReport,
-    shards::Shards,
     teacher::BoundTeacher,
 };
 use burn::tensor::Tensor;
@@ -131,9 +131,9 @@ impl AddNetworks {
 /// What stays the same over all steps: the numbers and processes of the method.
 pub struct AddMethod<'w> {
     /// The student's forward process.
-    pub student_diffusion: Diffusion,
+    pub student_diffusion: Process,
     /// The teacher's forward process.
-    pub teacher_diffusion: Diffusion,
+    pub teacher_diffusion: Process,
     /// `c(t)` and the target.
     pub weighting: &'w dyn Weighting,
     /// `F` where it looks at latents through the teacher.
@@ -173,7 +173,7 @@ pub struct AddTrainer<'w> {
     /// The numbers and processes.
     pub method: AddMethod<'w>,
     /// The parts in which a batch is computed.
-    pub shards: Shards,
+    pub replicas: Replicas,
 }
 
 impl AddTrainer<'_> {
@@ -182,16 +182,16 @@ impl AddTrainer<'_> {
     /// A loss or gradient that is not finite leaves its update out; the report then holds the reason.
     pub fn step(&mut self, parts: Vec<AddInputs<'_>>, lr_g: f64, lr_d: f64) -> StepReport {
         let mut report = StepReport::default();
-        let batch = self.shards.whole_batch(parts.iter().map(AddInputs::batch).sum());
+        let batch = self.replicas.whole_batch(parts.iter().map(AddInputs::batch).sum());
         let device = parts[0].x_0.0.device();
         let adversarial = self.method.options.adversarial_weight > 0.0;
 
         let method = &self.method;
-        // In several rounds no part can wait for the heads with all its states; its turn comes again from the start.
-        let (once, mut waiting) = (self.shards.turns() == 1, Vec::new());
+        // With several accumulation steps no part can keep its states until the heads have moved: it is computed again.
+        let (once, mut waiting) = (self.replicas.turns() == 1, Vec::new());
         if adversarial {
-            let mut sum = self.shards.sum(device.clone());
-            self.shards.each(
+            let mut sum = self.replicas.sum(device.clone());
+            self.replicas.each(
                 parts,
                 |inputs| (inputs, AddNetworks::fork(&self.networks)),
                 |(inputs, networks)| {
@@ -216,8 +216,8 @@ impl AddTrainer<'_> {
             waiting.extend(parts.into_iter().map(|inputs| Waiting::Inputs(Box::new(inputs))));
         }
 
-        let mut sum = self.shards.sum(device);
-        self.shards.each(
+        let mut sum = self.replicas.sum(device);
+        self.replicas.each(
             waiting,
             |part| {
                 let networks = matches!(part, Waiting::Inputs(_)).then(|| AddNetworks::fork(&self.networks));

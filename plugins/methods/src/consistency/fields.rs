@@ -29,7 +29,7 @@ pub struct Consistency {
     pub target: Target,
     /// Part of the captions that is replaced by the empty one.
     pub caption_dropout: f64,
-    /// Of the student.
+    /// The student's optimiser.
     pub optimizer: AdamWConfig,
     /// Half-life of the student's averaged weights, in images. The paper keeps 0.95 of them at each step of 72 images, which
     /// is 970.
@@ -40,8 +40,8 @@ pub struct Consistency {
 }
 
 /// The frozen model whose trajectories are learnt.
-#[expect(clippy::large_enum_variant, reason = "a recipe has one of them")]
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a recipe has one of them")]
 pub enum ConsistencyTeacher {
     /// The model that the student starts as.
     Initial(),

@@ -35,7 +35,7 @@ impl<'a> ConsistencyRun<'a> {
         networks: NetworkSet,
         context: RunContext,
     ) -> Self {
-        let RunContext { feed, shards, device } = context;
+        let RunContext { feed, replicas, device } = context;
         let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
         let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
         let null = captions.captions(networks.text(TEXT), &[String::new()]);
@@ -50,7 +50,7 @@ impl<'a> ConsistencyRun<'a> {
                 distance: method.distance,
                 target: method.target_role(),
             },
-            shards,
+            replicas,
         };
         Self { recipe, method, trainer, feed, latents, captions, timesteps: method.timesteps(recipe), device }
     }
@@ -89,8 +89,8 @@ impl Objective for ConsistencyRun<'_> {
         let whole = self.recipe.batch;
         let codec = self.trainer.networks.codec(CODEC);
         let x_0 = self.latents.latents(codec, &batch.pixels(&self.device)).0;
-        let each = whole / self.trainer.shards.count();
-        let ranges = self.trainer.shards.ranges(whole).into_iter();
+        let each = whole / self.trainer.replicas.count();
+        let ranges = self.trainer.replicas.ranges(whole).into_iter();
         let parts = ranges
             .zip((0..).step_by(each))
             .map(|(range, here)| {

@@ -5,10 +5,10 @@ use add_plugin::{Conditioning, Denoiser, Latents, Timesteps, fork};
 use add_recipe::slot::{STUDENT, TEACHER};
 use add_train::{
     gradients::{GradientMap, scalar},
-    model::{Diffusion, guided_from_outside},
     networks::{NetworkSet, Role},
+    process::{Process, guided_from_outside},
+    replicas::Replicas,
     report::StepReport,
-    shards::Shards,
 };
 use burn::tensor::Tensor;
 
@@ -52,22 +52,22 @@ pub struct ConsistencyTrainer {
     /// The student on the autodiff device with its optimiser and average; teacher and target on the plain one.
     pub networks: NetworkSet,
     /// The student's forward process.
-    pub diffusion: Diffusion,
+    pub diffusion: Process,
     /// The teacher's: of the same schedule.
-    pub teacher_diffusion: Diffusion,
+    pub teacher_diffusion: Process,
     /// The empty caption, a batch of one.
     pub null: Conditioning,
     /// The numbers.
     pub options: ConsistencyOptions,
     /// The parts in which a batch is computed.
-    pub shards: Shards,
+    pub replicas: Replicas,
 }
 
 impl ConsistencyTrainer {
     /// One update on this rank's parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub fn step(&mut self, parts: Vec<ConsistencyInputs>, lr: f64) -> StepReport {
-        let batch = self.shards.whole_batch(parts.iter().map(ConsistencyInputs::batch).sum());
-        let mut sum = self.shards.sum(parts[0].x_0.0.device());
+        let batch = self.replicas.whole_batch(parts.iter().map(ConsistencyInputs::batch).sum());
+        let mut sum = self.replicas.sum(parts[0].x_0.0.device());
         let part = |inputs: ConsistencyInputs| Part {
             share: inputs.batch() as f64 / batch as f64,
             null: self.null.repeat(inputs.batch()),
@@ -79,7 +79,7 @@ impl ConsistencyTrainer {
             teacher_diffusion: &self.teacher_diffusion,
             options: self.options,
         };
-        self.shards.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
+        self.replicas.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
         let (reports, gradients) = sum.finish();
         let mut report = StepReport::default();
         report.extend(reports);
@@ -98,8 +98,8 @@ struct Part<'a> {
     student: Box<dyn Denoiser>,
     teacher: Box<dyn Denoiser>,
     target: Box<dyn Denoiser>,
-    diffusion: &'a Diffusion,
-    teacher_diffusion: &'a Diffusion,
+    diffusion: &'a Process,
+    teacher_diffusion: &'a Process,
     options: ConsistencyOptions,
 }
 

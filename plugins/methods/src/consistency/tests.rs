@@ -5,11 +5,11 @@ use add_plugin::{Conditioning, Denoiser, Latents, NoiseSchedule, Prediction, Tim
 use add_recipe::slot::{STUDENT, TEACHER};
 use add_train::{
     ema::Home,
-    model::Diffusion,
     networks::{AnyNetwork, Averaging, Change, NetworkSet, Training},
     optimizer::AdamWConfig,
+    process::Process,
+    replicas::Replicas,
     report::StepReport,
-    shards::Shards,
 };
 use burn::{
     module::{Module, Param},
@@ -88,7 +88,7 @@ fn halves() -> Vec<ConsistencyInputs> {
     vec![half(0), half(1)]
 }
 
-fn trainer(shards: usize, distance: ConsistencyDistance) -> ConsistencyTrainer {
+fn trainer(replicas: usize, distance: ConsistencyDistance) -> ConsistencyTrainer {
     let device = Device::flex();
     let training = Training {
         optimizer: OPTIMIZER,
@@ -104,7 +104,7 @@ fn trainer(shards: usize, distance: ConsistencyDistance) -> ConsistencyTrainer {
     networks.start();
     let average = networks.average_mut(OPTIMIZER).expect("the student has one");
     *average = average.clone().constant();
-    let diffusion = Diffusion {
+    let diffusion = Process {
         schedule: NoiseSchedule::from_alphas_cumprod(&[0.9, 0.64, 0.36]),
         prediction: Prediction::Epsilon,
         sizes: None,
@@ -116,7 +116,7 @@ fn trainer(shards: usize, distance: ConsistencyDistance) -> ConsistencyTrainer {
         diffusion,
         null: captions(&[0.25]),
         options,
-        shards: Shards::new(shards, 1).expect("threads"),
+        replicas: Replicas::new(replicas, 1).expect("threads"),
     }
 }
 

@@ -21,13 +21,13 @@ pub use step::{Captions, DiffusionInputs, DiffusionTrainer};
 /// The optimiser of denoiser and text encoder.
 const OPTIMIZER: &str = "optimizer";
 
-/// Pretraining.
+/// Pretraining of a diffusion model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Diffusion {
     /// Part of the captions that is replaced by the empty one, for classifier-free guidance.
     pub caption_dropout: f64,
-    /// Of denoiser and text encoder.
+    /// The optimiser of denoiser and text encoder.
     pub optimizer: AdamWConfig,
     /// Half-life of the averaged weights, in images.
     pub ema_half_life: f64,

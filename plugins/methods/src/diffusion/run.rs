@@ -34,11 +34,11 @@ impl<'a> DiffusionRun<'a> {
         networks: NetworkSet,
         context: RunContext,
     ) -> Self {
-        let RunContext { feed, shards, device } = context;
+        let RunContext { feed, replicas, device } = context;
         let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
         let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
         let diffusion = recipe.model.diffusion(recipe.codec.info());
-        let trainer = DiffusionTrainer { networks, diffusion, shards };
+        let trainer = DiffusionTrainer { networks, diffusion, replicas };
         Self { recipe, method, trainer, feed, latents, captions, device }
     }
 
@@ -65,7 +65,7 @@ impl<'a> DiffusionRun<'a> {
         let x_0 = self.latents.latents(self.trainer.networks.codec(CODEC), &batch.pixels(&self.device)).0;
         let frozen_text = !self.recipe.text_is_the_models();
         let text = self.trainer.networks.text(TEXT);
-        let each = whole / self.trainer.shards.count();
+        let each = whole / self.trainer.replicas.count();
         let part = |(range, here): (Range<usize>, usize)| {
             let here = here..here + each;
             let x_0 = x_0.clone().slice([here.clone()]);
@@ -83,7 +83,7 @@ impl<'a> DiffusionRun<'a> {
                 t: Timesteps::whole(range.map(t)),
             }
         };
-        let ranges = self.trainer.shards.ranges(whole).into_iter();
+        let ranges = self.trainer.replicas.ranges(whole).into_iter();
         Ok(ranges.zip((0..).step_by(each)).map(part).collect())
     }
 }

@@ -4,11 +4,11 @@ use add_plugin::{Conditioning, Denoiser, Latents, Network, TextNetwork, Timestep
 use add_recipe::slot::{DENOISER, TEXT};
 use add_train::{
     gradients::{GradientMap, scalar},
-    model::Diffusion as Process,
     networks::NetworkSet,
     optimizer::join,
+    process::Process,
+    replicas::Replicas,
     report::StepReport,
-    shards::Shards,
 };
 use burn::tensor::Tensor;
 
@@ -20,9 +20,9 @@ pub struct DiffusionInputs {
     pub x_0: Latents,
     /// Their captions; an empty one where it was dropped for classifier-free guidance.
     pub captions: Captions,
-    /// Timesteps.
+    /// Timesteps, one per sample.
     pub t: Timesteps,
-    /// Noise.
+    /// Noise `[B, C, H, W]`.
     pub eps: Tensor<4>,
 }
 
@@ -47,14 +47,14 @@ pub struct DiffusionTrainer {
     /// The forward process.
     pub diffusion: Process,
     /// The parts in which a batch is computed.
-    pub shards: Shards,
+    pub replicas: Replicas,
 }
 
 impl DiffusionTrainer {
     /// One update on this rank's parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub fn step(&mut self, parts: Vec<DiffusionInputs>, lr: f64) -> StepReport {
-        let batch = self.shards.whole_batch(parts.iter().map(DiffusionInputs::batch).sum());
-        let mut sum = self.shards.sum(parts[0].x_0.0.device());
+        let batch = self.replicas.whole_batch(parts.iter().map(DiffusionInputs::batch).sum());
+        let mut sum = self.replicas.sum(parts[0].x_0.0.device());
         let part = |inputs: DiffusionInputs| Part {
             share: inputs.batch() as f64 / batch as f64,
             inputs,
@@ -62,7 +62,7 @@ impl DiffusionTrainer {
             text: fork(self.networks.text(TEXT)),
             diffusion: &self.diffusion,
         };
-        self.shards.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
+        self.replicas.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
         let (reports, gradients) = sum.finish();
         let mut report = StepReport::default();
         report.extend(reports);

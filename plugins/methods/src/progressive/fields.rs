@@ -20,7 +20,8 @@ pub struct Progressive {
     /// Weight of the distance between two estimates of a clean sample.
     #[serde(default)]
     pub weighting: SnrWeighting,
-    /// Of the student, anew in each stage. Within a stage the learning rate falls from `lr` to zero along a line.
+    /// The student's optimiser, which starts anew in each stage. Within a stage the learning rate falls from `lr` to zero along a
+    /// line.
     #[serde(default = "default_optimizer")]
     pub optimizer: AdamWConfig,
     /// Half-life of the student's averaged weights, in images. The average is what becomes the next stage's teacher.

@@ -45,12 +45,12 @@ impl<'a> ProgressiveRun<'a> {
         networks: NetworkSet,
         context: RunContext,
     ) -> Self {
-        let RunContext { feed, shards, device } = context;
+        let RunContext { feed, replicas, device } = context;
         let latents = Encodings::of_codec(recipe, &recipe.codec, networks.codec(CODEC), &device);
         let captions = Encodings::of_text(recipe, &recipe.text, networks.text(TEXT), &device);
         let null = captions.captions(networks.text(TEXT), &[String::new()]);
         let diffusion = recipe.model.diffusion(recipe.codec.info());
-        let trainer = Trainer { networks, diffusion, null, weighting: method.weighting, shards };
+        let trainer = Trainer { networks, diffusion, null, weighting: method.weighting, replicas };
         let stages = method.stages();
         Self { recipe, method, stages, finished: 0, trainer, feed, latents, captions, device }
     }
@@ -98,7 +98,7 @@ impl<'a> ProgressiveRun<'a> {
             |i: usize, of: usize| (((i as f64 + offset) / whole as f64 * of as f64) as usize).min(of - 1);
         let networks = &self.trainer.networks;
         let x = self.latents.latents(networks.codec(CODEC), &batch.pixels(&self.device)).0;
-        let each = whole / self.trainer.shards.count();
+        let each = whole / self.trainer.replicas.count();
         let part = |(range, here): (Range<usize>, usize)| {
             let here = here..here + each;
             let x = x.clone().slice([here.clone()]);
@@ -121,7 +121,7 @@ impl<'a> ProgressiveRun<'a> {
                 },
             }
         };
-        let ranges = self.trainer.shards.ranges(whole).into_iter();
+        let ranges = self.trainer.replicas.ranges(whole).into_iter();
         Ok(ranges.zip((0..).step_by(each)).map(part).collect())
     }
 

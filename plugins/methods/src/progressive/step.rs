@@ -5,10 +5,10 @@ use add_plugin::{Conditioning, Denoiser, Latents, Timesteps, fork};
 use add_recipe::slot::{STUDENT, TEACHER};
 use add_train::{
     gradients::{GradientMap, scalar},
-    model::{Diffusion as Process, guided_from_outside},
     networks::NetworkSet,
+    process::{Process, guided_from_outside},
+    replicas::Replicas,
     report::StepReport,
-    shards::Shards,
 };
 use burn::tensor::Tensor;
 
@@ -22,7 +22,7 @@ pub(super) struct Inputs {
     pub(super) captions: Conditioning,
     /// Guidance scale of each sample.
     pub(super) scales: Vec<f64>,
-    /// Noise.
+    /// Noise `[B, C, H, W]`.
     pub(super) eps: Tensor<4>,
     /// Where the student is asked, and what it learns there.
     pub(super) times: Times,
@@ -63,14 +63,14 @@ pub(super) struct Trainer {
     /// `w(lambda_t)`.
     pub(super) weighting: SnrWeighting,
     /// The parts in which a batch is computed.
-    pub(super) shards: Shards,
+    pub(super) replicas: Replicas,
 }
 
 impl Trainer {
     /// One update on this rank's parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub(super) fn step(&mut self, parts: Vec<Inputs>, lr: f64) -> StepReport {
-        let batch = self.shards.whole_batch(parts.iter().map(Inputs::batch).sum());
-        let mut sum = self.shards.sum(parts[0].x.0.device());
+        let batch = self.replicas.whole_batch(parts.iter().map(Inputs::batch).sum());
+        let mut sum = self.replicas.sum(parts[0].x.0.device());
         let part = |inputs: Inputs| Part {
             share: inputs.batch() as f64 / batch as f64,
             null: self.null.repeat(inputs.batch()),
@@ -80,7 +80,7 @@ impl Trainer {
             diffusion: &self.diffusion,
             weighting: self.weighting,
         };
-        self.shards.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
+        self.replicas.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
         let (reports, gradients) = sum.finish();
         let mut report = StepReport::default();
         report.extend(reports);

@@ -5,11 +5,11 @@ use add_plugin::{Conditioning, Denoiser, Latents, NoiseSchedule, Prediction, Tim
 use add_recipe::slot::{STUDENT, TEACHER};
 use add_train::{
     ema::Home,
-    model::Diffusion,
     networks::{AnyNetwork, Averaging, Change, NetworkSet, Role, Training},
     optimizer::AdamWConfig,
+    process::Process,
+    replicas::Replicas,
     report::StepReport,
-    shards::Shards,
 };
 use burn::{
     module::{Module, Param},
@@ -97,14 +97,14 @@ fn trainer(parts: usize) -> Trainer {
     networks.start();
     Trainer {
         networks,
-        diffusion: Diffusion {
+        diffusion: Process {
             schedule: NoiseSchedule::from_alphas_cumprod(&[0.9216, 0.64, 0.36, 0.0]),
             prediction: Prediction::X0,
             sizes: None,
         },
         null: captions(&[0.25]),
         weighting: SnrWeighting::TruncatedSnr,
-        shards: Shards::new(parts, 1).expect("threads"),
+        replicas: Replicas::new(parts, 1).expect("threads"),
     }
 }
 

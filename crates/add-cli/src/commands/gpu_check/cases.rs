@@ -56,7 +56,7 @@ pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
         sets.push(format!("dtype=({})", stated.join(", ")));
         let title = match kind {
             Kind::Steps(batch) => {
-                sets.extend([format!("batch={batch}"), "shards=1".to_owned()]);
+                sets.extend([format!("batch={batch}"), "replicas=1".to_owned()]);
                 format!("{series}, a training step, batch {batch}")
             }
             Kind::Picture => format!("{series}, caption to picture in one step"),

@@ -1,12 +1,13 @@
-//! A batch in parts that are computed side by side, each on threads of its own, or in rounds, one after the other.
+//! A batch in parts: replicas compute some side by side, each on threads of its own, and gradient accumulation computes more
+//! of them one after the other.
 //!
 //! Small tensors leave a second thread little to do inside of one operation; a whole forward and backward pass of half
-//! the batch keeps it busy. Each part has copies of the networks with tapes of their own, and the parts' gradients are
+//! the batch keeps it busy. Each replica has copies of the networks with tapes of their own, and the parts' gradients are
 //! added in the order of the parts. So the numbers depend on how many parts there are, by rounding, and never on how
-//! many threads, nor on which parts share a round. A round's states are gone before the next begins: more rounds take
-//! less memory (gradient accumulation).
+//! many threads, nor on which parts are computed at the same time. In one accumulation step every replica computes one part;
+//! the states of a step are freed before the next begins, so more steps take less memory.
 //!
-//! Several ranks take the rounds between them: in each turn every rank computes the parts of one round, and the gradients
+//! Several ranks share the accumulation steps: in each turn every rank computes the parts of one step, and the gradients
 //! of all are added in the order of the parts before the next turn begins.
 
 use std::{ops::Range, rc::Rc};
@@ -20,49 +21,49 @@ use crate::{
     sum::Sum,
 };
 
-/// The threads of each part.
+/// The threads of each replica, and how many parts each computes.
 #[derive(Debug)]
-pub struct Shards {
-    /// Empty for a single part in a round, which runs where it is called.
+pub struct Replicas {
+    /// Empty for a single replica, which runs where it is called.
     pools: Vec<ThreadPool>,
-    /// Of all ranks together.
-    rounds: usize,
+    /// Accumulation steps of all ranks together.
+    accumulation: usize,
     ranks: Rc<dyn Collective>,
 }
 
-impl Shards {
-    /// `rounds` of `count` parts each, which share this process's threads evenly, with at least one each.
+impl Replicas {
+    /// `count` replicas that share this process's threads evenly, with at least one each, and `accumulation` steps.
     ///
     /// # Errors
     /// When the system refuses the threads.
-    pub fn new(count: usize, rounds: usize) -> Result<Self, TrainError> {
-        Self::among(Rc::new(Alone), count, rounds)
+    pub fn new(count: usize, accumulation: usize) -> Result<Self, TrainError> {
+        Self::among(Rc::new(Alone), count, accumulation)
     }
 
-    /// The same, with the rounds shared by `ranks`.
+    /// The same, with the accumulation steps shared by `ranks`.
     ///
     /// # Errors
-    /// When the rounds cannot be shared evenly, or the system refuses the threads.
-    pub fn among(ranks: Rc<dyn Collective>, count: usize, rounds: usize) -> Result<Self, TrainError> {
-        let (rounds, size) = (rounds.max(1), ranks.size());
-        if !rounds.is_multiple_of(size) {
-            return Err(TrainError::Rounds { rounds, ranks: size });
+    /// When the accumulation steps cannot be shared evenly, or the system refuses the threads.
+    pub fn among(ranks: Rc<dyn Collective>, count: usize, accumulation: usize) -> Result<Self, TrainError> {
+        let (accumulation, size) = (accumulation.max(1), ranks.size());
+        if !accumulation.is_multiple_of(size) {
+            return Err(TrainError::Accumulation { accumulation, ranks: size });
         }
         let each = (rayon::current_num_threads() / count.max(1)).max(1);
         let pool = |_| ThreadPoolBuilder::new().num_threads(each).build();
         let pools = if count > 1 { (0..count).map(pool).collect::<Result<_, _>>() } else { Ok(Vec::new()) };
         let pools = pools.map_err(|error| TrainError::Threads(error.to_string()))?;
-        Ok(Self { pools, rounds, ranks })
+        Ok(Self { pools, accumulation, ranks })
     }
 
-    /// Number of parts in all rounds of all ranks together.
+    /// Number of parts of a batch: replicas times accumulation steps, on all ranks together.
     pub fn count(&self) -> usize {
-        self.rounds * self.side_by_side()
+        self.accumulation * self.side_by_side()
     }
 
-    /// How many rounds this rank does.
+    /// How many accumulation steps this rank does.
     pub fn turns(&self) -> usize {
-        self.rounds / self.ranks.size()
+        self.accumulation / self.ranks.size()
     }
 
     /// Number of samples in the batches of all ranks, where this rank's has `batch`.
@@ -88,8 +89,8 @@ impl Shards {
         (0..count).filter(own).map(|i| i * batch / count..(i + 1) * batch / count).collect()
     }
 
-    /// Round after round: `prepare` of each of its parts, here; `body` of all of them, at the same time; and `take` of the
-    /// results, here again, in the order of the parts.
+    /// In every accumulation step: `prepare` for each of its parts, on this thread; `body` for all of them, at the same time;
+    /// and `take` for the results, on this thread again, in the order of the parts.
     pub fn each<T, U: Send, R: Send>(
         &self,
         parts: Vec<T>,
@@ -100,12 +101,12 @@ impl Shards {
         assert_eq!(parts.len(), self.turns() * self.side_by_side(), "one entry for each part");
         let mut parts = parts.into_iter();
         for _ in 0..self.turns() {
-            let round = parts.by_ref().take(self.side_by_side()).map(&mut prepare).collect();
-            self.round(round, &body).into_iter().for_each(&mut take);
+            let now = parts.by_ref().take(self.side_by_side()).map(&mut prepare).collect();
+            self.at_once(now, &body).into_iter().for_each(&mut take);
         }
     }
 
-    fn round<T: Send, R: Send>(&self, parts: Vec<T>, body: &(impl Fn(T) -> R + Sync)) -> Vec<R> {
+    fn at_once<T: Send, R: Send>(&self, parts: Vec<T>, body: &(impl Fn(T) -> R + Sync)) -> Vec<R> {
         if self.pools.is_empty() {
             return parts.into_iter().map(body).collect();
         }
@@ -129,48 +130,48 @@ mod tests {
     use super::*;
     use crate::ranks::Threads;
 
-    fn results<T: Send, R: Send>(shards: &Shards, parts: Vec<T>, body: impl Fn(T) -> R + Sync) -> Vec<R> {
+    fn results<T: Send, R: Send>(replicas: &Replicas, parts: Vec<T>, body: impl Fn(T) -> R + Sync) -> Vec<R> {
         let mut results = Vec::new();
-        shards.each(parts, |part| part, body, |result| results.push(result));
+        replicas.each(parts, |part| part, body, |result| results.push(result));
         results
     }
 
     #[test]
     fn parts_are_consecutive_and_come_back_in_order() {
-        for (count, rounds) in [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2)] {
-            let shards = Shards::new(count, rounds).unwrap();
-            let ranges = shards.ranges(8);
-            assert_eq!(ranges.len(), count * rounds);
+        for (count, accumulation) in [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2)] {
+            let replicas = Replicas::new(count, accumulation).unwrap();
+            let ranges = replicas.ranges(8);
+            assert_eq!(ranges.len(), count * accumulation);
             assert_eq!(ranges.iter().cloned().flatten().collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
-            assert_eq!(results(&shards, ranges.clone(), |range| range), ranges);
+            assert_eq!(results(&replicas, ranges.clone(), |range| range), ranges);
         }
     }
 
     #[test]
-    fn each_part_has_threads_of_its_own() {
-        let shards = Shards::new(2, 1).unwrap();
+    fn each_replica_has_threads_of_its_own() {
+        let replicas = Replicas::new(2, 1).unwrap();
         let each = (rayon::current_num_threads() / 2).max(1);
-        assert_eq!(results(&shards, vec![(), ()], |()| rayon::current_num_threads()), [each, each]);
+        assert_eq!(results(&replicas, vec![(), ()], |()| rayon::current_num_threads()), [each, each]);
     }
 
     #[test]
-    fn a_round_ends_before_the_next_is_prepared() {
-        let shards = Shards::new(2, 2).unwrap();
+    fn an_accumulation_step_ends_before_the_next_is_prepared() {
+        let replicas = Replicas::new(2, 2).unwrap();
         let (prepared, taken) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let prepare = |part| {
             prepared.set(prepared.get() + 1);
             assert!(prepared.get() - taken.get() <= 2);
             part
         };
-        shards.each(vec![0, 1, 2, 3], prepare, |part: i32| part, |_| taken.set(taken.get() + 1));
+        replicas.each(vec![0, 1, 2, 3], prepare, |part: i32| part, |_| taken.set(taken.get() + 1));
         assert_eq!(taken.get(), 4);
     }
 
     #[test]
     fn ranks_share_the_parts_and_none_is_left_out() {
-        let ranges = |ranks: usize, shards: usize, rounds: usize| -> Vec<_> {
-            let shards = |ranks| Shards::among(Rc::new(ranks), shards, rounds).unwrap();
-            Threads::new(ranks).into_iter().map(|ranks| shards(ranks).ranges(16)).collect()
+        let ranges = |ranks: usize, replicas: usize, accumulation: usize| -> Vec<_> {
+            let replicas = |ranks| Replicas::among(Rc::new(ranks), replicas, accumulation).unwrap();
+            Threads::new(ranks).into_iter().map(|ranks| replicas(ranks).ranges(16)).collect()
         };
         assert_eq!(ranges(2, 1, 4), [[0..4, 8..12], [4..8, 12..16]]);
         assert_eq!(ranges(2, 2, 2), [[0..4, 4..8], [8..12, 12..16]]);
@@ -178,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn rounds_that_ranks_cannot_share_are_refused() {
+    fn accumulation_steps_that_ranks_cannot_share_are_refused() {
         let ranks = Threads::new(2).swap_remove(0);
-        let error = Shards::among(Rc::new(ranks), 1, 3).unwrap_err().to_string();
-        assert!(error.contains("`rounds` to be a multiple of the 2 ranks, got 3"), "{error}");
+        let error = Replicas::among(Rc::new(ranks), 1, 3).unwrap_err().to_string();
+        assert!(error.contains("`gradient_accumulation` to be a multiple of the 2 ranks, got 3"), "{error}");
     }
 }

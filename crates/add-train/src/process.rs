@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 /// Schedule and prediction type of a diffusion model: how its network is asked, and what turns a raw output into `x_0`
 /// and `eps`.
 #[derive(Debug, Clone)]
-pub struct Diffusion {
+pub struct Process {
     /// The forward process.
     pub schedule: NoiseSchedule,
     /// What the network predicts.
@@ -28,7 +28,7 @@ pub struct LatentSizes {
     pub conditioning: SizeConditioning,
 }
 
-impl Diffusion {
+impl Process {
     /// The network's raw output for `x_t` at the schedule's timesteps `t`: it is told of the time as the schedule says
     /// and, where it wants them, of the sizes that `conditioning` leaves open.
     pub fn predict(
@@ -96,7 +96,7 @@ impl Diffusion {
 /// Where every scale is 1 the unconditional half is not computed. A network that takes the scale as an input is told it
 /// and asked once.
 pub fn guided(
-    diffusion: &Diffusion,
+    diffusion: &Process,
     denoiser: &dyn Denoiser,
     x_t: Tensor<4>,
     t: &Timesteps,
@@ -113,7 +113,7 @@ pub fn guided(
 /// The same from the outputs with and without the text, also for a network that takes the scale as an input: it is not told
 /// any, so it gives what it gave before it learnt to read it.
 pub fn guided_from_outside(
-    diffusion: &Diffusion,
+    diffusion: &Process,
     denoiser: &dyn Denoiser,
     x_t: Tensor<4>,
     t: &Timesteps,

@@ -4,17 +4,17 @@
 
 /// Positions of a layer for one sample: pixels of its level, or tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Read.
+pub(crate) struct Positions {
+    /// Positions of its input.
     pub(crate) input: usize,
-    /// Written.
+    /// Positions of its output.
     pub(crate) output: usize,
     /// Attended to, where the layer's keys and values come from elsewhere.
     pub(crate) context: usize,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "arms of a match beside others that have no place")]
-impl Place {
+impl Positions {
     fn at(positions: usize) -> Option<Self> {
         Some(Self { input: positions, output: positions, context: positions })
     }
@@ -26,7 +26,7 @@ impl Place {
 
 /// What a network works on, for one sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ground {
+pub(crate) enum Geometry {
     /// Levels of a U-Net: `side` is that of the finest, `text` counts the tokens.
     Unet { side: usize, levels: usize, text: usize },
     /// Encoder and decoder of `AutoencoderKL`: `side` in pixels.
@@ -47,8 +47,8 @@ pub(crate) enum Ground {
 /// Blocks of MobileNetV2 with stride 2.
 const STRIDED: [usize; 4] = [1, 3, 6, 13];
 
-impl Ground {
-    /// The ground of a network by the names of its parameters, on pictures or latents of `side` beside `text` tokens; `None`
+impl Geometry {
+    /// The geometry of a network by the names of its parameters, on pictures or latents of `side` beside `text` tokens; `None`
     /// where the names are not known.
     pub(crate) fn of(shapes: &[(String, Vec<usize>)], side: usize, text: usize) -> Option<Self> {
         let levels = |prefix: &str| {
@@ -112,7 +112,7 @@ impl Ground {
     }
 
     /// Where the parameter at `path` lies; `None` for one that is not computed or no layer's.
-    pub(crate) fn place(&self, path: &str) -> Option<Place> {
+    pub(crate) fn place(&self, path: &str) -> Option<Positions> {
         match self {
             Self::Unet { side, levels, text } => unet(path, *side, *levels, *text),
             Self::Kl { side, levels } => kl(path, *side, *levels),
@@ -121,92 +121,96 @@ impl Ground {
                 if let Some(n) = number_after(path, "encoder.layers.") {
                     let after = halved(*side, level(n, halvings));
                     let before = if halvings.contains(&n) { 2 * after } else { after };
-                    return Place::between(before.pow(2), after.pow(2));
+                    return Positions::between(before.pow(2), after.pow(2));
                 }
                 let n = number_after(path, "decoder.layers.")?;
-                Place::at((halved(*side, doublings.len()) << level(n, doublings)).pow(2))
+                Positions::at((halved(*side, doublings.len()) << level(n, doublings)).pow(2))
             }
             Self::Vit { patches, tokens, deepest } => match number_after(path, "layers.") {
                 Some(layer) if layer > *deepest => None,
-                Some(_) => Place::at(*tokens),
-                None if after(path, "patch_embedding").is_some() => Place::at(*patches),
-                None if after(path, "pre_norm").is_some() => Place::at(*tokens),
-                None => Place::at(1),
+                Some(_) => Positions::at(*tokens),
+                None if after(path, "patch_embedding").is_some() => Positions::at(*patches),
+                None if after(path, "pre_norm").is_some() => Positions::at(*tokens),
+                None => Positions::at(1),
             },
             Self::MobileNet { side, deepest } => mobile_net(path, *side, *deepest),
             Self::Heads(tokens) => {
                 let tokens = *tokens.get(number_after(path, "heads.")?)?;
-                if path.contains("cmapper") { Place::at(1) } else { Place::at(tokens) }
+                if path.contains("cmapper") { Positions::at(1) } else { Positions::at(tokens) }
             }
-            Self::Sequence(tokens) => Place::at(*tokens),
+            Self::Sequence(tokens) => Positions::at(*tokens),
         }
     }
 }
 
-fn unet(path: &str, side: usize, levels: usize, text: usize) -> Option<Place> {
+fn unet(path: &str, side: usize, levels: usize, text: usize) -> Option<Positions> {
     let level = |i: usize| halved(side, i).pow(2);
     if path.contains("embedding") || path.contains("time_emb_proj") {
-        return Place::at(1);
+        return Positions::at(1);
     }
     if let Some(i) = number_after(path, "down_blocks.") {
         if path.contains("downsamplers") {
-            return Place::between(level(i), level(i + 1));
+            return Positions::between(level(i), level(i + 1));
         }
         return attending(path, level(i), text);
     }
     if let Some(k) = number_after(path, "up_blocks.") {
         let i = levels - 1 - k.min(levels - 1);
         if path.contains("upsamplers") {
-            return Place::at(level(i.saturating_sub(1)));
+            return Positions::at(level(i.saturating_sub(1)));
         }
         return attending(path, level(i), text);
     }
     if after(path, "mid_block").is_some() {
         return attending(path, level(levels - 1), text);
     }
-    Place::at(level(0))
+    Positions::at(level(0))
 }
 
 /// In a transformer `attn2` attends to the text.
-fn attending(path: &str, positions: usize, text: usize) -> Option<Place> {
+fn attending(path: &str, positions: usize, text: usize) -> Option<Positions> {
     if !path.contains("attn2.") {
-        return Place::at(positions);
+        return Positions::at(positions);
     }
     let from_text = path.contains("to_k") || path.contains("to_v");
     let positions = if from_text { text } else { positions };
-    Some(Place { input: positions, output: positions, context: text })
+    Some(Positions { input: positions, output: positions, context: text })
 }
 
-fn kl(path: &str, side: usize, levels: usize) -> Option<Place> {
+fn kl(path: &str, side: usize, levels: usize) -> Option<Positions> {
     let level = |i: usize| halved(side, i).pow(2);
     let coarsest = level(levels - 1);
     if let Some(i) = number_after(path, "encoder.down_blocks.") {
         let after = if path.contains("downsamplers") { level(i + 1) } else { level(i) };
-        return Place::between(level(i), after);
+        return Positions::between(level(i), after);
     }
     if let Some(k) = number_after(path, "decoder.up_blocks.") {
         let i = levels - 1 - k.min(levels - 1);
-        return Place::at(if path.contains("upsamplers") { level(i.saturating_sub(1)) } else { level(i) });
+        return Positions::at(if path.contains("upsamplers") {
+            level(i.saturating_sub(1))
+        } else {
+            level(i)
+        });
     }
     let finest = ["encoder.conv_in", "decoder.conv_norm_out", "decoder.conv_out"];
-    Place::at(if finest.iter().any(|name| after(path, name).is_some()) { level(0) } else { coarsest })
+    Positions::at(if finest.iter().any(|name| after(path, name).is_some()) { level(0) } else { coarsest })
 }
 
-fn mobile_net(path: &str, side: usize, deepest: usize) -> Option<Place> {
+fn mobile_net(path: &str, side: usize, deepest: usize) -> Option<Positions> {
     let at = |strides: usize| halved(side, strides).pow(2);
     if after(path, "stem").is_some() {
-        return Place::between(side.pow(2), at(1));
+        return Positions::between(side.pow(2), at(1));
     }
     if after(path, "last").is_some() {
-        return if deepest < 18 { None } else { Place::at(at(5)) };
+        return if deepest < 18 { None } else { Positions::at(at(5)) };
     }
     let block = number_after(path, "blocks.")?;
     let (before, after) = (at(1 + strides_before(block)), at(1 + strides_before(block + 1)));
     match path {
         _ if block + 1 > deepest => None,
-        _ if path.contains("expand") => Place::at(before),
-        _ if path.contains("depthwise") => Place::between(before, after),
-        _ => Place::at(after),
+        _ if path.contains("expand") => Positions::at(before),
+        _ if path.contains("depthwise") => Positions::between(before, after),
+        _ => Positions::at(after),
     }
 }
 
@@ -216,7 +220,7 @@ fn strides_before(feature: usize) -> usize {
 }
 
 /// The strided layers of the encoder, and those of the decoder that follow an enlargement, have no bias.
-fn tiny(shapes: &[(String, Vec<usize>)], side: usize) -> Ground {
+fn tiny(shapes: &[(String, Vec<usize>)], side: usize) -> Geometry {
     let without_bias = |prefix: &str| {
         let has = |name: String| shapes.iter().any(|(path, _)| after(path, &name) == Some(""));
         let layers = (0..).take_while(|n| {
@@ -225,7 +229,7 @@ fn tiny(shapes: &[(String, Vec<usize>)], side: usize) -> Ground {
         let bare = layers.filter(|n| has(format!("{prefix}{n}.weight")) && !has(format!("{prefix}{n}.bias")));
         bare.collect::<Vec<usize>>()
     };
-    Ground::Tiny {
+    Geometry::Tiny {
         side,
         halvings: without_bias("encoder.layers."),
         doublings: without_bias("decoder.layers."),
@@ -252,14 +256,14 @@ pub(super) fn after<'a>(path: &'a str, part: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn positions(ground: &Ground, path: &str) -> [usize; 3] {
-        let Place { input, output, context } = ground.place(path).expect("a layer");
+    fn positions(geometry: &Geometry, path: &str) -> [usize; 3] {
+        let Positions { input, output, context } = geometry.place(path).expect("a layer");
         [input, output, context]
     }
 
     #[test]
     fn a_unet_halves_on_the_way_down_and_doubles_on_the_way_up() {
-        let unet = Ground::Unet { side: 64, levels: 4, text: 77 };
+        let unet = Geometry::Unet { side: 64, levels: 4, text: 77 };
         for (path, expected) in [
             ("unet.conv_in.weight", [4096; 3]),
             ("denoiser.unet.down_blocks.1.resnets.0.conv1.weight", [1024; 3]),
@@ -279,20 +283,24 @@ mod tests {
     fn a_network_is_known_wherever_it_lies() {
         let shape = |path: &str, shape: &[usize]| (path.to_owned(), shape.to_vec());
         let unet = [shape("denoiser.unet.down_blocks.2.resnets.0.norm1.weight", &[8])];
-        assert_eq!(Ground::of(&unet, 16, 20), Some(Ground::Unet { side: 16, levels: 3, text: 20 }));
+        assert_eq!(Geometry::of(&unet, 16, 20), Some(Geometry::Unet { side: 16, levels: 3, text: 20 }));
         let unknown = [("trunk.0.mixer.weight".to_owned(), vec![4, 4])];
-        assert_eq!(Ground::of(&unknown, 16, 20), None, "an unknown network is not counted as something else");
+        assert_eq!(
+            Geometry::of(&unknown, 16, 20),
+            None,
+            "an unknown network is not counted as something else"
+        );
         let vit =
             [shape("vit.patch_embedding.weight", &[8, 3, 14, 14]), shape("vit.layers.0.norm.weight", &[8])];
-        let found = Ground::of(&vit, 224, 0)
+        let found = Geometry::of(&vit, 224, 0)
             .expect("a ViT")
             .up_to(&["dino-5".to_owned(), "dino-embedded".to_owned()]);
-        assert_eq!(found, Ground::Vit { patches: 256, tokens: 257, deepest: 5 });
+        assert_eq!(found, Geometry::Vit { patches: 256, tokens: 257, deepest: 5 });
     }
 
     #[test]
     fn mobile_net_halves_at_its_strided_blocks_and_stops_at_its_deepest_hook() {
-        let net = Ground::MobileNet { side: 64, deepest: 13 };
+        let net = Geometry::MobileNet { side: 64, deepest: 13 };
         assert_eq!(positions(&net, "blocks.1.depthwise.conv.weight"), [1024, 256, 256]);
         assert_eq!(net.place("blocks.13.expand.conv.weight"), None);
         assert_eq!([3, 6, 10, 13].map(|n| net.hook_positions(&format!("mobilenet-{n}"))), [256, 64, 16, 16]);
@@ -300,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_decoder_ends_at_the_pictures_side() {
-        let kl = Ground::Kl { side: 512, levels: 4 };
+        let kl = Geometry::Kl { side: 512, levels: 4 };
         assert_eq!(positions(&kl, "decoder.conv_in.weight"), [4096; 3]);
         assert_eq!(positions(&kl, "decoder.up_blocks.0.upsamplers.0.conv.weight"), [16_384; 3]);
         assert_eq!(positions(&kl, "decoder.up_blocks.3.resnets.2.conv1.weight"), [262_144; 3]);
