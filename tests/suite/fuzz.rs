@@ -3,19 +3,16 @@
 
 use std::{
     fs,
-    io::Cursor,
     path::Path,
     time::{Duration, Instant},
 };
 
 use add_core::{read, weights};
-use add_data::decode_rgb;
 use add_eval::report::{Presentation, render};
-use add_plugin::{Draw, Split};
 use add_train::checkpoint;
 use add_weights::{Location, WeightsFile, doctor};
 use burn::tensor::Device;
-use image::{ImageFormat, RgbImage};
+use image::ImageFormat;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -23,7 +20,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use crate::{golden, root};
+use crate::{fuzz_data::picture, golden, root};
 
 /// Most time for one input. They are small: seconds mean a loop that grows with a number in the input.
 const MOST_TIME: Duration = Duration::from_secs(5);
@@ -106,7 +103,7 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 /// `read` meets `sound` with one to four damages, so many times.
-fn survives(sound: impl AsRef<[u8]>, cases: u32, mut read: impl FnMut(&[u8])) {
+pub(crate) fn survives(sound: impl AsRef<[u8]>, cases: u32, mut read: impl FnMut(&[u8])) {
     let sound = sound.as_ref();
     // The reader knows the bytes before they are damaged.
     read(sound);
@@ -133,11 +130,11 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// A reader of a file gets the bytes as a file.
-fn at(path: &Path, bytes: &[u8]) {
+pub(crate) fn at(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-fn shipped(path: &str) -> Vec<u8> {
+pub(crate) fn shipped(path: &str) -> Vec<u8> {
     fs::read(root().join(path)).unwrap()
 }
 
@@ -225,33 +222,6 @@ fn checkpoints_survive() {
 }
 
 #[test]
-fn captions_survive() {
-    let folder = tempfile::tempdir().unwrap();
-    RgbImage::new(8, 8).save(folder.path().join("a.png")).unwrap();
-    let list = r#"{"file":"a.png","captions":["one","two"],"split":"train"}
-{"file":"a.png","caption":"three \u00e9","split":"test_pair"}
-"#;
-    let data = |captions: &str| {
-        let source = format!("ImageFolder(path: {:?}, size: 8, captions: {captions})", folder.path());
-        let recipe = include_str!("../fixtures/checkpoint/recipe.ron").replace("Emoji(size: 32)", &source);
-        read::parse(&recipe, "fuzz.ron").unwrap().data
-    };
-    for (file, captions, sound) in
-        [("list.jsonl", "Jsonl(\"list.jsonl\")", list), ("a.txt", "Sidecar", "one\ntwo \u{e9}\n")]
-    {
-        let source = data(captions);
-        survives(sound, 300, |bytes| {
-            at(&folder.path().join(file), bytes);
-            if let Ok(opened) = source.open(Split::Train) {
-                for index in 0..opened.len() {
-                    let _ = (opened.get(index, &Draw { seed: 0, step: 0, index: 0 }), opened.caption(index));
-                }
-            }
-        });
-    }
-}
-
-#[test]
 fn pipelines_survive() {
     let folder = tempfile::tempdir().unwrap();
     for part in ["unet", "scheduler"] {
@@ -322,22 +292,6 @@ fn reports_survive() {
             at(&folder.path().join(file), bytes);
             let page = render(folder.path(), &Presentation::default()).unwrap();
             assert!(page.trim_end().ends_with("</html>"));
-        });
-    }
-}
-
-fn picture(format: ImageFormat) -> Vec<u8> {
-    let picture = RgbImage::from_fn(24, 24, |x, y| image::Rgb([x as u8 * 10, y as u8 * 10, (x * y) as u8]));
-    let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
-    bytes.into_inner()
-}
-
-#[test]
-fn pictures_survive() {
-    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-        survives(picture(format), 500, |bytes| {
-            let _ = decode_rgb(bytes);
         });
     }
 }

@@ -9,6 +9,7 @@
 //! `dit` is a backbone of its own in one file.
 //! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
+//! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `progressive` distils in stages and is resumed between and within them.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
@@ -17,6 +18,7 @@ use plugins as _;
 
 mod adapters;
 mod binary;
+mod captions;
 mod consistency;
 mod devices;
 mod dit;
@@ -25,10 +27,12 @@ mod evaluations;
 mod exports;
 mod external;
 mod fuzz;
+mod fuzz_data;
 mod golden;
 mod hostile;
 mod loopback;
 mod methods;
+mod pictures;
 mod progressive;
 mod ranks;
 mod released;

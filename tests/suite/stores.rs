@@ -20,12 +20,12 @@ use crate::{
 
 const DRAW: Draw = Draw { seed: 1, step: 0, index: 0 };
 
-fn source(recipe: &str) -> Plugin<dyn DataSource> {
+pub(crate) fn source(recipe: &str) -> Plugin<dyn DataSource> {
     let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
     options.from_str(recipe).unwrap()
 }
 
-fn open(recipe: &str) -> Box<dyn Dataset> {
+pub(crate) fn open(recipe: &str) -> Box<dyn Dataset> {
     source(recipe).open(Split::Train).unwrap()
 }
 
@@ -90,7 +90,7 @@ fn png(number: usize) -> Vec<u8> {
 }
 
 /// A shard of samples `numbers`, those in `damaged` with a picture that is none.
-fn shard(numbers: impl Iterator<Item = usize>, damaged: &[usize]) -> Vec<u8> {
+pub(crate) fn shard(numbers: impl Iterator<Item = usize>, damaged: &[usize]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut add = |name: String, bytes: &[u8]| {
         let mut header = tar::Header::new_ustar();

@@ -1,5 +1,7 @@
 //! Pictures of one colour each. Replace it by your data, and say where they come from and under which licence.
 
+use std::path::Path;
+
 use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Sample, Split, inventory};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +20,7 @@ const COLOURS: [(&str, [f32; 3]); 3] =
     [("red", [1.0, -1.0, -1.0]), ("green", [-1.0, 1.0, -1.0]), ("blue", [-1.0, -1.0, 1.0])];
 
 impl DataSource for Skeleton {
-    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+    fn open_beside(&self, split: Split, _base: &Path) -> Result<Box<dyn Dataset>, PluginError> {
         check_size(self.size)?;
         let colours: &[_] = if split == Split::Train { &COLOURS } else { &[] };
         Ok(Box::new(Pictures { colours, size: self.size }))

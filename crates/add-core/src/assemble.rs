@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder, TextNetwork,
+    Autoencoder, Dataset, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder,
+    TextNetwork,
 };
 use add_recipe::{
     Condition, Hooks, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
@@ -19,6 +20,7 @@ use add_train::{
 use burn::tensor::Device;
 
 use crate::{
+    data_state::DataState,
     device,
     error::CoreError,
     model_file,
@@ -35,15 +37,16 @@ pub(crate) enum Values {
     Drawn,
 }
 
-/// The run of a recipe.
+/// The run of a recipe, and what its data is.
 pub(crate) fn run(
     loaded: &LoadedRecipe,
     ranks: Rc<dyn Collective>,
-) -> Result<Box<dyn MethodRun + '_>, CoreError> {
+) -> Result<(Box<dyn MethodRun + '_>, DataState), CoreError> {
     let recipe = &loaded.recipe;
-    let dataset = Arc::from(recipe.data.open(Split::Train)?);
+    let dataset: Arc<dyn Dataset> = Arc::from(loaded.data(Split::Train)?);
+    let data = DataState::of(&*dataset);
     let loader = Loader::new(dataset, recipe.seed, recipe.batch).map_err(data_error)?;
-    run_with(loaded, Values::Stated, loader, ranks)
+    Ok((run_with(loaded, Values::Stated, loader, ranks)?, data))
 }
 
 /// The run of a recipe with networks of these `values` on the pictures of `loader`.

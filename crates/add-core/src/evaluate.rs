@@ -136,15 +136,13 @@ type Set = (String, Box<dyn Dataset>);
 
 /// The sets whose captions are used; the first is also where the real pictures are.
 fn data(loaded: &LoadedRecipe, extent: EvaluatedRows) -> Result<Vec<Set>, CoreError> {
-    let recipe = &loaded.recipe;
     let mut sets = Vec::new();
-    if let Some(data) = &recipe.evaluation.data {
-        sets.push((data.name().to_lowercase(), data.open(Split::Train)?));
+    if let Some(data) = &loaded.recipe.evaluation.data {
+        sets.push((data.name().to_lowercase(), data.open_beside(Split::Train, loaded.folder())?));
     } else {
-        sets.push(("train".to_owned(), recipe.data.open(Split::Train)?));
+        sets.push(("train".to_owned(), loaded.data(Split::Train)?));
         if extent == EvaluatedRows::Full {
-            let data = &recipe.data;
-            let held_out = Joined(data.open(Split::TestPair)?, data.open(Split::TestConcept)?);
+            let held_out = Joined(loaded.data(Split::TestPair)?, loaded.data(Split::TestConcept)?);
             sets.push(("held-out".to_owned(), Box::new(held_out)));
         }
     }

@@ -4,6 +4,7 @@
 //! registry; [`train`](train::train) runs it; [`sampled`](assemble::sampled) opens a model to make pictures.
 
 pub mod assemble;
+mod data_state;
 pub mod device;
 pub mod error;
 pub mod evaluate;

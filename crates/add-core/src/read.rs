@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use add_plugin::{Metric, Plugin};
+use add_plugin::{Dataset, Metric, Plugin, PluginError, Split};
 pub use add_recipe::show;
 use add_recipe::{Recipe, options};
 use miette::NamedSource;
@@ -38,6 +38,19 @@ impl LoadedRecipe {
     /// A file that the recipe names: beside the recipe, or else from the current folder.
     pub fn resolve(&self, name: &str) -> PathBuf {
         self.beside(Path::new(name))
+    }
+
+    /// Opens a split of its data, whose relative paths begin at the recipe's folder.
+    ///
+    /// # Errors
+    /// When files are missing or unreadable.
+    pub fn data(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+        self.recipe.data.open_beside(split, self.folder())
+    }
+
+    /// The folder of its file, where relative paths begin; empty for the current folder.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new(""))
     }
 }
 

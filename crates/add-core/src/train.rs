@@ -60,9 +60,10 @@ pub fn train_among(
     let recipe = &loaded.recipe;
     check_trains(recipe)?;
     device::check_sum(recipe.device, &**ranks)?;
-    let mut run = assemble::run(loaded, Rc::clone(ranks))?;
+    let (mut run, data) = assemble::run(loaded, Rc::clone(ranks))?;
     let mut folder = is_first(&**ranks).then(|| RunFolder::open(out)).transpose()?;
     if let Some(folder) = &folder {
+        data.compare(folder, start)?;
         folder.write("recipe.ron", &show(recipe))?;
     }
     let (continuation, agreement) = (hash(recipe), agreement(recipe));

@@ -8,42 +8,84 @@ use std::io::Cursor;
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage,
     codecs::{png::PngDecoder, webp::WebPDecoder},
+    metadata::Orientation,
 };
 
-use crate::DataError;
+use crate::{DataError, colour, jpeg, tiff_palette, unread};
+
+/// Suffixes of the pictures that can be decoded, in small letters. What a file is follows from its bytes; the suffix only
+/// says that it is a picture.
+pub const SUFFIXES: [&str; 11] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "gif", "tif", "tiff"];
 
 /// Largest width and height, in pixels.
 pub const MAX_SIDE: u32 = 8192;
 /// Largest size of the decoded pixels, in bytes.
 pub const MAX_DECODED_BYTES: u64 = 256 << 20;
 
-const START_OF_SCAN: [u8; 2] = [0xFF, 0xDA];
-const END_OF_JPEG: [u8; 2] = [0xFF, 0xD9];
-
-/// Decodes a PNG, JPEG or WebP file's bytes: upright by its EXIF orientation, transparent parts on white.
+/// Decodes the bytes of a PNG, JPEG, WebP, BMP, GIF (its first frame) or TIFF file: upright by its EXIF orientation, in
+/// sRGB by its colour profile, transparent parts on white. What follows the picture in the file is left out.
 ///
 /// # Errors
 /// When the bytes are no such picture, are damaged, or exceed the limits.
 pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, DataError> {
-    let decode = |error: ImageError| DataError::Decode(error.to_string());
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| DataError::Decode(error.to_string()))?;
+    let mut picture = decoded(bytes).map_err(DataError::Decode)?;
+    let upright = picture.orientation;
+    picture.pixels.apply_orientation(upright);
+    let pixels = picture.pixels;
+    Ok(if pixels.color().has_alpha() { on_white(pixels) } else { pixels.into_rgb8() })
+}
+
+/// A picture in sRGB, and how it must be turned.
+struct Decoded {
+    pixels: DynamicImage,
+    orientation: Orientation,
+}
+
+fn decoded(bytes: &[u8]) -> Result<Decoded, String> {
+    let problem = |error: ImageError| error.to_string();
+    if let Some(format) = unread::format(bytes) {
+        return Err(format!("{format} is a format that is not read: convert it to PNG, JPEG or WebP"));
+    }
+    let format = image::guess_format(bytes).ok();
+    let bytes = if format == Some(ImageFormat::Jpeg) {
+        jpeg::first_image(bytes).ok_or("the JPEG is cut off: it has no end")?
+    } else {
+        bytes
+    };
+    check_still(bytes, format).map_err(problem)?;
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     reader.limits(limits());
-    check_whole(bytes, reader.format())?;
-    let mut decoder = reader.into_decoder().map_err(decode)?;
+    if let Some(pixels) = tiff_palette::decode(bytes)? {
+        return Ok(Decoded { pixels, orientation: Orientation::NoTransforms });
+    }
+    let mut decoder = reader.into_decoder().map_err(problem)?;
     let (width, height) = decoder.dimensions();
     // Not every decoder looks at the limits it was given.
-    if width > MAX_SIDE || height > MAX_SIDE || decoder.total_bytes() > MAX_DECODED_BYTES {
-        return Err(DataError::Decode(format!(
-            "{width} x {height} pixels; at most {MAX_SIDE} a side and {} MiB decoded are allowed",
-            MAX_DECODED_BYTES >> 20
-        )));
+    too_large(width, height, decoder.total_bytes())?;
+    // A picture with a damaged note about itself is as good as one without.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let Some(icc) = decoder.icc_profile().ok().flatten() else {
+        let pixels = DynamicImage::from_decoder(decoder).map_err(problem)?;
+        return Ok(Decoded { pixels, orientation });
+    };
+    if format == Some(ImageFormat::Jpeg) && colour::is_of_inks(&icc) {
+        let converted = jpeg::inks(bytes)?.and_then(|inks| colour::from_inks(&inks, &icc).ok());
+        if let Some(pixels) = converted {
+            return Ok(Decoded { pixels, orientation });
+        }
     }
-    let orientation = decoder.orientation().map_err(decode)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(decode)?;
-    picture.apply_orientation(orientation);
-    Ok(if picture.color().has_alpha() { on_white(picture) } else { picture.into_rgb8() })
+    let pixels = DynamicImage::from_decoder(decoder).map_err(problem)?;
+    Ok(Decoded { pixels: colour::to_srgb(pixels, &icc), orientation })
+}
+
+/// Refuses what exceeds the limits.
+pub(crate) fn too_large(width: u32, height: u32, bytes: u64) -> Result<(), String> {
+    if width <= MAX_SIDE && height <= MAX_SIDE && bytes <= MAX_DECODED_BYTES {
+        return Ok(());
+    }
+    let most = MAX_DECODED_BYTES >> 20;
+    Err(format!("{width} x {height} pixels; at most {MAX_SIDE} a side and {most} MiB decoded are allowed"))
 }
 
 fn limits() -> Limits {
@@ -54,26 +96,15 @@ fn limits() -> Limits {
     limits
 }
 
-/// Refuses what the decoders would show a part of: an animation, and a JPEG that was cut off.
-fn check_whole(bytes: &[u8], format: Option<ImageFormat>) -> Result<(), DataError> {
-    let decode = |error: ImageError| DataError::Decode(error.to_string());
+/// Refuses an animated PNG or WebP, of which the decoders would show a part. (GIF has no other kind.)
+fn check_still(bytes: &[u8], format: Option<ImageFormat>) -> Result<(), ImageError> {
     let animated = match format {
-        Some(ImageFormat::Png) => {
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits()).map_err(decode)?;
-            decoder.is_apng().map_err(decode)?
-        }
-        Some(ImageFormat::WebP) => WebPDecoder::new(Cursor::new(bytes)).map_err(decode)?.has_animation(),
+        Some(ImageFormat::Png) => PngDecoder::with_limits(Cursor::new(bytes), limits())?.is_apng()?,
+        Some(ImageFormat::WebP) => WebPDecoder::new(Cursor::new(bytes))?.has_animation(),
         _ => false,
     };
-    if animated {
-        return Err(DataError::Decode("an animation; expected a still picture".to_owned()));
-    }
-    // Neither marker can stand inside of a scan, and a thumbnail comes before the scans.
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    if format == Some(ImageFormat::Jpeg) && last(START_OF_SCAN) >= last(END_OF_JPEG) {
-        return Err(DataError::Decode("the JPEG is cut off: it has no end".to_owned()));
-    }
-    Ok(())
+    let error = std::io::Error::other("an animation; expected a still picture");
+    if animated { Err(ImageError::IoError(error)) } else { Ok(()) }
 }
 
 fn on_white(picture: DynamicImage) -> RgbImage {
@@ -99,9 +130,50 @@ mod tests {
     #[test]
     fn lossless_pictures_come_back_exactly() {
         let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8 * 50, y as u8 * 80, 7]));
-        for format in [ImageFormat::Png, ImageFormat::WebP] {
-            assert_eq!(decode_rgb(&encoded(&picture.clone().into(), format)).expect("valid"), picture);
+        for format in
+            [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::Tiff]
+        {
+            let bytes = encoded(&picture.clone().into(), format);
+            assert_eq!(decode_rgb(&bytes).expect("valid"), picture, "{format:?}");
+            // Behind the picture may stand what it likes, even another picture.
+            let tail = [&bytes[..], &bytes, b"....ftypmp42\xFF\xDA\xFF\xD9"].concat();
+            assert_eq!(decode_rgb(&tail).expect("valid with a tail"), picture, "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_jpeg_is_read_to_its_end_and_not_without_one() {
+        let picture = RgbImage::from_fn(40, 24, |x, y| Rgb([x as u8 * 6, y as u8 * 10, 7]));
+        let bytes = encoded(&picture.into(), ImageFormat::Jpeg);
+        let alone = decode_rgb(&bytes).expect("valid");
+        // A scan begins, or ends, in nearly every tail of a megabyte.
+        let noise: Vec<u8> =
+            (0..1_500_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for tail in [&noise[..], b"\xFF\xDA", b"\xFF\xD9", &bytes, &bytes[..bytes.len() / 2]] {
+            assert_eq!(decode_rgb(&[&bytes, tail].concat()).expect("a tail is no harm"), alone);
+        }
+        for length in [bytes.len() - 1, bytes.len() / 2, 30] {
+            let error = decode_rgb(&bytes[..length]).expect_err("cut").to_string();
+            assert!(error.contains("cut off"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_profile_that_cannot_be_used_costs_no_picture() {
+        let inks = moxcms::ColorProfile::new_srgb().encode().expect("a profile");
+        let inks = [&inks[..16], b"CMYK", &inks[20..]].concat();
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
+        image::ImageEncoder::set_icc_profile(&mut encoder, inks).expect("short");
+        encoder.encode_image(&RgbImage::from_pixel(16, 16, Rgb([200, 100, 50]))).expect("small");
+        let found = decode_rgb(&bytes).expect("read as sRGB").get_pixel(8, 8).0;
+        assert!(found.iter().zip([200_u8, 100, 50]).all(|(a, b)| a.abs_diff(b) <= 2), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_not_read_is_named() {
+        let error = decode_rgb(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").unwrap_err().to_string();
+        assert!(error.contains("HEIC") && error.contains("convert it to"), "{error}");
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 mod bad_samples;
 mod batch;
+mod colour;
 mod decode;
 mod error;
 mod grid;
+mod jpeg;
 mod keep;
 mod label;
 mod loader;
@@ -17,10 +19,12 @@ mod picture;
 mod png_file;
 mod prompts;
 mod resize;
+mod tiff_palette;
+mod unread;
 
 pub use bad_samples::BadSamples;
 pub use batch::{Batch, Skipped};
-pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, decode_rgb};
+pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, SUFFIXES, decode_rgb};
 pub use error::DataError;
 pub use grid::Grid;
 pub use image::RgbImage;
@@ -31,3 +35,4 @@ pub use picture::{from_planes, pictures, to_planes};
 pub use png_file::{encode_png, png_text, write_png};
 pub use prompts::{Prompt, read_prompts};
 pub use resize::{area_resize, enlarge, square};
+pub use unread::UNREAD_SUFFIXES;

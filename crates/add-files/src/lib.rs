@@ -7,10 +7,12 @@
 mod cache;
 mod mapped;
 mod replace;
+mod text;
 
 pub use cache::{Cache, Key};
 pub use mapped::MappedFile;
 pub use replace::{rename, replace, sync};
+pub use text::{decode_text, has_utf_16_mark};
 
 use std::{
     fs::File,
@@ -63,15 +65,12 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_large()) } else { Ok(bytes) }
 }
 
-/// All text of a regular file.
+/// All text of a regular file, as [`decode_text`] has it.
 ///
 /// # Errors
-/// As [`read`], and when it is not UTF-8.
+/// As [`read`], and when it is no text.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    String::from_utf8(read(path, most)?).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        io::Error::new(io::ErrorKind::InvalidData, format!("expected UTF-8 text, byte {at} is none"))
-    })
+    decode_text(read(path, most)?).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
 }
 
 #[cfg(test)]

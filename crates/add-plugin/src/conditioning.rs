@@ -104,6 +104,23 @@ impl Conditioning {
         }
     }
 
+    /// Windows `[W, N, C]` of one caption as the caption `[1, W * N, C]`; all else is the first one's.
+    #[must_use]
+    pub fn joined(self) -> Self {
+        let [windows, tokens, width] = self.tokens.dims();
+        let mask = self.mask.clone().map(|mask| mask.reshape([1, windows * tokens]));
+        let first = self.slice(0..1);
+        Self { tokens: self.tokens.reshape([1, windows * tokens, width]), mask, ..first }
+    }
+
+    /// The token states so many times one after the other. Attention over them gives what it gives over one copy, so that
+    /// captions of different lengths fit together.
+    #[must_use]
+    pub fn again(self, times: usize) -> Self {
+        let mask = self.mask.map(|mask| mask.repeat_dim(1, times));
+        Self { tokens: self.tokens.repeat_dim(1, times), mask, ..self }
+    }
+
     /// A batch of one, `batch` times.
     #[must_use]
     pub fn repeat(&self, batch: usize) -> Self {
@@ -182,6 +199,18 @@ mod tests {
         assert_eq!(picked.sizes, Some(vec![sizes(32), sizes(8)]));
         let one = all.slice(1..2).repeat(2);
         assert_eq!((one.batch(), one.guidance), (2, Some(vec![2.0, 2.0])));
+    }
+
+    #[test]
+    fn windows_lie_one_after_the_other_with_their_masks() {
+        let mask = Tensor::from_floats([[1.0, 1.0], [1.0, 0.0]], &Device::flex());
+        let windows = Conditioning { mask: Some(mask), ..text(1, 1.0).cat(text(1, 2.0)) };
+        let whole = windows.joined().again(2);
+        assert_eq!((whole.tokens.dims(), whole.pooled.dims()), ([1, 8, 3], [1, 4]));
+        let first_of_each: Vec<f32> = numbers(&whole.tokens).into_iter().step_by(3).collect();
+        assert_eq!(first_of_each, [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]);
+        assert_eq!(numbers(&whole.pooled), [1.0; 4], "that of the first window");
+        assert_eq!(numbers(&whole.mask.expect("masked")), [1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
     }
 
     #[test]

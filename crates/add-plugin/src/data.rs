@@ -1,16 +1,26 @@
 //! Family `DataSource`: captioned pictures by index.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Draw, Labels, PluginError, registry::Family};
 
 /// A source of captioned pictures, as the recipe states it.
 pub trait DataSource: Family {
-    /// Opens one split.
+    /// Opens one split. A relative path begins at `base`, the folder of the recipe.
     ///
     /// # Errors
     /// When files are missing or unreadable.
-    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError>;
+    fn open_beside(&self, split: Split, base: &Path) -> Result<Box<dyn Dataset>, PluginError>;
+
+    /// Opens one split; a relative path begins at the current folder.
+    ///
+    /// # Errors
+    /// As [`open_beside`](Self::open_beside).
+    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+        self.open_beside(split, Path::new(""))
+    }
 
     /// Side of its square pictures, in pixels.
     fn size(&self) -> usize;
@@ -46,6 +56,12 @@ pub trait Dataset: Send + Sync {
 
     /// A fixed caption of the picture at `index`, without decoding it.
     fn caption(&self, index: usize) -> String;
+
+    /// A text that is another one when the samples are, as far as names and lengths of files tell: a resumed run is held
+    /// against it. It does not depend on where the files lie below.
+    fn fingerprint(&self) -> String {
+        self.len().to_string()
+    }
 
     /// Class labels of the picture at `index` by name of the labelling, where the data has any.
     fn labels(&self, _index: usize) -> Labels {

@@ -48,8 +48,22 @@ pub struct TextInfo {
 
 /// A text encoder on a device.
 pub trait TextNetwork: Network {
-    /// Tokenizes and encodes; the empty caption is the unconditional one.
+    /// Tokenizes and encodes; the empty caption is the unconditional one. What a caption has beyond the encoder's tokens is
+    /// left out.
     fn encode(&self, captions: &[String]) -> Conditioning;
+
+    /// The whole of a caption: as many windows of the encoder's tokens as it takes, each encoded by itself, their states one
+    /// after the other `[1, W * N, C]`. Pooled is the first window's.
+    ///
+    /// This is how ComfyUI and A1111's web UI read a long prompt. Each window has a start and an end of its own.
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        self.encode(&[caption.to_owned()])
+    }
+
+    /// The words of a caption that [`encode`](Self::encode) leaves out, if there are any.
+    fn left_out(&self, _caption: &str) -> Option<String> {
+        None
+    }
 
     /// Whether [`encode`](Self::encode) gives a mask over the tokens.
     fn gives_mask(&self) -> bool {

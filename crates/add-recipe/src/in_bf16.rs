@@ -77,6 +77,11 @@ fn narrow_text(conditioning: &Conditioning) -> Conditioning {
     Conditioning { tokens: narrow(text.tokens), pooled: narrow(text.pooled), ..text }
 }
 
+/// The text in f32.
+fn wide_text(text: Conditioning) -> Conditioning {
+    Conditioning { tokens: wide(text.tokens), pooled: wide(text.pooled), mask: text.mask.map(wide), ..text }
+}
+
 impl<N: Network + ?Sized> Network for InBf16<N> {
     fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>)) {
         self.0.for_each_parameter(f);
@@ -126,17 +131,19 @@ impl Denoiser for InBf16<dyn Denoiser> {
 
 impl TextNetwork for InBf16<dyn TextNetwork> {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let text = self.0.encode(captions);
-        Conditioning {
-            tokens: wide(text.tokens),
-            pooled: wide(text.pooled),
-            mask: text.mask.map(wide),
-            ..text
-        }
+        wide_text(self.0.encode(captions))
     }
 
     fn gives_mask(&self) -> bool {
         self.0.gives_mask()
+    }
+
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        wide_text(self.0.encode_windows(caption))
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        self.0.left_out(caption)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

@@ -14,6 +14,7 @@ mod method;
 pub mod passes;
 pub mod preview;
 pub mod problems;
+mod prompts;
 mod recipe;
 mod sampled;
 pub mod slot;
@@ -31,8 +32,8 @@ pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product,
 pub use passes::Passes;
 pub use problems::Problems;
 pub use recipe::{
-    Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, Model, Preview, Recipe, ReleasedModel,
-    RowModel, Sampling,
+    Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,
+    ReleasedModel, RowModel, Sampling,
 };
 pub use sampled::{SampleRequest, SampledModel};
 pub use slot::{Condition, Hooks, Slot, Source};

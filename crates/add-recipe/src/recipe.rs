@@ -231,6 +231,27 @@ pub struct Sampling {
     /// The model to sample when there is no run yet: a file that is shipped with the recipe.
     #[serde(default)]
     pub weights: Option<String>,
+    /// What becomes of a prompt with more tokens than the text encoder takes. It is not written where it is cut, as in
+    /// recipes of before.
+    #[serde(default, skip_serializing_if = "LongPrompt::is_cut")]
+    pub long_prompt: LongPrompt,
+}
+
+/// What becomes of a prompt with more tokens than the text encoder takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LongPrompt {
+    /// Its end is left out, as in training.
+    #[default]
+    Cut,
+    /// It is encoded in windows, one after the other, as ComfyUI and A1111's web UI do.
+    Chunks,
+}
+
+impl LongPrompt {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_cut(&self) -> bool {
+        *self == Self::Cut
+    }
 }
 
 /// What `eval` measures.

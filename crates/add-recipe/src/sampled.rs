@@ -10,7 +10,7 @@ use add_train::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use crate::{Dtypes, Recipe, in_bf16};
+use crate::{Dtypes, Recipe, in_bf16, prompts::Prompts};
 
 /// A frozen model with its text encoder, on the plain device.
 #[derive(Debug)]
@@ -64,16 +64,19 @@ impl SampledModel {
     /// Pictures `[N, 3, S, S]`, one per caption; none without a caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, request: &SampleRequest<'_>) -> Pixels {
         let size = request.size;
-        let null = self.text.encode(&[request.negative.to_owned()]);
+        let prompts = Prompts::new(&*self.text, recipe.sampling.long_prompt, request);
         if request.captions.is_empty() {
             let none = TensorData::new(Vec::<f32>::new(), [0, 3, size, size]);
-            return Pixels(Tensor::from_data(none, &null.tokens.device()));
+            return Pixels(Tensor::from_data(none, &prompts.device()));
         }
         let pass = (PASS / size.pow(2).max(1)).max(1);
-        let parts = request.captions.chunks(pass).enumerate().map(|(i, captions)| {
-            let first = request.first + (i * pass) as u64;
+        let mut next = request.first;
+        let parts = prompts.passes(request.captions, pass).map(|captions| {
+            let first = next;
+            next += captions.len() as u64;
             let shape = latents_shape(captions.len(), size, recipe.codec.info());
-            codec.decode(self.latents(request, first, shape, &self.text.encode(captions), &null)).0
+            let (conditioning, null) = prompts.encoded(captions);
+            codec.decode(self.latents(request, first, shape, &conditioning, &null)).0
         });
         Pixels(Tensor::cat(parts.collect(), 0).clamp(-1.0, 1.0))
     }

@@ -7,7 +7,7 @@ const MOST: usize = 1_000_000;
 ///
 /// # Errors
 /// When a brace is not closed, a range is none, or there are more than a million names.
-pub fn expand(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn expand(text: &str) -> Result<Vec<String>, String> {
     let Some((before, rest)) = text.split_once('{') else { return Ok(vec![text.to_owned()]) };
     let (inside, after) = rest
         .split_once('}')

@@ -21,6 +21,8 @@ use crate::{
 const MOST_MEMBERS: usize = 1_000_000;
 /// Most bytes of one member's header with its extensions.
 const MOST_HEADER: u64 = 64 << 10;
+/// Longest quoted error, in characters.
+const QUOTED: usize = 200;
 /// Unit of a tar file.
 const BLOCK: u64 = 512;
 
@@ -98,8 +100,9 @@ fn walk(
 /// The name of a regular file; nothing for what may lie between them.
 fn regular(entry: &mut Entry<'_, impl Read>) -> Result<Option<String>, String> {
     let name = entry.path_bytes().into_owned();
-    let name =
-        String::from_utf8(name).map_err(|_| "expected a name in UTF-8, found other bytes".to_owned())?;
+    // Names only tell samples apart. Bytes of another encoding become one character each, so that they still do.
+    let name = String::from_utf8(name)
+        .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect());
     let name = inside(&name)?;
     let sparse =
         entry.pax_extensions().map_err(|error| error.to_string())?.into_iter().flatten().any(|extension| {
@@ -112,14 +115,14 @@ fn regular(entry: &mut Entry<'_, impl Read>) -> Result<Option<String>, String> {
         EntryType::Symlink | EntryType::Link => "a link",
         _ => "a device, a pipe or something else",
     };
-    Err(format!("`{name}`: expected a regular file, found {found}"))
+    Err(format!("`{}`: expected a regular file, found {found}", name.escape_debug()))
 }
 
 /// A name as a path below the shard.
 fn inside(name: &str) -> Result<String, String> {
     let path = name.strip_prefix("./").unwrap_or(name);
     let outside = path.starts_with('/') || path.split('/').any(|part| part == "..");
-    if outside || path.contains(|c: char| c.is_control() || c == '\\') {
+    if outside || path.contains('\\') {
         return Err(format!("expected a name inside of the shard, found {name:?}"));
     }
     Ok(path.to_owned())
@@ -134,7 +137,9 @@ fn broken(place: &str, offset: u64, error: io::Error) -> StoreError {
     match error.downcast::<StoreError>() {
         Ok(error) => error,
         Err(error) => {
-            let problem = format!("expected the header of an uncompressed tar file: {error}");
+            // The crate quotes the bytes that it met, and this is for a terminal.
+            let error = error.to_string().chars().take(QUOTED).collect::<String>();
+            let problem = format!("expected the header of a tar file: {}", error.escape_debug());
             refused(place, offset, problem)
         }
     }
@@ -182,13 +187,18 @@ mod tests {
 
     #[test]
     fn names_that_lead_outside_are_refused() {
-        for name in ["../a.jpg", "a/../../b.jpg", "/etc/passwd", "..", "a\\b.jpg", "a\nb.jpg"] {
+        for name in ["../a.jpg", "a/../../b.jpg", "/etc/passwd", "..", "a\\b.jpg"] {
             refused(&finished(&[&file(name, b"x")]), 0, "inside of the shard");
         }
-        let mut latin = header("x", 0);
+    }
+
+    #[test]
+    fn odd_names_are_names() {
+        let mut latin = header("x.jpg", 0);
         latin.as_mut_bytes()[0] = 0xE9;
         latin.set_cksum();
-        refused(&finished(&[latin.as_bytes()]), 0, "UTF-8");
+        let found = found(&finished(&[latin.as_bytes(), &file("a\n\tb.jpg", b"x")])).expect("valid");
+        assert_eq!(found.iter().map(|member| &*member.name).collect::<Vec<_>>(), ["é.jpg", "a\n\tb.jpg"]);
     }
 
     #[test]
@@ -261,7 +271,7 @@ mod tests {
         let mut tar = finished(&[&file("0.jpg", &[7; 700]), &file("0.txt", b"seven")]);
         tar[1536 + 3] ^= 1;
         refused(&tar, 1536, "checksum");
-        refused(&[0x1F, 0x8B].repeat(600), 0, "uncompressed");
+        refused(&[0x1F, 0x8B].repeat(600), 0, "expected the header of a tar file: ");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Where files lie, as a recipe says it: a path, `file://`, `s3://bucket/prefix`, `http://` or `https://`.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -85,6 +88,29 @@ impl Place {
         Ok((Self::parse(folder)?, name.to_owned()))
     }
 
+    /// The place that a file in the folder `base` means: a relative path begins there.
+    ///
+    /// # Errors
+    /// When nothing is there, but in the current folder, where such a path began before.
+    pub fn beside(&self, base: &Path) -> Result<Self, StoreError> {
+        let At::Path(path) = &self.at else { return Ok(self.clone()) };
+        if path.is_absolute() || base.as_os_str().is_empty() {
+            return Ok(self.clone());
+        }
+        // Without the `.` that a path may begin with.
+        let beside: PathBuf = base.join(path).components().collect();
+        if !beside.exists() && path.exists() {
+            let problem = format!(
+                "a path of data begins at the recipe's folder, and there is no {beside}; there is one in the current \
+                 folder, which is not meant: write it as seen from the recipe, or as {absolute}",
+                beside = beside.display(),
+                absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone()).display()
+            );
+            return Err(StoreError::Place { text: self.text.clone(), problem });
+        }
+        Ok(Self { text: beside.display().to_string(), at: At::Path(beside) })
+    }
+
     /// Whether it is on another machine.
     pub fn is_remote(&self) -> bool {
         !matches!(self.at, At::Path(_))
@@ -141,6 +167,22 @@ mod tests {
         for text in ["s3://bucket", "s3://bucket/", "https://host/"] {
             assert!(Place::parse(text).expect(text).split().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_relative_path_begins_beside_and_its_old_meaning_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let beside = |text: &str| Place::parse(text).expect(text).beside(folder.path());
+        let joined = |text: &str| folder.path().join(text).display().to_string();
+        assert_eq!(beside("a/b").expect("anywhere").to_string(), joined("a/b"));
+        for text in ["/a/b", "s3://bucket/a", "https://host/a"] {
+            assert_eq!(beside(text).expect(text).to_string(), text);
+        }
+        // The tests run in the crate's folder, which has a `src`.
+        let error = beside("src").expect_err("the current folder's").to_string();
+        assert!(error.contains("begins at the recipe's folder") && error.contains(&joined("src")), "{error}");
+        std::fs::create_dir(folder.path().join("src")).expect("made");
+        assert_eq!(beside("src").expect("there").to_string(), joined("src"));
     }
 
     #[test]

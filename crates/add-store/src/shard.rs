@@ -1,8 +1,9 @@
 //! Where the samples of a shard are, found in one pass over its headers and kept for the next run.
 
 use std::{
+    ops::Range,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -11,57 +12,91 @@ use std::{
 use add_files::{Cache, Key};
 
 use crate::{
-    Stat, Store, StoreError, TarSample, Wanted,
-    group::{Extent, Grouping},
+    PassedOver, Stat, Store, StoreError, TarSample, Wanted,
+    group::{Extent, Grouped, Grouping},
     members::members,
+    unpack::{Unpacked, is_gzip},
+    window::Fetch,
 };
 
 /// Shards that are indexed at the same time: they wait for answers, not for the processor.
 const AT_ONCE: usize = 8;
+/// Bytes that tell how a file is packed.
+const HEAD: u64 = 8;
 /// Largest index that is kept, in bytes.
 const MOST_INDEX: u64 = 256 << 20;
 
 /// The samples of a shard by position, in the order of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ShardIndex {
     /// The file that was indexed.
     pub stat: Stat,
     /// Its samples.
     pub samples: Vec<TarSample>,
+    /// Members that belong to no sample, said when the index is made and not kept with it.
+    pub passed_over: PassedOver,
+    /// What was unpacked of it, where it is packed.
+    unpacked: Option<Unpacked>,
 }
 
 /// A sample as it is kept: picture, then caption.
 type Row = (u64, u32, u64, u32);
 
 impl ShardIndex {
-    /// The index of the shard `name` in `store`; from `cache` where it has one of this very file.
+    /// The index of the shard `name` in `store`; from `cache` where it has one of this very file. A shard that is packed
+    /// with gzip is unpacked into a temporary file first.
     ///
     /// # Errors
     /// When the shard is damaged, hostile or without pictures, or the store fails.
     pub fn of(store: &Store, name: &str, wanted: &Wanted, cache: &Cache) -> Result<Self, StoreError> {
         let (stat, place) = (store.stat(name)?, store.name(name));
-        let mut parts = vec!["shard index 1", &*place, &*stat.tag, &*wanted.caption];
+        let head = store.range(name, &stat, 0..stat.length.min(HEAD))?;
+        let is_packed = is_gzip(&head).map_err(|other| {
+            let problem = format!("expected a tar file, or one packed with gzip, found {other}: unpack it");
+            StoreError::Shard { place: place.clone(), offset: 0, problem }
+        })?;
+        if is_packed {
+            let unpacked = Unpacked::new(store.reader(name)?, stat.length, &place)?;
+            let fetch = |range| unpacked.range(range);
+            let Grouped { samples, passed_over } = grouped(&place, unpacked.length, Box::new(fetch), wanted)?;
+            return Ok(Self { stat, samples, passed_over, unpacked: Some(unpacked) });
+        }
+        let mut parts = vec!["shard index 2", &*place, &*stat.tag, &*wanted.caption];
         parts.extend(wanted.pictures.iter().map(String::as_str));
         let key = Key::of(parts.iter().map(|part| part.as_bytes()).chain([&stat.length.to_le_bytes()[..]]));
         let kept =
             cache.get(&key, MOST_INDEX).and_then(|bytes| serde_json::from_slice::<Vec<Row>>(&bytes).ok());
         if let Some(rows) = kept {
-            return Ok(Self { stat, samples: rows.into_iter().map(from_row).collect() });
+            let samples = rows.into_iter().map(from_row).collect();
+            return Ok(Self { stat, samples, passed_over: PassedOver::default(), unpacked: None });
         }
-        let mut grouping = Grouping::new(&place, wanted);
         let fetch = |range| store.range(name, &stat, range);
-        members(&place, stat.length, Box::new(fetch), &mut |member| grouping.add(&member))?;
-        let samples = grouping.finish()?;
+        let Grouped { samples, passed_over } = grouped(&place, stat.length, Box::new(fetch), wanted)?;
         let rows: Vec<Row> = samples.iter().map(to_row).collect();
         cache.put(&key, &serde_json::to_vec(&rows).expect("numbers are JSON"));
-        Ok(Self { stat, samples })
+        Ok(Self { stat, samples, passed_over, unpacked: None })
+    }
+
+    /// The bytes `range` of the tar file `name` in `store`, whose index this is.
+    ///
+    /// # Errors
+    /// When it has changed or the store fails.
+    pub fn read(&self, store: &Store, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        match &self.unpacked {
+            Some(unpacked) => unpacked.range(range),
+            None => store.range(name, &self.stat, range),
+        }
     }
 
     /// The indexes of many shards, in their order.
     ///
     /// # Errors
     /// As [`of`](Self::of); the first shard's error of those that have one.
-    pub fn all(shards: &[(&Store, &str)], wanted: &Wanted, cache: &Cache) -> Result<Vec<Self>, StoreError> {
+    pub fn all(
+        shards: &[(Arc<Store>, String)],
+        wanted: &Wanted,
+        cache: &Cache,
+    ) -> Result<Vec<Self>, StoreError> {
         let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
         let found = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -87,6 +122,13 @@ impl ShardIndex {
     }
 }
 
+/// The samples of a tar file of `length` bytes.
+fn grouped(place: &str, length: u64, fetch: Fetch<'_>, wanted: &Wanted) -> Result<Grouped, StoreError> {
+    let mut grouping = Grouping::new(place, wanted);
+    members(place, length, fetch, &mut |member| grouping.add(&member))?;
+    grouping.finish(length)
+}
+
 fn to_row(TarSample { picture, caption }: &TarSample) -> Row {
     (picture.start, picture.length, caption.start, caption.length)
 }
@@ -100,7 +142,9 @@ fn from_row((picture, picture_length, caption, caption_length): Row) -> TarSampl
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, io::Write as _};
+
+    use flate2::{Compression, write::GzEncoder};
 
     use super::*;
     use crate::{
@@ -121,9 +165,10 @@ mod tests {
             fs::write(folder.path().join(name), finished(&[&picture, &file("0.txt", b"seven")]))
                 .expect("written");
         }
-        let store = Store::open(&Place::parse(folder.path().to_str().expect("UTF-8")).expect("a path"))
-            .expect("there");
-        let shards: Vec<(&Store, &str)> = names.iter().map(|name| (&store, &**name)).collect();
+        let place = Place::parse(folder.path().to_str().expect("UTF-8")).expect("a path");
+        let store = Arc::new(Store::open(&place).expect("there"));
+        let shards: Vec<(Arc<Store>, String)> =
+            names.iter().map(|name| (store.clone(), name.clone())).collect();
         let all = || ShardIndex::all(&shards, &wanted(), &Cache::off());
         let lengths: Vec<u32> =
             all().expect("valid").iter().map(|index| index.samples[0].picture.length).collect();
@@ -145,7 +190,7 @@ mod tests {
         let store = Store::open(&Place::parse(folder.path().to_str().expect("UTF-8")).expect("a path"))
             .expect("there");
         let cache = Cache::folder(folder.path().join("cache"));
-        let index = || ShardIndex::of(&store, "0.tar", &wanted(), &cache).expect("valid");
+        let index = || ShardIndex::of(&store, "0.tar", &wanted(), &cache).expect("valid").samples;
         let first = index();
         let entries = || walk(&folder.path().join("cache"));
         assert_eq!((index(), entries().len()), (first.clone(), 1));
@@ -156,7 +201,27 @@ mod tests {
         assert_eq!((index(), fs::read(&entry).expect("there")), (first.clone(), sound));
         // Another file of the same name has another index.
         write(&[b'7'; 600]);
-        assert_ne!(index().samples, first.samples);
+        assert_ne!(index(), first);
+    }
+
+    #[test]
+    fn a_packed_shard_gives_what_it_gives_unpacked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tar = finished(&[&file("0.jpg", &[7; 700]), &file("._0.jpg", b"x"), &file("0.txt", b"seven")]);
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&tar).expect("in memory");
+        fs::write(folder.path().join("0.tar.gz"), packed.finish().expect("in memory")).expect("written");
+        fs::write(folder.path().join("0.tar.zst"), b"\x28\xB5\x2F\xFD....").expect("written");
+        let store = Store::open(&Place::parse(folder.path().to_str().expect("UTF-8")).expect("a path"))
+            .expect("there");
+        let index = ShardIndex::of(&store, "0.tar.gz", &wanted(), &Cache::off()).expect("valid");
+        let caption = index.samples[0].caption;
+        let range = caption.start..caption.start + u64::from(caption.length);
+        assert_eq!(index.read(&store, "0.tar.gz", range).expect("inside"), b"seven");
+        assert_eq!(index.passed_over.to_string(), "1 hidden (._0.jpg)");
+        let error =
+            ShardIndex::of(&store, "0.tar.zst", &wanted(), &Cache::off()).expect_err("packed otherwise");
+        assert!(error.to_string().contains("found zstd: unpack it"), "{error}");
     }
 
     fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

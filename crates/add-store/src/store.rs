@@ -5,11 +5,11 @@
 
 use std::{
     cell::Cell,
-    fmt, fs,
+    fmt,
     future::Future,
     io::Read,
     ops::Range,
-    path::{Path as FilePath, PathBuf},
+    path::PathBuf,
     rc::Rc,
     sync::{Once, OnceLock},
     time::Duration,
@@ -18,11 +18,18 @@ use std::{
 use futures_util::{TryStreamExt as _, future::BoxFuture, stream::BoxStream};
 use object_store::{
     BackoffConfig, ClientOptions, GetOptions, GetResult, ObjectMeta, ObjectStore, RetryConfig,
-    aws::AmazonS3Builder, http::HttpBuilder, local::LocalFileSystem, path::Path,
+    aws::AmazonS3Builder, http::HttpBuilder, path::Path,
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Place, StoreError, place::At, window::Window};
+use crate::{
+    Place, StoreError,
+    listing::{HIDDEN, Listing, is_hidden},
+    local::Local,
+    place::At,
+    walk::walk,
+    window::Window,
+};
 
 /// Times that a request is repeated. With one in five failing, 21 in a row are one case in 10^14.
 const RETRIES: usize = 20;
@@ -38,7 +45,6 @@ const QUOTED: usize = 400;
 pub struct Store {
     place: Place,
     root: Root,
-    objects: Box<dyn Objects>,
 }
 
 /// What is asked of an `ObjectStore`. A table of all that one can do would link its writing too, with 0.7 MB of checksums.
@@ -69,8 +75,10 @@ impl<S: ObjectStore> Objects for S {
 /// Where the names of a store begin.
 #[derive(Debug)]
 enum Root {
+    /// In a folder of this machine.
     Folder(PathBuf),
-    Prefix(Path),
+    /// Behind the prefix of a bucket or web server.
+    Far(Path, Box<dyn Objects>),
 }
 
 /// What is known of a file without reading it.
@@ -98,22 +106,15 @@ impl Store {
     pub fn open(place: &Place) -> Result<Self, StoreError> {
         let failed = |problem: String| StoreError::Failed { place: place.to_string(), problem };
         let unfit = |error: object_store::Error| failed(error.to_string());
-        let (root, objects): (_, Box<dyn Objects>) = match place.at() {
-            At::Path(folder) => {
-                if !folder.is_dir() {
-                    return Err(failed("expected a folder, found none".to_owned()));
-                }
-                (
-                    Root::Folder(folder.clone()),
-                    Box::new(LocalFileSystem::new_with_prefix(folder).map_err(unfit)?),
-                )
-            }
+        let root = match place.at() {
+            At::Path(folder) if folder.is_dir() => Root::Folder(folder.clone()),
+            At::Path(_) => return Err(failed("expected a folder, found none".to_owned())),
             At::S3(url) => {
                 choose_cryptography();
                 let builder = AmazonS3Builder::from_env()
                     .with_bucket_name(url.host_str().unwrap_or_default())
                     .with_retry(retries());
-                (Root::Prefix(prefix(place, url.path())?), Box::new(builder.build().map_err(unfit)?))
+                Root::Far(prefix(place, url.path())?, Box::new(builder.build().map_err(unfit)?))
             }
             At::Http(url) => {
                 choose_cryptography();
@@ -121,10 +122,15 @@ impl Store {
                     .with_url(&url[..url::Position::BeforePath])
                     .with_retry(retries())
                     .with_client_options(ClientOptions::new().with_allow_http(url.scheme() == "http"));
-                (Root::Prefix(prefix(place, url.path())?), Box::new(builder.build().map_err(unfit)?))
+                Root::Far(prefix(place, url.path())?, Box::new(builder.build().map_err(unfit)?))
             }
         };
-        Ok(Self { place: place.clone(), root, objects })
+        Ok(Self { place: place.clone(), root })
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// How a file of this store is named in messages.
@@ -132,58 +138,52 @@ impl Store {
         format!("{}/{name}", self.place.to_string().trim_end_matches('/'))
     }
 
-    /// The names of all files in it and below, in no order.
+    /// The names of all files in it and below, in the order of the alphabet, without the hidden ones. Links to folders are
+    /// followed.
     ///
     /// # Errors
     /// When the store cannot be listed, as most web servers cannot.
-    pub fn list(&self) -> Result<Vec<String>, StoreError> {
-        let mut names = Vec::new();
-        match &self.root {
-            Root::Folder(folder) => self.walk(folder, &mut names)?,
-            Root::Prefix(prefix) => {
-                let listing = async {
-                    let mut objects = self.objects.list(prefix);
-                    while let Some(object) = objects.try_next().await? {
-                        let below =
-                            object.location.as_ref().strip_prefix(prefix.as_ref()).unwrap_or_default();
-                        names.push(below.trim_start_matches('/').to_owned());
-                        if names.len() > MOST_NAMES {
-                            break;
-                        }
-                    }
-                    Ok::<_, object_store::Error>(())
-                };
-                let place = self.place.to_string();
-                let hint = "most web servers do not list their files: name them in a list instead";
-                self.wait(listing)?
-                    .map_err(|error| Self::failed(&place, &format!("cannot be listed ({hint}): {error}")))?;
-                // What a server does not list, it answers with 404, which reads as a folder of nothing.
-                if names.is_empty() && matches!(self.place.at(), At::Http(_)) {
-                    return Err(Self::failed(&place, &format!("lists no file ({hint})")));
-                }
-            }
-        }
-        if names.len() > MOST_NAMES {
-            let problem = format!("expected at most {MOST_NAMES} files, found more");
-            return Err(Self::failed(&self.place.to_string(), &problem));
-        }
-        Ok(names)
+    pub fn list(&self) -> Result<Listing, StoreError> {
+        let mut listing = match &self.root {
+            Root::Folder(folder) => walk(folder, MOST_NAMES)
+                .map_err(|(folder, error)| Self::failed(&folder.display().to_string(), &error.to_string()))?,
+            Root::Far(prefix, objects) => self.list_far(prefix, &**objects)?,
+        };
+        // The order in which a folder is listed differs from machine to machine.
+        listing.names.sort_by(|a, b| a.split('/').cmp(b.split('/')));
+        Ok(listing)
     }
 
-    /// Every file below `folder`; links to folders are not followed.
-    fn walk(&self, folder: &FilePath, names: &mut Vec<String>) -> Result<(), StoreError> {
-        let failed = |error: std::io::Error| Self::failed(&folder.display().to_string(), &error.to_string());
-        for entry in fs::read_dir(folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let path = entry.path();
-            if entry.file_type().map_err(failed)?.is_dir() {
-                self.walk(&path, names)?;
-            } else if let (Root::Folder(root), Some(text)) = (&self.root, path.to_str()) {
-                let below = FilePath::new(text).strip_prefix(root).unwrap_or(&path);
-                names.push(below.to_string_lossy().into_owned());
+    fn list_far(&self, prefix: &Path, objects: &dyn Objects) -> Result<Listing, StoreError> {
+        let mut listing = Listing::default();
+        let names = async {
+            let mut objects = objects.list(prefix);
+            while let Some(object) = objects.try_next().await?
+                && listing.names.len() <= MOST_NAMES
+            {
+                let below = object.location.as_ref().strip_prefix(prefix.as_ref()).unwrap_or_default();
+                let name = below.trim_start_matches('/');
+                if is_hidden(name) {
+                    listing.passed_over.add(HIDDEN, name);
+                } else {
+                    listing.names.push(name.to_owned());
+                }
             }
+            Ok::<_, object_store::Error>(())
+        };
+        let place = self.place.to_string();
+        let hint = "most web servers do not list their files: name them in a list instead";
+        self.wait(names)?
+            .map_err(|error| Self::failed(&place, &format!("cannot be listed ({hint}): {error}")))?;
+        // What a server does not list, it answers with 404, which reads as a folder of nothing.
+        if listing.names.is_empty() && matches!(self.place.at(), At::Http(_)) {
+            return Err(Self::failed(&place, &format!("lists no file ({hint})")));
         }
-        Ok(())
+        if listing.names.len() > MOST_NAMES {
+            let problem = format!("expected at most {MOST_NAMES} files, found more");
+            return Err(Self::failed(&place, &problem));
+        }
+        Ok(listing)
     }
 
     /// Length and tag of a file.
@@ -191,8 +191,12 @@ impl Store {
     /// # Errors
     /// When it is missing or the store fails.
     pub fn stat(&self, name: &str) -> Result<Stat, StoreError> {
-        let location = self.location(name)?;
-        let head = self.objects.get(&location, GetOptions { head: true, ..GetOptions::default() });
+        let (prefix, objects) = match &self.root {
+            Root::Folder(folder) => return Local::below(folder, name, &self.name(name))?.stat(),
+            Root::Far(prefix, objects) => (prefix, objects),
+        };
+        let location = self.location(prefix, name)?;
+        let head = objects.get(&location, GetOptions { head: true, ..GetOptions::default() });
         Ok(Stat::from(&self.wait(head)?.map_err(|error| self.refusal(name, &error))?.meta))
     }
 
@@ -201,9 +205,13 @@ impl Store {
     /// # Errors
     /// When it is missing, holds more than `most` bytes, or the store fails.
     pub fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, StoreError> {
-        let location = self.location(name)?;
+        let (prefix, objects) = match &self.root {
+            Root::Folder(folder) => return Local::below(folder, name, &self.name(name))?.read(most),
+            Root::Far(prefix, objects) => (prefix, objects),
+        };
+        let location = self.location(prefix, name)?;
         let reading = async {
-            let found = self.objects.get(&location, GetOptions::default()).await;
+            let found = objects.get(&location, GetOptions::default()).await;
             let found = found.map_err(|error| self.refusal(name, &error))?;
             if found.meta.size > most {
                 return Err(StoreError::TooLarge { place: self.name(name), most, found: found.meta.size });
@@ -218,10 +226,16 @@ impl Store {
     /// # Errors
     /// When it has changed or the store fails.
     pub fn range(&self, name: &str, stat: &Stat, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        let location = self.location(name)?;
+        let (prefix, objects) = match &self.root {
+            Root::Folder(folder) => {
+                return Local::below(folder, name, &self.name(name))?.range(stat, range);
+            }
+            Root::Far(prefix, objects) => (prefix, objects),
+        };
+        let location = self.location(prefix, name)?;
         let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };
         let reading = async {
-            let found = self.objects.get(&location, options).await;
+            let found = objects.get(&location, options).await;
             let found = found.map_err(|error| self.refusal(name, &error))?;
             if Stat::from(&found.meta) != *stat {
                 return Err(StoreError::Changed { place: self.name(name) });
@@ -264,20 +278,11 @@ impl Store {
         Err(Self::failed(&self.name(name), &format!("expected {expected} bytes, found {}", bytes.len())))
     }
 
-    fn location(&self, name: &str) -> Result<Path, StoreError> {
-        let full = match &self.root {
-            Root::Prefix(prefix) if !prefix.as_ref().is_empty() => format!("{prefix}/{name}"),
-            Root::Folder(_) | Root::Prefix(_) => name.to_owned(),
-        };
-        let location = Path::parse(&full)
-            .map_err(|error| StoreError::Place { text: self.name(name), problem: error.to_string() })?;
-        match &self.root {
-            // A pipe has no end to wait for, and a folder no bytes.
-            Root::Folder(folder) if folder.join(name).metadata().is_ok_and(|found| !found.is_file()) => {
-                Err(StoreError::Missing { place: self.name(name) })
-            }
-            Root::Folder(_) | Root::Prefix(_) => Ok(location),
-        }
+    fn location(&self, prefix: &Path, name: &str) -> Result<Path, StoreError> {
+        let full =
+            if prefix.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", prefix.as_ref()) };
+        Path::parse(&full)
+            .map_err(|error| StoreError::Place { text: self.name(name), problem: error.to_string() })
     }
 
     fn refusal(&self, name: &str, error: &object_store::Error) -> StoreError {
@@ -329,6 +334,8 @@ fn choose_cryptography() {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path as FilePath};
+
     use super::*;
 
     fn here(folder: &FilePath) -> Store {
@@ -339,13 +346,14 @@ mod tests {
     fn a_folder_gives_its_files_up_to_a_limit() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("sub")).expect("made");
-        let odd = "sub/ä b%20#1?.txt";
+        // Object stores have names of which a folder's are many more.
+        let odd = "sub/ä b%20#1?\t\u{1}*\\:.txt";
         fs::write(folder.path().join(odd), "seven b").expect("written");
         let store = here(folder.path());
-        assert_eq!(store.list().expect("a folder"), [odd]);
+        assert_eq!(store.list().expect("a folder").names, [odd]);
         assert_eq!(store.read(odd, 7).expect("short enough"), b"seven b");
         assert!(matches!(store.read(odd, 6), Err(StoreError::TooLarge { found: 7, .. })));
-        for missing in ["none", "sub", "sub/none"] {
+        for missing in ["none", "sub", "sub/none", "a\0b", &"x".repeat(9999)] {
             assert!(matches!(store.read(missing, 9), Err(StoreError::Missing { .. })), "{missing}");
         }
         assert!(matches!(store.read("../x", 9), Err(StoreError::Place { .. })));

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use add_core::{
     read::{LoadedRecipe, parse, show},
     recipe::{
-        Adapter, AnyMethod, DeviceChoice, Dtypes, Evaluation, Kernels, Method, Model, Preview, Recipe,
-        Sampling, Weights, method,
+        Adapter, AnyMethod, DeviceChoice, Dtypes, Evaluation, Kernels, LongPrompt, Method, Model, Preview,
+        Recipe, Sampling, Weights, method,
     },
 };
 use add_plugin::{Backbone, Codec, DataSource, Plugin, Sampler, Schedule, TextEncoder};
@@ -105,7 +105,8 @@ impl RecipeBuilder {
     /// How pictures are made unless a request says otherwise: the sampler and its number of denoiser calls. Required.
     #[must_use]
     pub fn sampling(self, sampler: impl Into<Plugin<dyn Sampler>>, steps: usize) -> Self {
-        let sampling = Sampling { sampler: sampler.into(), steps, guidance: 1.0, weights: None };
+        let (sampler, long_prompt) = (sampler.into(), LongPrompt::default());
+        let sampling = Sampling { sampler, steps, guidance: 1.0, weights: None, long_prompt };
         Self { sampling: Some(sampling), ..self }
     }
 

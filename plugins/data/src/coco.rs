@@ -12,7 +12,10 @@ use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Sample, Split, i
 use add_store::{Place, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::sample::{MAX_PICTURE, Trouble, check_size, checked, sample, store_error};
+use crate::{
+    captions::checked,
+    sample::{MAX_PICTURE, Trouble, check_size, fingerprint, sample, store_error},
+};
 
 /// Largest list of captions, in bytes; that of `train2017` has 92 million.
 const MAX_LIST: u64 = 512 << 20;
@@ -21,8 +24,8 @@ const MAX_LIST: u64 = 512 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Coco {
-    /// The folder that `val2017.zip` and `annotations_trainval2017.zip` were unpacked in: a path, `s3://bucket/prefix`,
-    /// `https://host/path`.
+    /// The folder that `val2017.zip` and `annotations_trainval2017.zip` were unpacked in: a path from the recipe's
+    /// folder, `s3://bucket/prefix`, `https://host/path`.
     path: Place,
     /// Side in pixels that every picture is cropped and resized to.
     size: usize,
@@ -65,9 +68,9 @@ struct Annotation {
 }
 
 impl DataSource for Coco {
-    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+    fn open_beside(&self, split: Split, base: &Path) -> Result<Box<dyn Dataset>, PluginError> {
         check_size(self.size)?;
-        let store = Store::open(&self.path).map_err(store_error)?;
+        let store = Store::open(&self.path.beside(base).map_err(store_error)?).map_err(store_error)?;
         let pictures = if split == Split::Train { self.pictures(&store)? } else { Vec::new() };
         Ok(Box::new(CocoSplit { store, pictures, size: self.size }))
     }
@@ -140,6 +143,11 @@ impl Dataset for CocoSplit {
             return Err(Trouble::Bad(problem).of(index, self.store.name("")));
         };
         self.sample(picture, draw).map_err(|trouble| trouble.of(index, &picture.name))
+    }
+
+    /// Names and captions of the pictures.
+    fn fingerprint(&self) -> String {
+        fingerprint(self.pictures.iter().map(|picture| format!("{} {:?}", picture.name, picture.captions)))
     }
 
     fn caption(&self, index: usize) -> String {

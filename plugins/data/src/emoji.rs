@@ -4,7 +4,7 @@
 //! at 32 px a picture is the mean of 2 x 2 blocks. Whole concepts are held out as `test_concept`, single
 //! (concept, style) pairs as `test_pair`.
 
-use std::{collections::BTreeMap, fmt, sync::OnceLock};
+use std::{collections::BTreeMap, fmt, path::Path, sync::OnceLock};
 
 use add_data::{RgbImage, area_resize, decode_rgb, to_planes};
 use add_plugin::{DataSource, Dataset, Draw, Entry, Labels, PluginError, Purpose, Sample, Split, inventory};
@@ -215,7 +215,7 @@ impl Concept {
 }
 
 impl DataSource for Emoji {
-    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+    fn open_beside(&self, split: Split, _base: &Path) -> Result<Box<dyn Dataset>, PluginError> {
         if self.styles.is_empty() {
             let problem = "expected at least one style, such as `Noto`, got none".to_owned();
             return Err(PluginError::Field { field: "styles", problem });

@@ -3,74 +3,83 @@
 //! Pictures are decoded when they are wanted, cropped to their central square and resized by area average.
 //! One that cannot be used is an error of that sample alone; the loader replaces and counts it.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _},
-    path::{Component, Path},
-};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
-use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Sample, Split, inventory};
-use add_store::{Place, Store};
+use add_plugin::{DataSource, Dataset, Entry, PluginError, Split, inventory};
+use add_store::{Listing, PassedOver, Place, Store};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
-use crate::sample::{
-    MAX_CAPTIONS, MAX_PICTURE, PICTURES, Trouble, check_size, checked, lines, sample, store_error,
+use crate::{
+    folder_split::{FolderSplit, Found, Picture},
+    list::{self, Fields, Format},
+    repeats::{self, Repeats},
+    sample::{check_size, expected_pictures, none_there, say_passed_over, store_error},
+    sidecars::{CAPTIONS, composed, count_other, is_picture, pair, split},
 };
 
-/// Pictures (PNG, JPEG, WebP) below a folder.
+/// Pictures (PNG, JPEG, WebP, BMP, TIFF, a GIF's first frame) below a folder. Hidden files are left out, links to folders are
+/// followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {
-    /// The folder: a path, `s3://bucket/prefix`, `https://host/path`. Most web servers cannot list their files, so that
-    /// one of them needs `captions: Jsonl(…)`.
+    /// The folder: a path from the recipe's folder, `s3://bucket/prefix`, `https://host/path`. Most web servers cannot list
+    /// their files, so that one of them needs a list in `captions`.
     pub path: Place,
     /// Side in pixels that every picture is cropped and resized to.
     pub size: usize,
     /// Where the captions are.
     #[serde(default)]
     pub captions: Captions,
+    /// Which fields of a list name the picture and hold its captions.
+    #[serde(default)]
+    pub fields: Fields,
+    /// Whether folders such as `10_cat` say how often their pictures come. It must be stated where they differ.
+    #[serde(default)]
+    pub repeats: Option<Repeats>,
 }
 
 inventory::submit!(Entry::data_source::<ImageFolder>("ImageFolder", "a folder of pictures with captions"));
 
-/// Where a folder's captions are.
+/// Where a folder's captions are. Those beside a picture are one a line, and belong to the split `train`, as does each line
+/// of a list that has no field `split`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Captions {
-    /// `a.png` has its captions in `a.txt`, one a line. Every picture belongs to the split `train`.
+    /// In `metadata.jsonl` or `metadata.csv`, as Hugging Face's imagefolder has them, in any folder for
+    /// the pictures there; where there is no such list, beside each picture as in `Sidecar`.
     #[default]
+    Auto,
+    /// `a.png` has its captions in `a.txt`, or else in `a.caption`.
     Sidecar,
-    /// One file inside the folder, a line per picture: `{"file": "b/a.png", "captions": ["…"], "split": "train"}`;
-    /// `"caption": "…"` does for a single one, and the split is `train` unless said.
+    /// In the file beside each picture that has this suffix.
+    Suffix(String),
+    /// In one file inside the folder, a JSON object per line: `{"file": "b/a.png", "captions": ["…"], "split": "train"}`;
+    /// `"caption": "…"` does for a single one. Further fields are no harm.
     Jsonl(String),
-}
-
-/// A line of the list of captions.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    file: String,
-    #[serde(default)]
-    caption: Option<String>,
-    #[serde(default)]
-    captions: Vec<String>,
-    #[serde(default = "train")]
-    split: Split,
-}
-
-fn train() -> Split {
-    Split::Train
+    /// In one file inside the folder, whose first line names the columns.
+    Csv(String),
 }
 
 impl DataSource for ImageFolder {
-    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+    fn open_beside(&self, split: Split, base: &Path) -> Result<Box<dyn Dataset>, PluginError> {
         check_size(self.size)?;
-        let store = Store::open(&self.path).map_err(store_error)?;
-        let pictures = match &self.captions {
-            Captions::Sidecar if split == Split::Train => with_sidecars(&store)?,
-            Captions::Sidecar => Vec::new(),
-            Captions::Jsonl(list) => listed(&store, list, split)?,
+        let store =
+            Arc::new(Store::open(&self.path.beside(base).map_err(store_error)?).map_err(store_error)?);
+        let (pictures, passed_over) = self.pictures(&store, split)?;
+        let place = store.place().to_string();
+        if split == Split::Train {
+            if pictures.is_empty() {
+                return Err(none_there(place, &expected_pictures(), Some(&passed_over)));
+            }
+            say_passed_over(&place, pictures.len(), &passed_over);
+        }
+        let names: Vec<&str> = match self.captions {
+            Captions::Auto | Captions::Sidecar | Captions::Suffix(_) => {
+                pictures.iter().map(|picture| picture.name.as_str()).collect()
+            }
+            Captions::Jsonl(_) | Captions::Csv(_) => Vec::new(),
         };
-        Ok(Box::new(FolderSplit { store, pictures, size: self.size }))
+        let order = repeats::order(self.repeats.filter(|_| !names.is_empty()), &names)?;
+        Ok(Box::new(FolderSplit { store, pictures, order, size: self.size }))
     }
 
     fn size(&self) -> usize {
@@ -78,116 +87,113 @@ impl DataSource for ImageFolder {
     }
 }
 
-/// Every picture of a store.
-fn with_sidecars(store: &Store) -> Result<Vec<Picture>, PluginError> {
-    let mut names = store.list().map_err(store_error)?;
-    names.retain(|name| {
-        let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-        extension.is_some_and(|extension| PICTURES.iter().any(|known| extension.eq_ignore_ascii_case(known)))
-    });
-    // The order in which a folder is listed differs from machine to machine.
-    names.sort_by(|a, b| Path::new(a).cmp(Path::new(b)));
-    Ok(names.into_iter().map(|name| Picture { name, captions: Found::Beside }).collect())
-}
-
-/// The pictures that a list names; read line by line, since it may be long.
-fn listed(store: &Store, list: &str, split: Split) -> Result<Vec<Picture>, PluginError> {
-    let file = |problem| PluginError::File { path: store.name(list).into(), problem };
-    let (mut lines, mut bytes) = (BufReader::new(store.reader(list).map_err(store_error)?), Vec::new());
-    let mut pictures = Vec::new();
-    for number in 1_usize.. {
-        let at_line = |problem: String| file(format!("line {number}: {problem}"));
-        bytes.clear();
-        let length = lines.by_ref().take(MAX_CAPTIONS + 1).read_until(b'\n', &mut bytes);
-        match length.map_err(|error| at_line(error.to_string()))? {
-            0 => break,
-            length if length as u64 > MAX_CAPTIONS => {
-                return Err(at_line(format!("longer than {MAX_CAPTIONS} bytes")));
+impl ImageFolder {
+    /// The pictures of a split, and what else is there.
+    fn pictures(&self, store: &Arc<Store>, split: Split) -> Result<(Vec<Picture>, PassedOver), PluginError> {
+        let one = |name: &str, format: Format| -> Result<(Vec<Picture>, PassedOver), PluginError> {
+            // Hugging Face's lists name pictures from their own folder, ours from that of the recipe.
+            let (folder, base) = name.rsplit_once('/').unwrap_or(("", name));
+            let folder = if base.starts_with("metadata.") { folder } else { "" };
+            let lines = list::read(store, name, format, &self.fields, folder)?;
+            let count = lines.len();
+            let pictures = of_split(lines, split);
+            if split == Split::Train && pictures.is_empty() {
+                let expected = format!("lines of the split train among its {count}");
+                return Err(none_there(store.name(name), &expected, None));
             }
-            _ => {}
-        }
-        let line = str::from_utf8(&bytes).map_err(|error| at_line(format!("not UTF-8: {error}")))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let line: Line = serde_json::from_str(line).map_err(|error| at_line(error.to_string()))?;
-        let inside = Path::new(&line.file).components().all(|c| matches!(c, Component::Normal(_)));
-        if line.file.is_empty() || !inside {
-            return Err(at_line(format!("`{}` is no path inside the folder", line.file)));
-        }
-        if line.split == split {
-            let captions = checked(line.caption.into_iter().chain(line.captions).collect());
-            pictures.push(Picture { name: line.file, captions: Found::Listed(captions) });
-        }
-    }
-    Ok(pictures)
-}
-
-struct Picture {
-    name: String,
-    captions: Found,
-}
-
-/// Where a picture's captions were found.
-enum Found {
-    /// In the file beside it, which is read when they are wanted.
-    Beside,
-    /// In the list: these, or why there are none.
-    Listed(Result<Vec<String>, String>),
-}
-
-struct FolderSplit {
-    store: Store,
-    pictures: Vec<Picture>,
-    size: usize,
-}
-
-impl FolderSplit {
-    fn captions(&self, picture: &Picture) -> Result<Vec<String>, Trouble> {
-        match &picture.captions {
-            Found::Listed(captions) => Ok(captions.clone()?),
-            Found::Beside => {
-                let name = Path::new(&picture.name).with_extension("txt");
-                match self.store.read(&name.to_string_lossy(), MAX_CAPTIONS).map_err(Trouble::from) {
-                    Ok(bytes) => Ok(lines(bytes)?),
-                    Err(Trouble::Bad(problem)) => Err(Trouble::Bad(format!("its captions: {problem}"))),
-                    Err(trouble) => Err(trouble),
-                }
-            }
-        }
-    }
-
-    fn sample(&self, picture: &Picture, draw: &Draw) -> Result<Sample, Trouble> {
-        let captions = self.captions(picture)?;
-        let bytes = self.store.read(&picture.name, MAX_PICTURE)?;
-        Ok(sample(&bytes, &captions, self.size, draw)?)
-    }
-}
-
-impl Dataset for FolderSplit {
-    fn len(&self) -> usize {
-        self.pictures.len()
-    }
-
-    fn get(&self, index: usize, draw: &Draw) -> Result<Sample, PluginError> {
-        let Some(picture) = self.pictures.get(index) else {
-            let problem = format!("there are only {}", self.pictures.len());
-            return Err(Trouble::Bad(problem).of(index, self.store.name("")));
+            Ok((pictures, PassedOver::default()))
         };
-        self.sample(picture, draw).map_err(|trouble| trouble.of(index, &picture.name))
-    }
-
-    /// The first caption; empty for a picture without one, which `get` refuses.
-    fn caption(&self, index: usize) -> String {
-        let picture = &self.pictures[index];
-        match self.captions(picture) {
-            Ok(mut captions) => captions.swap_remove(0),
-            Err(trouble) => {
-                warn!("{}", trouble.of(index, &picture.name));
-                String::new()
+        match &self.captions {
+            Captions::Jsonl(name) => one(name, Format::JsonLines),
+            Captions::Csv(name) => one(name, Format::Csv),
+            Captions::Sidecar => Ok(beside(store.list().map_err(store_error)?, &CAPTIONS, split)),
+            Captions::Suffix(suffix) => {
+                let suffix = suffix.trim_start_matches('.').to_lowercase();
+                Ok(beside(store.list().map_err(store_error)?, &[&suffix], split))
+            }
+            Captions::Auto => {
+                let listing = store.list().map_err(store_error)?;
+                let lists = metadata(store, &listing.names)?;
+                if lists.is_empty() {
+                    return Ok(beside(listing, &CAPTIONS, split));
+                }
+                self.in_lists(store, listing, &lists, split)
             }
         }
     }
+
+    /// The pictures that Hugging Face's lists name.
+    fn in_lists(
+        &self,
+        store: &Arc<Store>,
+        listing: Listing,
+        lists: &[(String, Format)],
+        split: Split,
+    ) -> Result<(Vec<Picture>, PassedOver), PluginError> {
+        let mut pictures = Vec::new();
+        let mut named = HashSet::new();
+        for (name, format) in lists {
+            let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let lines = list::read(store, name, *format, &self.fields, folder)?;
+            named.extend(lines.iter().map(|line| composed(&line.file).into_owned()));
+            pictures.extend(of_split(lines, split));
+        }
+        let Listing { names, mut passed_over } = listing;
+        for name in names.iter().filter(|name| !lists.iter().any(|(list, _)| list == *name)) {
+            let suffix = split_suffix(name);
+            if !is_picture(&suffix) {
+                count_other(&mut passed_over, name, &suffix);
+            } else if !named.contains(composed(name).as_ref()) {
+                passed_over.add("pictures that no list names", name);
+            }
+        }
+        Ok((pictures, passed_over))
+    }
+}
+
+fn split_suffix(name: &str) -> String {
+    split(name).1
+}
+
+/// Hugging Face's lists among the files, at most one of each folder.
+fn metadata(store: &Store, names: &[String]) -> Result<Vec<(String, Format)>, PluginError> {
+    let mut lists: Vec<(String, Format)> = Vec::new();
+    for name in names {
+        let (folder, base) = name.rsplit_once('/').unwrap_or(("", name));
+        let Some((_, format)) = Format::METADATA.into_iter().find(|(known, _)| *known == base) else {
+            continue;
+        };
+        if let Some((other, _)) =
+            lists.iter().find(|(list, _)| list.rsplit_once('/').map_or("", |(f, _)| f) == folder)
+        {
+            let problem = format!(
+                "`{other}` and `{name}` are lists for the same folder: name one, as in captions: Jsonl(…)"
+            );
+            return Err(PluginError::File { path: store.place().to_string().into(), problem });
+        }
+        lists.push((name.clone(), format));
+    }
+    Ok(lists)
+}
+
+fn of_split(lines: Vec<list::Line>, split: Split) -> Vec<Picture> {
+    let of_split = lines.into_iter().filter(|line| line.split == split);
+    of_split.map(|line| Picture { name: line.file, captions: Found::Listed(line.captions) }).collect()
+}
+
+/// The pictures with captions beside them; all of them belong to the split `train`.
+fn beside(listing: Listing, suffixes: &[&str], split: Split) -> (Vec<Picture>, PassedOver) {
+    if split != Split::Train {
+        return (Vec::new(), PassedOver::default());
+    }
+    let (pairs, passed_over) = pair(listing, suffixes);
+    let missing: Arc<str> =
+        format!("it has no caption: no file of its name ends in .{}", suffixes.join(" or .")).into();
+    let picture = |pair: crate::sidecars::Beside| Picture {
+        name: pair.picture,
+        captions: pair.caption.map_or_else(|| Found::Nowhere(missing.clone()), Found::Beside),
+    };
+    (pairs.into_iter().map(picture).collect(), passed_over)
 }
 
 #[cfg(test)]
@@ -195,6 +201,7 @@ mod tests {
     use std::fs;
 
     use add_data::{RgbImage, write_png};
+    use add_plugin::Draw;
     use tempfile::TempDir;
 
     use super::*;
@@ -220,7 +227,8 @@ mod tests {
     }
 
     fn open(folder: &TempDir, captions: Captions, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
-        ImageFolder { path: place(folder.path()), size: 2, captions }.open(split)
+        let (fields, repeats) = (Fields::default(), None);
+        ImageFolder { path: place(folder.path()), size: 2, captions, fields, repeats }.open(split)
     }
 
     #[test]
@@ -236,7 +244,10 @@ mod tests {
         assert_eq!((sample.size, sample.pixels), (2, vec![1.0; 12]));
         let problems = [0, 1, 3].map(|i| data.get(i, &DRAW).unwrap_err().to_string());
         assert!(problems[0].starts_with("sample 0, a.jpg: cannot decode"), "{}", problems[0]);
-        assert_eq!(problems[1], "sample 1, c.png: its captions: there is no such file");
+        assert_eq!(
+            problems[1],
+            "sample 1, c.png: it has no caption: no file of its name ends in .txt or .caption"
+        );
         assert!(problems[2].contains("there are only 3"), "{}", problems[2]);
         assert!(open(&folder, Captions::Sidecar, Split::TestPair).expect("a folder").is_empty());
     }
@@ -262,7 +273,12 @@ mod tests {
         for (line, part) in [
             ("{\"file\": \"../x.png\", \"caption\": \"a\"}", "no path inside the folder"),
             ("{\"file\": \"/x.png\", \"caption\": \"a\"}", "no path inside the folder"),
-            ("{\"file\": \"x.png\", \"capton\": \"a\"}", "unknown field `capton`"),
+            ("{\"fille\": \"x.png\", \"caption\": \"a\"}", "expected the field `file` or `file_name`"),
+            (
+                "{\"file\": \"x.png\", \"caption\": 7}",
+                "caption: expected a text or a list of texts, found a number",
+            ),
+            ("{\"file\": \"x.png\", \"caption\": \"a\", \"split\": \"all\"}", "unknown variant `all`"),
             ("nonsense", "expected"),
         ] {
             fs::write(folder.path().join("list.jsonl"), format!("\n{line}\n")).expect("writable");
@@ -270,15 +286,99 @@ mod tests {
             let error = error.expect("a bad line").to_string();
             assert!(error.contains("list.jsonl: line 2: ") && error.contains(part), "{error}");
         }
+        fs::write(folder.path().join("list.jsonl"), "{\"file\": \"x.png\", \"capton\": \"a\"}")
+            .expect("writable");
+        let error =
+            open(&folder, Captions::Jsonl("list.jsonl".into()), Split::Train).err().expect("no captions");
+        assert!(error.to_string().contains("expected a caption in the field `caption`"), "{error}");
         let missing = open(&folder, Captions::Jsonl("none.jsonl".into()), Split::Train).err();
         assert!(missing.expect("no file").to_string().contains("none.jsonl"));
     }
 
+    /// Captions of all samples.
+    fn all(data: &dyn Dataset) -> Vec<String> {
+        (0..data.len()).map(|index| data.get(index, &DRAW).expect("usable").caption).collect()
+    }
+
+    #[test]
+    fn lists_of_every_format_and_spelling_are_read() {
+        let folder = folder();
+        let write = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).expect("writable");
+        for (captions, name, text) in [
+            (
+                Captions::Jsonl("x.jsonl".into()),
+                "x.jsonl",
+                "\u{FEFF}{\"file_name\": \"./c.png\", \"text\": \"one\", \"width\": 48, \"score\": NaN}\r\n\
+                 {\"file_name\": \"sub\\\\b.PNG\", \"text\": \"two\"}\r\n",
+            ),
+            (
+                Captions::Csv("x.csv".into()),
+                "x.csv",
+                "\u{FEFF}id,file_name,text\r\n1,c.png,one\r\n2,sub/b.PNG,\"two\"\r\n",
+            ),
+            (Captions::Csv("x.tsv".into()), "x.tsv", "file\tcaption\nc.png\tone\nsub/b.PNG\ttwo\n"),
+        ] {
+            write(name, text.as_bytes());
+            assert_eq!(all(&*open(&folder, captions, Split::Train).expect(name)), ["one", "two"], "{name}");
+        }
+        write("odd.csv", b"file,caption\nc.png,one\nc.png,one,more\n");
+        let error =
+            open(&folder, Captions::Csv("odd.csv".into()), Split::Train).err().expect("three columns");
+        assert!(error.to_string().ends_with("odd.csv: line 3: expected 2 columns, found 3"), "{error}");
+    }
+
+    #[test]
+    fn the_lists_of_hugging_face_are_found_and_the_rest_is_counted() {
+        let folder = folder();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("writable");
+        write("metadata.csv", "file_name,text\nc.png,one\n");
+        write("sub/metadata.jsonl", "{\"file_name\": \"b.PNG\", \"text\": \"two\"}\n");
+        assert_eq!(all(&*open(&folder, Captions::Auto, Split::Train).expect("two lists")), ["one", "two"]);
+        write("metadata.jsonl", "{\"file_name\": \"c.png\", \"text\": \"one\"}\n");
+        let error =
+            open(&folder, Captions::Auto, Split::Train).err().expect("two for one folder").to_string();
+        assert!(error.contains("`metadata.csv` and `metadata.jsonl`"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_pictures_says_what_is_there() {
+        let folder = TempDir::new().expect("a temporary folder");
+        for name in ["a.avif", "._b.png", "notes.md"] {
+            fs::write(folder.path().join(name), "x").expect("writable");
+        }
+        let error = open(&folder, Captions::Auto, Split::Train).err().expect("none").to_string();
+        for part in
+            ["no samples", ".jpg", "1 with .avif, which is not read", "1 hidden (._b.png)", "notes.md"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_follows_the_files() {
+        let folder = folder();
+        let data = || open(&folder, Captions::Sidecar, Split::Train).expect("a folder").fingerprint();
+        let before = data();
+        assert_eq!(data(), before);
+        fs::write(folder.path().join("c.txt"), "now").expect("writable");
+        let named = data();
+        assert_ne!(named, before);
+        fs::write(folder.path().join("c.txt"), "longer").expect("writable");
+        assert_ne!(data(), named);
+    }
+
     #[test]
     fn a_missing_folder_and_a_size_of_none_are_refused() {
-        let folder = ImageFolder { path: place(Path::new("no/such")), size: 2, captions: Captions::Sidecar };
-        assert!(folder.open(Split::Train).err().expect("missing").to_string().contains("no/such"));
-        let zero = ImageFolder { path: place(Path::new(".")), size: 0, captions: Captions::Sidecar };
-        assert!(matches!(zero.open(Split::Train), Err(PluginError::Field { field: "size", .. })));
+        let source = |path: &str, size| ImageFolder {
+            path: place(Path::new(path)),
+            size,
+            captions: Captions::Sidecar,
+            fields: Fields::default(),
+            repeats: None,
+        };
+        let missing = source("no/such", 2).open(Split::Train).err().expect("missing");
+        assert!(missing.to_string().contains("no/such"));
+        let zero = source(".", 0).open(Split::Train);
+        assert!(matches!(zero, Err(PluginError::Field { field: "size", .. })));
     }
 }

@@ -1,5 +1,7 @@
 //! No data: for recipes that only sample released models.
 
+use std::path::Path;
+
 use add_plugin::{DataSource, Dataset, Entry, PluginError, Split, inventory};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +16,7 @@ pub struct Off {
 inventory::submit!(Entry::data_source::<Off>("Off", "no data"));
 
 impl DataSource for Off {
-    fn open(&self, _split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+    fn open_beside(&self, _split: Split, _base: &Path) -> Result<Box<dyn Dataset>, PluginError> {
         let problem =
             "this recipe has no data; name a data source, such as ImageFolder(path: \"...\", size: 512)";
         Err(PluginError::Field { field: "data", problem: problem.to_owned() })

@@ -1,17 +1,13 @@
-//! What every source of encoded pictures shares: limits, captions that say something, bytes to a sample.
+//! What every source of encoded pictures shares: limits, bytes to a sample, and what is said of what is not used.
 
-use add_data::{decode_rgb, square, to_planes};
+use add_data::{SUFFIXES, decode_rgb, square, to_planes};
+use add_files::Key;
 use add_plugin::{Draw, PluginError, Purpose, Sample};
-use add_store::StoreError;
+use add_store::{PassedOver, StoreError};
+use tracing::warn;
 
-/// Suffixes of the pictures that can be decoded.
-pub(crate) const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Largest size of an encoded picture, in bytes.
 pub(crate) const MAX_PICTURE: u64 = 64 << 20;
-/// Largest size of one picture's captions with what stands beside them, in bytes.
-pub(crate) const MAX_CAPTIONS: u64 = 1 << 20;
-/// Longest caption, in characters.
-const MAX_CAPTION: usize = 2000;
 /// Largest side that pictures may be resized to.
 const MAX_SIZE: usize = 4096;
 
@@ -24,22 +20,30 @@ pub(crate) fn check_size(size: usize) -> Result<(), PluginError> {
     Err(PluginError::Field { field: "size", problem })
 }
 
-/// The captions that say something.
-pub(crate) fn checked(captions: Vec<String>) -> Result<Vec<String>, String> {
-    let captions: Vec<_> = captions.iter().map(|c| c.trim().to_owned()).filter(|c| !c.is_empty()).collect();
-    match captions.iter().map(|c| c.chars().count()).max() {
-        None => Err("it has no caption".to_owned()),
-        Some(longest) if longest > MAX_CAPTION => {
-            Err(format!("a caption has more than {MAX_CAPTION} characters"))
-        }
-        Some(_) => Ok(captions),
+/// Says what was not used of `place`, if anything.
+pub(crate) fn say_passed_over(place: &str, used: usize, passed_over: &PassedOver) {
+    if !passed_over.is_empty() {
+        warn!("{place}: {used} pictures; passed over: {passed_over}");
     }
 }
 
-/// The captions in a text, one a line.
-pub(crate) fn lines(bytes: Vec<u8>) -> Result<Vec<String>, String> {
-    let text = String::from_utf8(bytes).map_err(|_| "its captions are not UTF-8".to_owned())?;
-    checked(text.lines().map(str::to_owned).collect())
+/// The error of a place without samples, with what was looked for there.
+pub(crate) fn none_there(place: String, expected: &str, passed_over: Option<&PassedOver>) -> PluginError {
+    let passed_over = passed_over.filter(|passed_over| !passed_over.is_empty());
+    let passed_over = passed_over.map_or_else(String::new, |passed| format!("; passed over: {passed}"));
+    let problem = format!("no samples: expected {expected}, found none{passed_over}");
+    PluginError::File { path: place.into(), problem }
+}
+
+/// The pictures that are looked for, in words.
+pub(crate) fn expected_pictures() -> String {
+    format!("pictures (.{})", SUFFIXES.join(", ."))
+}
+
+/// A text that is another one when `parts` are.
+pub(crate) fn fingerprint(parts: impl Iterator<Item = String>) -> String {
+    let whole = parts.fold(Key::of([]), |key, part| Key::of([key.bytes(), part.as_bytes()]));
+    hex::encode(whole.bytes())
 }
 
 /// An encoded picture as its central square of `size` pixels a side, with one of its captions.
@@ -69,6 +73,8 @@ impl From<StoreError> for Trouble {
         match error {
             StoreError::Missing { .. } => Self::Bad("there is no such file".to_owned()),
             StoreError::TooLarge { most, .. } => Self::Bad(format!("it holds more than {most} bytes")),
+            // Buckets have no names with control characters, and a list may hold one.
+            StoreError::Place { .. } => Self::Bad("its name cannot be used in this store".to_owned()),
             other => Self::Store(other),
         }
     }
@@ -94,20 +100,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn captions_say_something_and_end() {
-        assert!(checked(vec!["x".repeat(MAX_CAPTION + 1)]).is_err());
-        assert_eq!(checked(vec!["ü".repeat(MAX_CAPTION)]).map(|c| c.len()), Ok(1));
-        assert_eq!(checked(vec![" ".into(), "y ".into()]), Ok(vec!["y".to_owned()]));
-        assert_eq!(lines(b" a \n\nb".to_vec()), Ok(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(lines(vec![b'a', 0xFF]), Err("its captions are not UTF-8".to_owned()));
-    }
-
-    #[test]
     fn a_file_at_fault_is_a_bad_sample_and_a_store_at_fault_ends_the_run() {
         let place = || "x/y".to_owned();
         for bad in [
             StoreError::Missing { place: place() },
             StoreError::TooLarge { place: place(), most: 1, found: 2 },
+            StoreError::Place { text: place(), problem: "control characters".to_owned() },
         ] {
             assert!(matches!(Trouble::from(bad).of(3, "y"), PluginError::Sample { index: 3, .. }));
         }

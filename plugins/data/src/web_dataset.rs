@@ -3,28 +3,33 @@
 //! One pass over the headers of each shard finds where its samples are; after that any sample is one range request away.
 //! So the whole data is shuffled, not a buffer of it, and what is kept in memory is 32 bytes a sample.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use add_data::Keep;
+use add_data::{Keep, SUFFIXES};
 use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Sample, Split, inventory};
-use add_store::{Extent, Place, ShardIndex, Stat, Store, StoreError, TarSample, Wanted, expand};
+use add_store::{Extent, PassedOver, ShardIndex, Store, StoreError, Stores, TarSample, Wanted};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tracing::warn;
 
-use crate::sample::{
-    MAX_CAPTIONS, MAX_PICTURE, PICTURES, Trouble, check_size, checked, lines, sample, store_error,
+use crate::{
+    captions::{MAX_CAPTIONS, field, lines},
+    sample::{MAX_PICTURE, Trouble, check_size, fingerprint, sample, say_passed_over, store_error},
 };
+
+/// Names of shards in a folder.
+const SHARDS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
 
 /// Captioned pictures in tar shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebDataset {
-    /// The shards to train on: paths, `s3://bucket/…` or `https://…`, with `{00000..00012}` for many.
+    /// The shards to train on: paths from the recipe's folder, `s3://bucket/…` or `https://…`; `{00000..00012}`, `*.tar` or
+    /// a folder for many. Shards packed with gzip are unpacked into temporary files at the start.
     pub shards: Vec<String>,
     /// Side in pixels that every picture is cropped and resized to.
     pub size: usize,
-    /// Suffixes of the member that is the picture; the first one that a sample has.
+    /// Suffixes of the member that is the picture, which may be the end of a longer one (`jpg` of `left.jpg`); the first one
+    /// that a sample has.
     #[serde(default = "pictures")]
     pub pictures: Vec<String>,
     /// Which member has the caption.
@@ -47,7 +52,7 @@ inventory::submit!(Entry::data_source::<WebDataset>(
 ));
 
 fn pictures() -> Vec<String> {
-    PICTURES.map(str::to_owned).into()
+    SUFFIXES.map(str::to_owned).into()
 }
 
 /// Which member of a sample has the caption.
@@ -58,48 +63,40 @@ pub enum CaptionMember {
     Text,
     /// This field of the one that ends in `.json`: a text, or a list of texts.
     Json(String),
+    /// The one that ends so, such as `caption.txt`; each of its lines is a caption.
+    Member(String),
 }
 
 /// Bytes between picture and caption up to which both come with one request.
 const GAP: u64 = 64 << 10;
 
 impl DataSource for WebDataset {
-    fn open(&self, split: Split) -> Result<Box<dyn Dataset>, PluginError> {
+    fn open_beside(&self, split: Split, base: &Path) -> Result<Box<dyn Dataset>, PluginError> {
         check_size(self.size)?;
-        let (field, shards) = match split {
-            Split::Train => ("shards", &self.shards),
-            Split::TestPair => ("test_pair", &self.test_pair),
-            Split::TestConcept => ("test_concept", &self.test_concept),
+        let shards = match split {
+            Split::Train => &self.shards,
+            Split::TestPair => &self.test_pair,
+            Split::TestConcept => &self.test_concept,
         };
         if self.shards.is_empty() || self.pictures.is_empty() {
             let field = if self.shards.is_empty() { "shards" } else { "pictures" };
             return Err(PluginError::Field { field, problem: "expected at least one, got none".to_owned() });
         }
-        let refused = |problem| PluginError::Field { field, problem };
-        let mut stores: BTreeMap<Place, Arc<Store>> = BTreeMap::new();
-        let mut named = Vec::new();
+        let (mut stores, mut named) = (Stores::default(), Vec::new());
         for text in shards {
-            for shard in expand(text).map_err(refused)? {
-                let split = Place::parse(&shard).and_then(|place| place.split());
-                let (folder, name) = split.map_err(|error| refused(error.to_string()))?;
-                let store = match stores.get(&folder) {
-                    Some(store) => store.clone(),
-                    None => Arc::new(Store::open(&folder).map_err(store_error)?),
-                };
-                stores.insert(folder, store.clone());
-                named.push((store, name));
-            }
+            named.extend(stores.files(text, base, &SHARDS).map_err(store_error)?);
         }
-        let indexes = {
-            let named: Vec<(&Store, &str)> = named.iter().map(|(store, name)| (&**store, &**name)).collect();
-            ShardIndex::all(&named, &self.wanted(), &self.index.cache()).map_err(store_error)?
-        };
-        let mut len = 0;
+        let indexes = ShardIndex::all(&named, &self.wanted(), &self.index.cache()).map_err(store_error)?;
+        let (mut len, mut passed_over) = (0, PassedOver::default());
         let mut shards = Vec::new();
-        for ((store, name), ShardIndex { stat, samples }) in named.into_iter().zip(indexes) {
+        for ((store, name), mut index) in named.into_iter().zip(indexes) {
             let first = len;
-            len += samples.len();
-            shards.push(Shard { store, name, stat, first, samples });
+            len += index.samples.len();
+            passed_over.extend(std::mem::take(&mut index.passed_over));
+            shards.push(Shard { store, name, index, first });
+        }
+        if split == Split::Train {
+            say_passed_over(&self.shards.join(", "), len, &passed_over);
         }
         Ok(Box::new(ShardSplit { shards, len, size: self.size, caption: self.caption.clone() }))
     }
@@ -111,28 +108,30 @@ impl DataSource for WebDataset {
 
 impl WebDataset {
     fn wanted(&self) -> Wanted {
-        let caption = match self.caption {
+        let caption = match &self.caption {
             CaptionMember::Text => "txt",
             CaptionMember::Json(_) => "json",
+            CaptionMember::Member(suffix) => suffix,
         };
-        let pictures =
-            self.pictures.iter().map(|suffix| suffix.trim_start_matches('.').to_lowercase()).collect();
-        Wanted { pictures, caption: caption.to_owned() }
+        let plain = |suffix: &str| suffix.trim_start_matches('.').to_lowercase();
+        Wanted {
+            pictures: self.pictures.iter().map(|suffix| plain(suffix)).collect(),
+            caption: plain(caption),
+        }
     }
 }
 
 struct Shard {
     store: Arc<Store>,
     name: String,
-    stat: Stat,
+    index: ShardIndex,
     /// Index of its first sample in the split.
     first: usize,
-    samples: Vec<TarSample>,
 }
 
 impl Shard {
     fn read(&self, start: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.store.range(&self.name, &self.stat, start..start + length)
+        self.index.read(&self.store, &self.name, start..start + length)
     }
 
     /// The bytes of picture and caption.
@@ -175,19 +174,13 @@ impl ShardSplit {
     fn at(&self, index: usize) -> Option<(&Shard, TarSample)> {
         let after = self.shards.partition_point(|shard| shard.first <= index);
         let shard = self.shards.get(after.checked_sub(1)?)?;
-        Some((shard, *shard.samples.get(index - shard.first)?))
+        Some((shard, *shard.index.samples.get(index - shard.first)?))
     }
 
     fn captions(&self, bytes: Vec<u8>) -> Result<Vec<String>, String> {
-        let CaptionMember::Json(field) = &self.caption else { return lines(bytes) };
-        let object: Value =
-            serde_json::from_slice(&bytes).map_err(|_| "its captions are no JSON".to_owned())?;
-        match object.get(field) {
-            Some(Value::String(caption)) => checked(vec![caption.clone()]),
-            Some(Value::Array(list)) => {
-                checked(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-            }
-            _ => Err(format!("its JSON has no text `{field}`")),
+        match &self.caption {
+            CaptionMember::Text | CaptionMember::Member(_) => lines(bytes),
+            CaptionMember::Json(name) => field(bytes, name),
         }
     }
 
@@ -226,5 +219,13 @@ impl Dataset for ShardSplit {
             warn!("{}", trouble.of(index, file(shard, at)));
             String::new()
         })
+    }
+
+    fn fingerprint(&self) -> String {
+        let parts = self.shards.iter().map(|shard| {
+            let index = &shard.index;
+            format!("{} {} {}", shard.name, index.stat.length, index.samples.len())
+        });
+        fingerprint(parts)
     }
 }

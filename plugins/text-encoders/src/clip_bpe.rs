@@ -131,18 +131,63 @@ impl ClipBpe {
     /// As in transformers, the token that pads is special: where it is `!`, each `!` of the text is that token, and
     /// not the end of a word or part of `!!!`.
     pub fn padded(&self, text: &str, length: usize, pad: u32) -> Vec<u32> {
-        let text_ids = if pad == EXCLAMATION {
+        self.windows(text, length, pad).swap_remove(0)
+    }
+
+    /// The whole text in windows as [`padded`](Self::padded) has them, at least one. They are cut after so many tokens, in
+    /// the middle of a word too, as ComfyUI does.
+    pub fn windows(&self, text: &str, length: usize, pad: u32) -> Vec<Vec<u32>> {
+        let ids = self.special(text, pad);
+        let window = |ids: &[u32]| {
+            let mut window = vec![START];
+            window.extend(ids);
+            window.push(END);
+            window.resize(length, pad);
+            window
+        };
+        if ids.is_empty() {
+            return vec![window(&[])];
+        }
+        ids.chunks(length.saturating_sub(2).max(1)).map(window).collect()
+    }
+
+    /// The end of a text that is not in its first window of `length` tokens, from the first word of which a part is missing.
+    pub fn left_out(&self, text: &str, length: usize, pad: u32) -> Option<String> {
+        let most = length.saturating_sub(2);
+        if self.special(text, pad).len() <= most {
+            return None;
+        }
+        // By the words of the text as it was written: the fewest that do not fit any more.
+        let words: Vec<usize> = word_starts(text).collect();
+        let fit = words
+            .partition_point(|&start| self.special(&text[..end_of_word(text, start)], pad).len() <= most);
+        words.get(fit).map(|&start| text[start..].trim_end().to_owned())
+    }
+
+    /// The ids of a text in which the token that pads is special.
+    fn special(&self, text: &str, pad: u32) -> Vec<u32> {
+        if pad == EXCLAMATION {
             let parts: Vec<Vec<u32>> = text.split('!').map(|part| self.ids(part)).collect();
             parts.join(&EXCLAMATION)
         } else {
             self.ids(text)
-        };
-        let mut ids = vec![START];
-        ids.extend(text_ids.into_iter().take(length.saturating_sub(2)));
-        ids.push(END);
-        ids.resize(length, pad);
-        ids
+        }
     }
+}
+
+/// Where the words of a text begin.
+fn word_starts(text: &str) -> impl Iterator<Item = usize> {
+    let mut before = ' ';
+    text.char_indices().filter_map(move |(at, c)| {
+        let begins = before.is_whitespace() && !c.is_whitespace();
+        before = c;
+        begins.then_some(at)
+    })
+}
+
+/// Where the word that begins at `start` ends.
+fn end_of_word(text: &str, start: usize) -> usize {
+    text[start..].find(char::is_whitespace).map_or(text.len(), |length| start + length)
 }
 
 #[cfg(test)]
@@ -166,5 +211,28 @@ mod tests {
             (tokenizer.id("!"), tokenizer.id("cat</w>"), tokenizer.id("no token")),
             (Some(0), Some(2368), None)
         );
+    }
+
+    #[test]
+    fn windows_hold_the_whole_text() {
+        let tokenizer = ClipBpe::shared();
+        let windows = tokenizer.windows("a photo of a cat", 5, 0);
+        assert_eq!(windows, [[START, 320, 1125, 539, END], [START, 320, 2368, END, 0]]);
+        assert_eq!(tokenizer.windows("", 4, END), [[START, END, END, END]]);
+        assert_eq!(tokenizer.windows("cat cat", 4, 0).len(), 1, "just full");
+    }
+
+    #[test]
+    fn words_that_do_not_fit_are_told() {
+        let tokenizer = ClipBpe::shared();
+        let left_out = |text: &str, length| tokenizer.left_out(text, length, END);
+        assert_eq!(left_out("a photo of  a\ncat ", 7), None);
+        assert_eq!(left_out("a photo of  a\ncat ", 6).as_deref(), Some("cat"));
+        assert_eq!(left_out("a photo of  a\ncat ", 4).as_deref(), Some("of  a\ncat"));
+        // A word of several tokens is missing as soon as one of them is.
+        assert!(tokenizer.ids("incomprehensibilities").len() > 2);
+        assert_eq!(left_out("cat incomprehensibilities", 5).as_deref(), Some("incomprehensibilities"));
+        assert_eq!(tokenizer.left_out("cat!!! dog", 7, EXCLAMATION).as_deref(), None);
+        assert_eq!(tokenizer.left_out("cat!!! dog", 6, EXCLAMATION).as_deref(), Some("dog"));
     }
 }

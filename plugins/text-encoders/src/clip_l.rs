@@ -1,6 +1,6 @@
 //! The text encoder of Stable Diffusion 1: OpenAI's CLIP ViT-L/14. Radford et al. 2021; Rombach et al. 2022.
 
-use add_nn::clip_text::ClipTextConfig;
+use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
     Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
     inventory,
@@ -58,11 +58,22 @@ struct ClipLNetwork {
 
 impl TextNetwork for ClipLNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let output = self.tower.forward(captions);
-        Conditioning::new(output.last_hidden_state, output.pooled)
+        conditioning(self.tower.forward(captions))
+    }
+
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        conditioning(self.tower.forward_windows(caption, 1)).joined()
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        self.tower.left_out(caption)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(self.clone())
     }
+}
+
+fn conditioning(output: ClipTextOutput) -> Conditioning {
+    Conditioning::new(output.last_hidden_state, output.pooled)
 }

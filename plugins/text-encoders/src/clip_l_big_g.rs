@@ -3,7 +3,7 @@
 //! A token's state is that of both before their last layer, without the final norms, side by side (768 + 1280). Pooled
 //! is the projection of the second. The base model was trained with zeros in place of an empty caption's states.
 
-use add_nn::clip_text::ClipTextConfig;
+use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
     Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
     fields, inventory,
@@ -117,24 +117,44 @@ struct ClipLBigGNetwork {
 
 impl TextNetwork for ClipLBigGNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let (first, second) = (self.clip_l.forward(captions), self.big_g.forward(captions));
-        let pooled = second.text_embeds.expect("the configuration asks for a projection");
-        let tokens =
-            Tensor::cat(vec![penultimate(first.hidden_states), penultimate(second.hidden_states)], 2);
+        let both = conditioning(self.clip_l.forward(captions), self.big_g.forward(captions));
         match self.empty {
-            EmptyCaption::Encoded => Conditioning::new(tokens, pooled),
+            EmptyCaption::Encoded => both,
             EmptyCaption::Zeros => {
                 let kept: Vec<f32> = captions.iter().map(|c| if c.is_empty() { 0.0 } else { 1.0 }).collect();
                 let kept = TensorData::new(kept, [captions.len(), 1]);
-                let kept = Tensor::<2>::from_data(kept, (&pooled.device(), pooled.dtype()));
-                Conditioning::new(tokens * kept.clone().unsqueeze_dim(2), pooled * kept)
+                let kept = Tensor::<2>::from_data(kept, (&both.pooled.device(), both.pooled.dtype()));
+                Conditioning::new(both.tokens * kept.clone().unsqueeze_dim(2), both.pooled * kept)
             }
         }
+    }
+
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        // The two read `!` differently, so that one may need a window more.
+        let windows = self.clip_l.windows(caption).max(self.big_g.windows(caption));
+        if windows == 1 {
+            return self.encode(&[caption.to_owned()]);
+        }
+        let (first, second) =
+            (self.clip_l.forward_windows(caption, windows), self.big_g.forward_windows(caption, windows));
+        conditioning(first, second).joined()
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        let left_out = [self.clip_l.left_out(caption), self.big_g.left_out(caption)];
+        left_out.into_iter().flatten().max_by_key(String::len)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(self.clone())
     }
+}
+
+/// The two side by side.
+fn conditioning(first: ClipTextOutput, second: ClipTextOutput) -> Conditioning {
+    let pooled = second.text_embeds.expect("the configuration asks for a projection");
+    let tokens = Tensor::cat(vec![penultimate(first.hidden_states), penultimate(second.hidden_states)], 2);
+    Conditioning::new(tokens, pooled)
 }
 
 /// The state before the last layer.

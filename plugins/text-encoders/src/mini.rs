@@ -135,6 +135,16 @@ struct MiniText {
     device: Device,
 }
 
+impl MiniText {
+    fn output(&self, captions: Vec<Vec<u32>>) -> Conditioning {
+        let (vocabulary, shape) = (Vocabulary::embedded(), [captions.len(), self.tokens]);
+        let rows: Vec<i64> = captions.into_iter().flatten().map(|id| i64::from(vocabulary.row(id))).collect();
+        let data = TensorData::new(rows, shape);
+        let output = self.network.forward(Tensor::<2, Int>::from_data(data, &self.device));
+        Conditioning::new(output.last_hidden_state, output.pooled)
+    }
+}
+
 /// Its parameters are those of the transformer under their own names.
 impl Network for MiniText {
     fn for_each_parameter(&self, f: &mut dyn FnMut(&str, &[usize], Tensor<1>)) {
@@ -160,15 +170,16 @@ impl Network for MiniText {
 
 impl TextNetwork for MiniText {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let (tokenizer, vocabulary) = (ClipBpe::shared(), Vocabulary::embedded());
-        let rows: Vec<i64> = captions
-            .iter()
-            .flat_map(|caption| tokenizer.padded(caption, self.tokens, END))
-            .map(|id| i64::from(vocabulary.row(id)))
-            .collect();
-        let data = TensorData::new(rows, [captions.len(), self.tokens]);
-        let output = self.network.forward(Tensor::<2, Int>::from_data(data, &self.device));
-        Conditioning::new(output.last_hidden_state, output.pooled)
+        let tokenizer = ClipBpe::shared();
+        self.output(captions.iter().map(|caption| tokenizer.padded(caption, self.tokens, END)).collect())
+    }
+
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        self.output(ClipBpe::shared().windows(caption, self.tokens, END)).joined()
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        ClipBpe::shared().left_out(caption, self.tokens, END)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {

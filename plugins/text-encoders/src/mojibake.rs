@@ -20,6 +20,12 @@ pub(crate) fn repair(text: &str) -> Option<String> {
     String::from_utf8(bytes?).ok()
 }
 
+/// What a control character from 0x80 on was meant as: a byte of Windows-1252 that was read as Latin-1.
+pub(crate) fn windows_1252(c: char) -> Option<char> {
+    let meant = *HIGH.get((u32::from(c) as usize).checked_sub(0x80)?)?;
+    (meant != c).then_some(meant)
+}
+
 fn byte(c: char) -> Option<u8> {
     let high = HIGH.iter().position(|&other| other == c).map(|i| 0x80 + i as u8);
     // The control characters themselves appear where the text was read as Latin-1.

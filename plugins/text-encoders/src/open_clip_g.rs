@@ -1,6 +1,6 @@
 //! The text tower of OpenCLIP ViT-g/14, the paper's `c_text`. Cherti et al. 2023; ADD, section 4.
 
-use add_nn::clip_text::ClipTextConfig;
+use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{Conditioning, Entry, PluginError, TextEncoder, TextInfo, TextNetwork, inventory};
 use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
@@ -58,12 +58,23 @@ struct OpenClipGNetwork {
 
 impl TextNetwork for OpenClipGNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let output = self.tower.forward(captions);
-        let pooled = output.text_embeds.expect("the configuration asks for a projection");
-        Conditioning::new(output.last_hidden_state, pooled)
+        conditioning(self.tower.forward(captions))
+    }
+
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        conditioning(self.tower.forward_windows(caption, 1)).joined()
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        self.tower.left_out(caption)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(self.clone())
     }
+}
+
+fn conditioning(output: ClipTextOutput) -> Conditioning {
+    let pooled = output.text_embeds.expect("the configuration asks for a projection");
+    Conditioning::new(output.last_hidden_state, pooled)
 }

@@ -3,7 +3,7 @@
 //! The released files hold 23 of its 24 layers: the denoiser was trained on the state before the last layer, after the
 //! final norm. A file with all 24 will do, its last layer is passed over.
 
-use add_nn::clip_text::ClipTextConfig;
+use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
     Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
     inventory,
@@ -67,11 +67,22 @@ struct OpenClipHNetwork {
 
 impl TextNetwork for OpenClipHNetwork {
     fn encode(&self, captions: &[String]) -> Conditioning {
-        let output = self.tower.forward(captions);
-        Conditioning::new(output.last_hidden_state, output.pooled)
+        conditioning(self.tower.forward(captions))
+    }
+
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        conditioning(self.tower.forward_windows(caption, 1)).joined()
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        self.tower.left_out(caption)
     }
 
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(self.clone())
     }
+}
+
+fn conditioning(output: ClipTextOutput) -> Conditioning {
+    Conditioning::new(output.last_hidden_state, output.pooled)
 }

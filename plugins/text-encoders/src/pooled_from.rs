@@ -108,6 +108,15 @@ impl TextNetwork for Pair {
         self.tokens.gives_mask()
     }
 
+    fn encode_windows(&self, caption: &str) -> Conditioning {
+        let pooled = self.pooled.encode(&[caption.to_owned()]).pooled;
+        Conditioning { pooled, ..self.tokens.encode_windows(caption) }
+    }
+
+    fn left_out(&self, caption: &str) -> Option<String> {
+        self.tokens.left_out(caption)
+    }
+
     fn frozen(&self) -> Box<dyn TextNetwork> {
         Box::new(Self { tokens: self.tokens.frozen(), pooled: self.pooled.frozen() })
     }

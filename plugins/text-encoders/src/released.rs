@@ -71,22 +71,53 @@ impl Tower {
 
     pub(crate) fn forward(&self, captions: &[String]) -> ClipTextOutput {
         let tokenizer = ClipBpe::shared();
-        let ids_of = |caption: &String| match self.padding {
-            Padding::End => tokenizer.padded(caption, TOKENS, END),
-            Padding::Zero => tokenizer.padded(caption, TOKENS, 0),
-            Padding::ZeroOfOpenClip => zero_behind_end(tokenizer.padded(caption, TOKENS, END)),
-        };
-        let ids: Vec<i64> = captions.iter().flat_map(ids_of).map(i64::from).collect();
-        let data = TensorData::new(ids, [captions.len(), TOKENS]);
-        self.network.forward(Tensor::<2, Int>::from_data(data, &self.device))
+        self.output(captions.iter().map(|caption| tokenizer.padded(caption, TOKENS, self.pad())).collect())
+    }
+
+    /// The windows of one caption as a batch, filled up to `at_least` with those of the empty caption.
+    pub(crate) fn forward_windows(&self, caption: &str, at_least: usize) -> ClipTextOutput {
+        let tokenizer = ClipBpe::shared();
+        let mut windows = tokenizer.windows(caption, TOKENS, self.pad());
+        let empty = tokenizer.padded("", TOKENS, self.pad());
+        windows.resize(windows.len().max(at_least), empty);
+        self.output(windows)
+    }
+
+    /// How many windows a caption takes.
+    pub(crate) fn windows(&self, caption: &str) -> usize {
+        ClipBpe::shared().windows(caption, TOKENS, self.pad()).len()
+    }
+
+    /// The words of a caption beyond its first window.
+    pub(crate) fn left_out(&self, caption: &str) -> Option<String> {
+        ClipBpe::shared().left_out(caption, TOKENS, self.pad())
+    }
+
+    /// The id that fills the rest of a caption.
+    fn pad(&self) -> u32 {
+        match self.padding {
+            // The zeros of open_clip stand behind the end, once it is found.
+            Padding::End | Padding::ZeroOfOpenClip => END,
+            Padding::Zero => 0,
+        }
+    }
+
+    fn output(&self, mut rows: Vec<Vec<u32>>) -> ClipTextOutput {
+        if self.padding == Padding::ZeroOfOpenClip {
+            for ids in &mut rows {
+                zero_behind_end(ids);
+            }
+        }
+        let shape = [rows.len(), TOKENS];
+        let ids: Vec<i64> = rows.into_iter().flatten().map(i64::from).collect();
+        self.network.forward(Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device))
     }
 }
 
 /// Everything behind the first end token as 0.
-fn zero_behind_end(mut ids: Vec<u32>) -> Vec<u32> {
+fn zero_behind_end(ids: &mut [u32]) {
     let behind = ids.iter().position(|&id| id == END).map_or(ids.len(), |end| end + 1);
     ids[behind..].fill(0);
-    ids
 }
 
 /// The file that a location means: itself, or transformers' file in the folder.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use add_nn::{clip_text::ClipTextConfig, layers::Init};
-use add_plugin::{Network, Plugin, TextEncoder, parameter_count};
+use add_plugin::{Conditioning, Network, Plugin, TextEncoder, parameter_count};
 use add_weights::{NamedTensor, Precision, save};
 use burn::tensor::{Device, Tensor};
 use ron::extensions::Extensions;
@@ -105,4 +105,32 @@ fn padding_is_part_of_what_is_encoded() {
     assert_eq!(values(&end.pooled), values(&zero.pooled), "the text is over before the padding");
     assert_ne!(values(&end.last_hidden_state), values(&zero.last_hidden_state));
     assert_eq!(end.last_hidden_state.dims(), [1, 77, 8]);
+}
+
+#[test]
+fn windows_are_what_their_texts_are_by_themselves() {
+    let config = ClipTextConfig::default();
+    let small = ClipTextConfig { hidden_size: 8, intermediate_size: 8, num_attention_heads: 1, ..config };
+    let small = ClipTextConfig { num_hidden_layers: 2, ..small.projected() };
+    for padding in [Padding::End, Padding::Zero, Padding::ZeroOfOpenClip] {
+        windows_are_their_texts(&Tower::outline(&small, padding, &Device::flex()).expect("valid"));
+    }
+}
+
+fn windows_are_their_texts(tower: &Tower) {
+    // Each word is one token, and a window holds 75.
+    let words: Vec<&str> = "a photo of a cat".split(' ').cycle().take(100).collect();
+    let texts = [&words[..75], &words[75..]].map(|words| words.join(" "));
+    let (whole, parts) = (tower.forward_windows(&words.join(" "), 1), tower.forward(&texts));
+    assert_eq!((tower.windows(&words.join(" ")), whole.last_hidden_state.dims()), (2, [2, 77, 8]));
+    assert_eq!(values(&whole.last_hidden_state), values(&parts.last_hidden_state));
+    let joined = Conditioning::new(whole.last_hidden_state, whole.pooled).joined();
+    assert_eq!((joined.tokens.dims(), joined.pooled.dims()), ([1, 154, 8], [1, 8]));
+    assert_eq!(values(&joined.tokens), values(&parts.last_hidden_state));
+    assert_eq!(values(&joined.pooled), values(&parts.pooled.narrow(0, 0, 1)), "that of the first");
+    // A second encoder may need a window more: it is that of the empty text.
+    let filled = tower.forward_windows("a cat", 2).last_hidden_state;
+    assert_eq!(values(&filled), values(&tower.forward(&["a cat".into(), String::new()]).last_hidden_state));
+    let left_out = tower.left_out(&words.join(" ")).expect("25 words");
+    assert_eq!(left_out, texts[1]);
 }

@@ -6,6 +6,7 @@ mod checkpoints;
 mod pictures;
 mod recipes;
 mod reports;
+mod tables;
 mod weights;
 
 use std::{
@@ -31,7 +32,7 @@ const MOST_MEMORY: u64 = 200 << 20;
 const HANGS: Duration = Duration::from_mins(1);
 
 /// The smallest run there is: `DATA` stands for its data source.
-const TINY: &str = r#"(
+pub(crate) const TINY: &str = r#"(
     name: "hostile", data: DATA, codec: Identity(), text: Mini(layers: 1, width: 16, heads: 1, tokens: 8),
     model: (
         backbone: Mini(channels: [16], layers: 1, attending_levels: 0, heads: 1, detail: 1),

@@ -64,8 +64,8 @@ fn all() -> Vec<(Vec<u8>, &'static str)> {
         (Vec::new(), "cannot decode"),
         (b"\x89PNG\r\n\x1a\n".to_vec(), "cannot decode"),
         (b"<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>".to_vec(), "format"),
-        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec(), "Gif"),
-        (b"II*\x00\x08\x00\x00\x00\x00\x00".to_vec(), "Tiff"),
+        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec(), "cannot decode"),
+        (b"II*\x00\x08\x00\x00\x00\x00\x00".to_vec(), "cannot decode"),
         (vec![0xFF; 10_000], "format"),
         (png(u32::MAX, u32::MAX, RGB, &[]), "cannot decode"),
         (png(10_000, 10_000, RGB, &[chunk(*b"IDAT", &zeros)]), "cannot decode"),
@@ -100,16 +100,93 @@ fn all() -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
+/// A TIFF file in little endian of these entries: tag, type, count, value.
+fn tiff(entries: &[(u16, u16, u32, u32)], rest: &[u8]) -> Vec<u8> {
+    let mut bytes = [&b"II*\0\x08\0\0\0"[..], &(entries.len() as u16).to_le_bytes()].concat();
+    for (tag, kind, count, value) in entries {
+        bytes.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+        bytes.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    [&bytes, &[0; 4][..], rest].concat()
+}
+
+/// A BMP that claims so much; `packing` is how its rows are packed.
+fn bmp(width: i32, height: i32, bits: u16, packing: u32) -> Vec<u8> {
+    let info = [&40_u32.to_le_bytes()[..], &width.to_le_bytes(), &height.to_le_bytes(), &1_u16.to_le_bytes()]
+        .concat();
+    let rest = [&bits.to_le_bytes()[..], &packing.to_le_bytes(), &[0; 20]].concat();
+    [&b"BM"[..], &2000_u32.to_le_bytes(), &[0; 4], &54_u32.to_le_bytes(), &info, &rest, &[0; 1946]].concat()
+}
+
+/// A GIF with one frame of so many pixels, whose codes are `data`.
+fn gif(screen: [u16; 2], frame: [u16; 2], data: &[u8]) -> Vec<u8> {
+    let pair = |[a, b]: [u16; 2]| [a.to_le_bytes(), b.to_le_bytes()].concat();
+    let blocks: Vec<u8> =
+        data.chunks(255).flat_map(|block| [&[block.len() as u8][..], block].concat()).chain([0]).collect();
+    let head = [&b"GIF89a"[..], &pair(screen), &[0x80, 0, 0], &[0, 0, 0, 255, 255, 255]].concat();
+    [&head[..], &[0x2C, 0, 0, 0, 0], &pair(frame), &[0, 2], &blocks, b";"].concat()
+}
+
+/// Bytes of the other formats, and of colour profiles, and why they are refused.
+fn others() -> Vec<(Vec<u8>, &'static str)> {
+    let side = |side: u32| -> [(u16, u16, u32, u32); 2] { [(256, 4, 1, side), (257, 4, 1, side)] };
+    let grey = |side_of: u32, photometric: u32, more: &[(u16, u16, u32, u32)], rest: &[u8]| {
+        let plain = [(258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, photometric), (277, 3, 1, 1)];
+        let mut entries = [&side(side_of)[..], &plain, more].concat();
+        entries.sort_unstable();
+        tiff(&entries, rest)
+    };
+    let strips = |offset: u32, count: u32| [(273, 4, 1, offset), (278, 4, 1, u32::MAX), (279, 4, 1, count)];
+    let png_of_profile = |profile: &[u8]| {
+        png(8, 8, [8, 2], &[chunk(*b"iCCP", &[b"a\0\0", profile].concat()), chunk(*b"IDAT", b"")])
+    };
+    let zeros = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        (0..300).for_each(|_| std::io::Write::write_all(&mut encoder, &vec![0; 1 << 20]).unwrap());
+        encoder.finish().unwrap()
+    };
+    let mut endless = b"II*\0\x08\0\0\0\0\0".to_vec();
+    endless.extend(8_u32.to_le_bytes());
+    vec![
+        (bmp(8192, 8192, 24, 0), "cannot decode"),
+        (bmp(8193, 1, 24, 0), "8193 x 1 pixels"),
+        (bmp(i32::MAX, i32::MAX, 32, 0), "cannot decode"),
+        (bmp(0, 0, 24, 0), "cannot decode"),
+        (bmp(i32::MIN, i32::MIN, 24, 0), "cannot decode"),
+        (bmp(8192, 8192, 8, 1), "cannot decode"),
+        (bmp(8, 8, 24, 99), "cannot decode"),
+        (gif([0, 0], [0, 0], b""), "cannot decode"),
+        (gif([9000, 1], [9000, 1], b"\x84\x51"), "cannot decode"),
+        (gif([8192, 8192], [8192, 8192], b""), "cannot decode"),
+        (gif([8, 8], [65_535, 65_535], &[0x84; 2000]), "cannot decode"),
+        (gif([8, 8], [8, 8], &[0xFF; 2000]), "cannot decode"),
+        (endless, "cannot decode"),
+        (grey(u32::MAX, 1, &strips(100, u32::MAX), b""), "cannot decode"),
+        (grey(8192, 1, &strips(100, u32::MAX), b"x"), "cannot decode"),
+        (grey(8192, 1, &[(273, 4, u32::MAX, 8), (279, 4, u32::MAX, 8)], b""), "cannot decode"),
+        (grey(8, 1, &[(273, 16, u32::MAX, 8)], b""), "cannot decode"),
+        (grey(8, 1, &[(34_675, 7, u32::MAX, 8)], b""), "cannot decode"),
+        (grey(8192, 3, &strips(100, 64), &[0; 99]), "cannot decode"),
+        (grey(8, 3, &[&strips(200, 64)[..], &[(320, 3, 3, 8)]].concat(), &[0; 99]), "cannot decode"),
+        (grey(0, 3, &strips(100, 64), b""), "cannot decode"),
+        (png_of_profile(&zeros), "cannot decode"),
+        (png_of_profile(b"no zlib"), "cannot decode"),
+        (b"\0\0\0\x1Cftypavif\0\0\0\0mif1".to_vec(), "AVIF is a format that is not read"),
+        (b"\xFF\xFF\xFF\xFFftypheic".to_vec(), "a video is a format that is not read"),
+        (b"<!DOCTYPE html><html>".to_vec(), "a web page (HTML)"),
+    ]
+}
+
 #[test]
 fn no_picture_is_too_odd_to_be_refused_as_a_beginning() {
     let mut hostile = Hostile::new();
-    for (bytes, reason) in all() {
+    for (bytes, reason) in all().into_iter().chain(others()) {
         let path = hostile.write("init.png", bytes);
         let recipe = emoji();
         let sample = ["sample", &recipe, "--prompt", "a", "--steps", "2", "--grid", "never.png"];
         hostile.refuses(&[&sample[..], &["--init", text(&path)]].concat(), reason);
     }
-    hostile.check(25);
+    hostile.check(50);
 }
 
 #[test]
@@ -118,9 +195,9 @@ fn no_picture_of_a_folder_is_too_odd_to_be_refused() {
     let folder = hostile.path("pictures");
     let recipe = hostile.tiny(&format!("ImageFolder(path: {folder:?}, size: 8)"));
     hostile.write("pictures/a.txt", "a");
-    for (bytes, reason) in all() {
+    for (bytes, reason) in all().into_iter().chain(others()) {
         hostile.write("pictures/a.png", bytes);
         hostile.refuses(&["train", text(&recipe), "--out", "run"], reason);
     }
-    hostile.check(25);
+    hostile.check(50);
 }

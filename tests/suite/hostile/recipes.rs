@@ -101,7 +101,9 @@ fn no_text_is_too_odd_to_be_refused() {
         |open: &str, close: &str, n: usize| format!("(name: {}1{})", open.repeat(n), close.repeat(n));
     for (bytes, reason) in [
         (Vec::new(), "recipe.ron:1:1"),
-        (b"\xFF\xFE(\x00".to_vec(), "expected UTF-8"),
+        (b"\xFF\xFE(\x00".to_vec(), "recipe.ron:1"),
+        (b"\xFF\xFE(\x00(".to_vec(), "expected UTF-8"),
+        (b"\xFF\xFE\x00\xD8".to_vec(), "expected UTF-8"),
         (b"\xEF\xBB\xBF(".to_vec(), "recipe.ron:1"),
         (b"(name: \"a\xC3\x28\")".to_vec(), "byte 9"),
         (vec![0; 4096], "recipe.ron:1:1"),

@@ -10,19 +10,22 @@ use add_core::{
     error::CoreError,
     many::{Many, Shard},
     read::{LoadedRecipe, show},
-    recipe::{Recipe, SampleRequest, SampledModel},
+    recipe::{LongPrompt, Recipe, SampleRequest, SampledModel},
     request::{MAX_PICTURES, check_request, picture_start},
     weights::{self, Use},
 };
 use add_data::{Grid, pictures, read_prompts, write_png};
 use add_plugin::{Autoencoder, Start};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{RecipeArgs, student_file};
 use crate::{
     Outcome,
     progress::{Counter, Download, say},
 };
+
+/// Longest text that a warning quotes, in characters.
+const TOLD: usize = 300;
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
@@ -57,6 +60,9 @@ pub(crate) struct Sample {
     /// How much of --init is changed: the fraction of the steps that is done, above 0 and at most 1.
     #[arg(long, default_value_t = 0.8, requires = "init")]
     strength: f64,
+    /// What becomes of a prompt with more tokens than the text encoder takes [default: the recipe's].
+    #[arg(long, value_enum, ignore_case = true)]
+    long_prompt: Option<Long>,
     /// Pictures per prompt.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -72,9 +78,31 @@ pub(crate) struct Sample {
     weights: Option<String>,
 }
 
+/// What becomes of a long prompt.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum Long {
+    /// Its end is left out, as in training.
+    Cut,
+    /// It is encoded in windows, one after the other, as ComfyUI and A1111's web UI do.
+    Chunks,
+}
+
+impl From<Long> for LongPrompt {
+    fn from(long: Long) -> Self {
+        match long {
+            Long::Cut => Self::Cut,
+            Long::Chunks => Self::Chunks,
+        }
+    }
+}
+
 impl Sample {
     pub(crate) fn run(&self) -> Outcome {
         let mut loaded = self.recipe.read(&[])?;
+        if let Some(long) = self.long_prompt {
+            loaded.recipe.sampling.long_prompt = long.into();
+        }
         if self.grid.is_none() && self.out.is_none() {
             return Err(CoreError::Request(
                 "nowhere to write to: give --grid FILE.png or --out FOLDER".to_owned(),
@@ -94,6 +122,7 @@ impl Sample {
         let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
         check_request(&captions, &self.negative, steps, guidance)?;
         let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
+        self.say_left_out(&loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let request = SampleRequest {
             captions: &captions,
@@ -136,6 +165,26 @@ impl Sample {
         Ok(0)
     }
 
+    /// Names the words that the text encoder does not see.
+    fn say_left_out(&self, recipe: &Recipe, model: &SampledModel) {
+        if recipe.sampling.long_prompt != LongPrompt::Cut {
+            return;
+        }
+        let prompts = self.prompt.iter().map(|prompt| ("--prompt", prompt));
+        for (argument, prompt) in prompts.chain([("--negative", &self.negative)]) {
+            if let Some(words) = model.text.left_out(prompt) {
+                let count = words.split_whitespace().count();
+                let shown: String = words.chars().take(TOLD).collect();
+                let more = if shown.len() < words.len() { "…" } else { "" };
+                let tokens = recipe.text.info().tokens;
+                tracing::warn!(
+                    "{argument}: the text encoder takes {tokens} tokens with start and end: its last {count} words are \
+                     left out, from \"{shown}{more}\" on; --long-prompt Chunks takes them too"
+                );
+            }
+        }
+    }
+
     /// A picture for each prompt of `--prompts`.
     fn list(&self, loaded: &mut LoadedRecipe, list: &Path, folder: &Path, steps: usize) -> Outcome {
         let prompts = read_prompts(list).map_err(|error| CoreError::Request(error.to_string()))?;
@@ -146,6 +195,7 @@ impl Sample {
             check_request(part, &self.negative, steps, guidance)?;
         }
         let model = self.model(loaded)?.in_types(loaded.recipe.dtype);
+        say_left_out_of(&prompts, &loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let many = Many {
             recipe: &loaded.recipe,
@@ -193,5 +243,21 @@ impl Sample {
         weights::fetch(loaded, Use::Sampling, progress)?;
         let student_timesteps = weights::student_timesteps(loaded)?;
         assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
+    }
+}
+
+/// Counts the prompts of a list of which the text encoder does not see all words.
+fn say_left_out_of(prompts: &[String], recipe: &Recipe, model: &SampledModel) {
+    if recipe.sampling.long_prompt != LongPrompt::Cut {
+        return;
+    }
+    let cut = prompts.iter().filter(|prompt| model.text.left_out(prompt).is_some()).count();
+    if cut > 0 {
+        tracing::warn!(
+            "--prompts: {cut} of {} prompts have more than the text encoder's {} tokens, and their last words are left \
+             out; --long-prompt Chunks takes them too",
+            prompts.len(),
+            recipe.text.info().tokens
+        );
     }
 }

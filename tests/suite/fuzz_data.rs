@@ -1,0 +1,115 @@
+//! As `fuzz`, for the readers of training data: pictures, colour profiles, captions, tables, shards.
+
+use std::io::Cursor;
+
+use add_core::read;
+use add_data::decode_rgb;
+use add_plugin::{Draw, Split};
+use image::{ImageEncoder as _, ImageFormat, RgbImage, codecs::png::PngEncoder};
+
+use crate::{
+    fuzz::{at, shipped, survives},
+    stores::{shard, source},
+};
+
+#[test]
+fn captions_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    RgbImage::new(8, 8).save(folder.path().join("a.png")).unwrap();
+    let list = r#"{"file":"a.png","captions":["one","two"],"split":"train"}
+{"file":"a.png","caption":"three \u00e9","split":"test_pair"}
+"#;
+    let data = |captions: &str| {
+        let source = format!("ImageFolder(path: {:?}, size: 8, captions: {captions})", folder.path());
+        let recipe = include_str!("../fixtures/checkpoint/recipe.ron").replace("Emoji(size: 32)", &source);
+        read::parse(&recipe, "fuzz.ron").unwrap().data
+    };
+    let table = "file,caption,split\na.png,\"one, two\",train\na.png,three \u{e9},test_pair\n";
+    for (file, captions, sound) in [
+        ("list.jsonl", "Jsonl(\"list.jsonl\")", list),
+        ("list.csv", "Csv(\"list.csv\")", table),
+        ("a.txt", "Sidecar", "one\ntwo \u{e9}\n"),
+    ] {
+        let source = data(captions);
+        survives(sound, 300, |bytes| {
+            at(&folder.path().join(file), bytes);
+            if let Ok(opened) = source.open(Split::Train) {
+                for index in 0..opened.len() {
+                    let _ = (opened.get(index, &Draw { seed: 0, step: 0, index: 0 }), opened.caption(index));
+                }
+            }
+        });
+    }
+}
+
+pub(crate) fn picture(format: ImageFormat) -> Vec<u8> {
+    let picture = RgbImage::from_fn(24, 24, |x, y| image::Rgb([x as u8 * 10, y as u8 * 10, (x * y) as u8]));
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn pictures_survive() {
+    let formats = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+        ImageFormat::Tiff,
+    ];
+    let kinds = [
+        "profile.png",
+        "profile.jpg",
+        "profile.webp",
+        "profile.tiff",
+        "profile-alpha.png",
+        "cmyk.jpg",
+        "palette.tif",
+        "lzw.tiff",
+        "deflate.tiff",
+        "cmyk.tiff",
+        "grey16.tiff",
+        "palette.bmp",
+        "onebit.bmp",
+        "two-frames.gif",
+        "transparent.gif",
+        "progressive.jpg",
+    ];
+    let kinds = kinds.map(|name| shipped(&format!("tests/fixtures/pictures/{name}")));
+    for sound in formats.map(picture).into_iter().chain(kinds) {
+        survives(sound, 300, |bytes| {
+            let _ = decode_rgb(bytes);
+        });
+    }
+}
+
+/// The colour profile alone, in a picture that is sound.
+#[test]
+fn colour_profiles_survive() {
+    survives(shipped("tests/fixtures/pictures/wide.icc"), 1000, |bytes| {
+        let mut encoded = Vec::new();
+        let mut encoder = PngEncoder::new(&mut encoded);
+        encoder.set_icc_profile(bytes.to_vec()).unwrap();
+        encoder.write_image(&[9; 48], 4, 4, image::ExtendedColorType::Rgb8).unwrap();
+        decode_rgb(&encoded).unwrap();
+    });
+}
+
+#[test]
+fn packed_shards_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar.gz");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &shard(0..3, &[])).unwrap();
+    let source = source(&format!("WebDataset(shards: [{path:?}], size: 8)"));
+    survives(packed.finish().unwrap(), 300, |bytes| {
+        at(&path, bytes);
+        if let Ok(opened) = source.open(Split::Train) {
+            for index in 0..opened.len() {
+                let _ = (opened.get(index, &Draw { seed: 0, step: 0, index: 0 }), opened.caption(index));
+            }
+        }
+    });
+}
