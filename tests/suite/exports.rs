@@ -5,6 +5,8 @@ use add_core::{export::scheduler, read::parse, recipe::Recipe};
 use add_plugin::NoiseSchedule;
 use serde_json::json;
 
+use crate::binary::refuses;
+
 fn recipe(sampler: &str, schedule: &str) -> Recipe {
     let text = format!(
         r#"(
@@ -37,6 +39,27 @@ fn a_student_leaves_with_its_timesteps_schedule_and_prediction() {
     // Unevenly spread ones are named when the pipeline is called.
     let (_, config) = scheduler(&recipe, &[699, 799, 899, 999]).expect("a scheduler");
     assert_eq!(config["original_inference_steps"], json!(1000));
+}
+
+#[test]
+fn a_single_file_that_no_client_could_sample_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let out = out.to_str().expect("text");
+    for (set, words) in [
+        ("model.backbone=Sd15(prediction: X0)", ["predicts X0", "--format diffusers"]),
+        ("model.schedule=Cosine()", ["not on Cosine", "--format diffusers"]),
+        ("model.schedule=ScaledLinear(beta_end: 0.02)", ["not on ScaledLinear", "--format diffusers"]),
+    ] {
+        refuses(&["export", "configs/sd15.ron", out, "--format", "ldm", "--set", set], 2, &words);
+    }
+}
+
+#[test]
+fn the_consistency_scheduler_says_the_offset_that_pipelines_ask_for() {
+    let recipe = recipe("AddRefine()", "ScaledLinear()");
+    let (_, config) = scheduler(&recipe, &[999]).expect("a scheduler");
+    assert_eq!(config["steps_offset"], json!(1));
 }
 
 #[test]

@@ -10,7 +10,10 @@ use std::{
 use add_core::{read, weights};
 use add_eval::report::{Presentation, render};
 use add_train::checkpoint;
-use add_weights::{Location, WeightsFile, doctor};
+use add_weights::{
+    Location, WeightsFile, doctor,
+    lora::{Layers, LoraFile, Part},
+};
 use burn::tensor::Device;
 use image::ImageFormat;
 use proptest::{
@@ -166,6 +169,40 @@ fn weights_survive() {
     survives(shards, 300, |bytes| {
         at(&index, bytes);
         let _ = WeightsFile::open(&index);
+    });
+}
+
+#[test]
+fn loras_survive() {
+    let names =
+        ["lora_up.weight", "lora_down.weight", "alpha", "lokr_w1", "lokr_w2_a", "lokr_w2_b", "hada_w1_a"];
+    let layers =
+        Layers::new([("a.weight".to_owned(), vec![2, 2]), ("b.weight".to_owned(), vec![2, 2, 1, 1])]);
+    let mut end = 0;
+    let entries: Vec<String> = names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| {
+            let (layer, start) = (if i < 3 { "a" } else { "b" }, end);
+            end += 8;
+            format!(
+                r#""lora_unet_{layer}.{name}":{{"dtype":"F32","shape":[2,1],"data_offsets":[{start},{end}]}}"#
+            )
+        })
+        .collect();
+    let peft = r#"{\"unet.r\": 2, \"unet.lora_alpha\": 4}"#;
+    let header = format!(r#"{{"__metadata__":{{"lora_adapter_metadata":"{peft}"}},{}}}"#, entries.join(","));
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0x3C; end]].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.safetensors");
+    survives(&bytes, 1000, |bytes| {
+        at(&path, bytes);
+        let Ok(lora) = LoraFile::open(&path) else { return };
+        for part in [Part::Denoiser, Part::Text, Part::Text2] {
+            for change in lora.changes(part, &layers).into_iter().flatten() {
+                let _ = change.values(&Device::flex());
+            }
+        }
     });
 }
 

@@ -9,6 +9,7 @@
 //! `dit` is a backbone of its own in one file.
 //! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
+//! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `progressive` distils in stages and is resumed between and within them.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
@@ -31,6 +32,7 @@ mod fuzz_data;
 mod golden;
 mod hostile;
 mod loopback;
+mod loras;
 mod methods;
 mod pictures;
 mod progressive;
@@ -39,6 +41,7 @@ mod released;
 mod runs;
 mod snapshots;
 mod stores;
+mod weights;
 
 /// The pairs of two lists, which must be equally long.
 fn pairs<A, B>(a: impl IntoIterator<Item = A>, b: impl IntoIterator<Item = B>) -> Vec<(A, B)> {

@@ -23,7 +23,7 @@ use crate::{
     data_state::DataState,
     device,
     error::CoreError,
-    model_file,
+    lora, model_file,
     read::LoadedRecipe,
     weights::{check_prediction, released},
 };
@@ -234,6 +234,7 @@ fn denoiser(
         let networks: &mut [(&str, &mut dyn Network)] = &mut [("denoiser", &mut *denoiser)];
         model_file::read(&loaded.resolve(name), &loaded.recipe, model, networks)?;
     }
+    lora::onto_denoiser(loaded, &model.loras, &model.backbone, &mut *denoiser)?;
     Ok(denoiser)
 }
 
@@ -253,6 +254,7 @@ fn text(
         let networks: &mut [(&str, &mut dyn Network)] = &mut [("text", &mut *text)];
         model_file::read(&loaded.resolve(name), &loaded.recipe, model, networks)?;
     }
+    lora::onto_text(loaded, &model.loras, encoder, &mut *text)?;
     Ok(text)
 }
 
@@ -271,6 +273,10 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreE
     }
     let card = model_file::read(path, recipe, &recipe.model, &mut networks)?;
     drop(networks);
+    if !recipe.text_is_the_models() {
+        // What a LoRA did to the denoiser is in the file; a text encoder that stayed as it was is not.
+        lora::onto_text(loaded, &recipe.model.loras, &recipe.text, &mut *text)?;
+    }
     let student_timesteps = card.student_timesteps();
     Ok(SampledModel {
         denoiser,

@@ -3,30 +3,30 @@
 //! What a student is sampled with travels along: in `scheduler_config.json`, and as `add.*` in the metadata of the
 //! denoiser's file, from which this project reads it back.
 
+mod card;
+mod lora;
+mod single_file;
+
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
 use add_plugin::{
-    Autoencoder, Component, Content, Fields, Network, Prediction, ReleasedPipeline, SingleFile, TextNetwork,
-    fields,
+    Autoencoder, Component, Content, Fields, Network, Prediction, ReleasedPipeline, TextNetwork, fields,
 };
 use add_recipe::{Recipe, SampledModel};
 pub use add_weights::Precision;
-use add_weights::{
-    NamedTensor, Source, arrange,
-    names::{self, ldm},
-    save, write_data,
-};
+use add_weights::{MAX_SHARD_BYTES, NamedTensor, save_shards};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+
+pub use self::lora::{LoraNames, lora};
 
 use crate::{
-    assemble, device, error::CoreError, model_file::ModelCard, read::LoadedRecipe, weights::student_timesteps,
+    assemble, device, error::CoreError, lora::onto_sampled, model_file::ModelCard, read::LoadedRecipe,
+    weights::student_timesteps,
 };
 
 /// Whose layout.
@@ -57,20 +57,38 @@ pub fn export(
     precision: Precision,
     out: &Path,
 ) -> Result<Vec<PathBuf>, CoreError> {
+    check_free(out)?;
+    // What is missing is said before a gigabyte is read.
+    let names = Names::of(&loaded.recipe)?;
+    if format == Format::Ldm {
+        single_file::check(&loaded.recipe)?;
+    }
+    let model = Exported::load(loaded, trained, names)?;
+    whole(out, |partial| match format {
+        Format::Diffusers => model.write_folder(partial, precision),
+        Format::Ldm => model.write_single_file(partial, precision),
+    })
+}
+
+/// Refuses a folder that holds something.
+fn check_free(out: &Path) -> Result<(), CoreError> {
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) || out.is_file() {
         let problem = format!("{} holds something already; name a new folder", out.display());
         return Err(CoreError::Request(problem));
     }
-    // What is missing is said before a gigabyte is read.
-    let names = Names::of(&loaded.recipe)?;
-    let model = Exported::load(loaded, trained, names)?;
+    Ok(())
+}
+
+/// Lets `write` fill a folder beside `out`, which takes its place once it is whole; the files are returned.
+fn whole(
+    out: &Path,
+    write: impl FnOnce(&Path) -> Result<Vec<PathBuf>, CoreError>,
+) -> Result<Vec<PathBuf>, CoreError> {
     let mut partial = out.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let written = fs::create_dir_all(&partial).map_err(CoreError::io(&partial)).and_then(|()| match format {
-        Format::Diffusers => model.write_folder(&partial, precision),
-        Format::Ldm => model.write_single_file(&partial, precision),
-    });
+    let written =
+        fs::create_dir_all(&partial).map_err(CoreError::io(&partial)).and_then(|()| write(&partial));
     let moved = written.and_then(|files| {
         // An empty folder may be there, which a rename would not replace everywhere.
         let _ = fs::remove_dir(out);
@@ -121,13 +139,14 @@ struct Exported<'a> {
 impl<'a> Exported<'a> {
     fn load(loaded: &'a LoadedRecipe, trained: Option<&Path>, names: Names) -> Result<Self, CoreError> {
         let recipe = &loaded.recipe;
-        let (model, card) = if let Some(path) = trained {
+        let (mut model, card) = if let Some(path) = trained {
             (assemble::sampled(loaded, path)?, ModelCard::of(path)?)
         } else {
             let model = assemble::untrained(loaded, &recipe.model, student_timesteps(loaded)?)?;
             let card = ModelCard::new(recipe, &recipe.model, &model.student_timesteps, 0);
             (model, card)
         };
+        onto_sampled(loaded, &mut model)?;
         Ok(Self { recipe, names, model, codec: recipe.codec.init(&device::of(recipe)?)?, card })
     }
 
@@ -174,23 +193,30 @@ impl<'a> Exported<'a> {
                 }
                 Content::Network { config, prefix } => {
                     text(folder_path.join("config.json"), &pretty(&self.config(component, config)))?;
-                    let name = match *library {
-                        "diffusers" => "diffusion_pytorch_model.safetensors",
-                        _ => "model.safetensors",
+                    let stem = match *library {
+                        "diffusers" => "diffusion_pytorch_model",
+                        _ => "model",
                     };
-                    let file = folder_path.join(name);
                     // Without it transformers takes the file for another framework's.
                     let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
                     if *folder == self.names.denoiser.folder {
                         metadata.extend(self.card.fields().clone());
                     }
-                    save(&out.join(&file), &under(network, prefix), precision, &metadata)?;
-                    weights.push(file);
+                    let tensors = under(network, prefix);
+                    let names = save_shards(
+                        &out.join(folder),
+                        stem,
+                        &tensors,
+                        precision,
+                        &metadata,
+                        MAX_SHARD_BYTES,
+                    )?;
+                    weights.extend(names.into_iter().map(|name| folder_path.join(name)));
                 }
             }
         }
         text("model_index.json".into(), &pretty(&index))?;
-        text("README.md".into(), &self.readme(scheduler))?;
+        text("README.md".into(), &self.readme(scheduler, &config))?;
         files.extend(weights);
         Ok(files)
     }
@@ -211,78 +237,13 @@ impl<'a> Exported<'a> {
         }
         config
     }
+}
 
-    fn readme(&self, scheduler: &str) -> String {
-        let Recipe { name, sampling, .. } = self.recipe;
-        let pipeline = self.names.pipeline.class;
-        let steps = sampling.steps;
-        let mut arguments = format!("num_inference_steps={steps}");
-        let timesteps = &self.model.student_timesteps;
-        if !timesteps.is_empty() {
-            let descending: Vec<String> = timesteps.iter().rev().map(ToString::to_string).collect();
-            arguments = format!("timesteps=[{}]", descending.join(", "));
-        }
-        // diffusers guides from above 1.
-        let _ = write!(arguments, ", guidance_scale={}", sampling.guidance);
-        format!(
-            "# {name}\n\nMade by ADD-in-Rust (Adversarial Diffusion Distillation). A student is bound by the licence of the \
-             model that it was distilled from.\n\n```python\nfrom diffusers import {pipeline}\n\npipeline = \
-             {pipeline}.from_pretrained(\".\")\nimage = pipeline(\"a prompt\", {arguments}).images[0]\n```\n\nThe scheduler \
-             is `{scheduler}`.\n"
-        )
-    }
-
-    fn write_single_file(&self, out: &Path, precision: Precision) -> Result<Vec<PathBuf>, CoreError> {
-        let mut tensors = BTreeMap::new();
-        for (component, network) in self.networks() {
-            let Content::Network { config, prefix } = &component.content else { continue };
-            let (place, source) = single_file_names(component, config, self.names.pipeline.single_file)?;
-            let arranged = arrange(under(network, prefix), &*source);
-            tensors.extend(arranged.into_iter().map(|(name, mut tensor)| {
-                // There the autoencoder's attention is made of 1x1 convolutions.
-                if name.contains(".attn_1.") && tensor.shape.len() == 2 {
-                    tensor.shape.extend([1, 1]);
-                }
-                (format!("{place}{name}"), tensor)
-            }));
-        }
-        let mut digest = Sha256::new();
-        write_data(&mut digest, &tensors, precision).map_err(CoreError::io(out))?;
-        let sha256 = hex::encode(digest.finalize());
-        let file = PathBuf::from(format!("{}.safetensors", self.recipe.name));
-        save(&out.join(&file), &tensors, precision, &self.model_spec(&sha256))?;
-        Ok(vec![file])
-    }
-
-    /// `ModelSpec`'s metadata, with this project's own behind it.
-    fn model_spec(&self, sha256: &str) -> BTreeMap<String, String> {
-        let Recipe { name, model, data, .. } = self.recipe;
-        let prediction = match model.backbone.info().prediction {
-            Prediction::V => "v",
-            Prediction::Epsilon => "epsilon",
-            Prediction::X0 => "x0",
-            Prediction::Flow => "flow",
-        };
-        let architecture = match self.names.pipeline.single_file {
-            SingleFile::Sd1 => "stable-diffusion-v1",
-            SingleFile::Sd2 if prediction == "v" => "stable-diffusion-v2-768-v",
-            SingleFile::Sd2 => "stable-diffusion-v2-512",
-            SingleFile::Sdxl => "stable-diffusion-xl-v1-base",
-        };
-        let size = data.size();
-        let spec = [
-            ("sai_model_spec", MODEL_SPEC.to_owned()),
-            ("architecture", architecture.to_owned()),
-            ("implementation", "https://github.com/Stability-AI/generative-models".to_owned()),
-            ("title", name.clone()),
-            ("description", "distilled with Adversarial Diffusion Distillation, ADD-in-Rust".to_owned()),
-            ("resolution", format!("{size}x{size}")),
-            ("prediction_type", prediction.to_owned()),
-            ("hash_sha256", format!("0x{sha256}")),
-        ];
-        let spec = spec.map(|(field, value)| (format!("modelspec.{field}"), value));
-        self.card.fields().clone().into_iter().chain(spec).collect()
-    }
+/// A text file of `out`.
+fn write_text(out: &Path, name: &str, text: &str) -> Result<PathBuf, CoreError> {
+    let path = out.join(name);
+    add_files::replace(&path, |file| file.write_all(text.as_bytes())).map_err(CoreError::io(&path))?;
+    Ok(name.into())
 }
 
 /// diffusers' class and `scheduler_config.json` of what the recipe samples with.
@@ -345,37 +306,6 @@ fn under(network: &dyn Network, prefix: &str) -> BTreeMap<String, NamedTensor> {
         }
     });
     all
-}
-
-/// From a component's names to those behind a prefix of a single file.
-type SingleFileNames = (&'static str, Box<dyn Fn(&str) -> Source>);
-
-fn single_file_names(
-    component: &Component,
-    config: &Fields,
-    layout: SingleFile,
-) -> Result<SingleFileNames, CoreError> {
-    let config = Value::Object(config.clone());
-    let unknown = |why: &dyn std::fmt::Display| {
-        CoreError::Request(format!(
-            "{}: no place in a single file of Stable Diffusion: {why}",
-            component.class
-        ))
-    };
-    let whole = |name: &str| Source::Whole(name.to_owned());
-    Ok(match (component.class, component.folder, layout) {
-        ("UNet2DConditionModel", ..) => {
-            (ldm::UNET, Box::new(ldm::unet_of(config).map_err(|error| unknown(&error))?))
-        }
-        ("AutoencoderKL", ..) => {
-            (ldm::AUTOENCODER, Box::new(ldm::autoencoder_kl_of(config).map_err(|error| unknown(&error))?))
-        }
-        (_, "text_encoder", SingleFile::Sd1) => (ldm::TEXT_SD1, Box::new(whole)),
-        (_, "text_encoder", SingleFile::Sd2) => (ldm::TEXT_SD2, Box::new(names::open_clip_text)),
-        (_, "text_encoder", SingleFile::Sdxl) => (ldm::TEXT_SDXL_1, Box::new(whole)),
-        (_, "text_encoder_2", SingleFile::Sdxl) => (ldm::TEXT_SDXL_2, Box::new(names::open_clip_text)),
-        _ => return Err(unknown(&component.folder)),
-    })
 }
 
 fn pretty(fields: &Fields) -> String {

@@ -1,7 +1,6 @@
 //! A recipe's whole run: folder, loop, the model that it leaves.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     rc::Rc,
     sync::atomic::AtomicBool,
@@ -105,13 +104,18 @@ fn export(recipe: &Recipe, out: &Path, product: &Product, ending: Ending) -> Res
         Ending::Finished => recipe.run.steps,
         Ending::Stopped(step) => step,
     };
-    if !product.adapters.is_empty() {
-        save(&out.join(ADAPTERS), &product.adapters, Precision::F32, &BTreeMap::new())?;
-    }
     let card = ModelCard::new(recipe, &recipe.model, &product.student_timesteps, step);
+    if !product.adapters.is_empty() {
+        save(&adapters_path(out), &product.adapters, Precision::F32, card.fields())?;
+    }
     let networks: Vec<(&str, &dyn Network)> =
         product.networks.iter().map(|(prefix, network)| (*prefix, &**network)).collect();
     model_file::write(&model_path(out), &networks, Precision::F16, &card)
+}
+
+/// Where the adapters of the run in `out` lie, if it trained some.
+pub fn adapters_path(out: &Path) -> PathBuf {
+    out.join(ADAPTERS)
 }
 
 /// Where the model of the run in `out` lies.

@@ -1,16 +1,21 @@
 //! Where a model's values come from, and every file of weights that a recipe needs before it can run.
 
+mod choice;
+mod prediction;
+
 use std::path::{Path, PathBuf};
 
-use add_plugin::{Naming, Prediction};
+use add_plugin::Naming;
 use add_recipe::{Model, Source, Weights, slot::sampling_slots};
 pub use add_weights::Progress;
 use add_weights::{
-    Location, WeightsError, WeightsFile,
+    Location, WeightsError,
     doctor::{self, Diagnosis},
-    names::ldm,
+    lora::Lora,
 };
-use serde::Deserialize;
+
+pub use self::choice::{Kept, choose};
+pub(crate) use self::prediction::{check_prediction, ends_at_zero};
 
 use crate::{error::CoreError, model_file::ModelCard, read::LoadedRecipe};
 
@@ -18,7 +23,7 @@ use crate::{error::CoreError, model_file::ModelCard, read::LoadedRecipe};
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 /// What a diffusers pipeline says about its model.
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
-/// Largest such file, in bytes.
+/// Largest JSON file of a pipeline, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// A file of weights that a recipe reads.
@@ -59,13 +64,20 @@ pub fn needed(loaded: &LoadedRecipe, wanted_for: Use) -> Result<Vec<Needed>, Cor
         Use::Sampling | Use::SamplingTrained => sampling_slots(recipe),
     };
     let mut all: Vec<Needed> = Vec::new();
+    if wanted_for != Use::Training {
+        let loras = files(loaded, &recipe.sampling.loras);
+        all.extend(loras.map(|location| Needed { part: "LoRA", location }));
+    }
     for slot in slots {
         let places = match &slot.source {
             Source::Model { .. } if wanted_for == Use::SamplingTrained => Vec::new(),
             Source::Model { model, .. } => {
-                released(loaded, model).into_iter().map(|(_, location)| location).collect()
+                let own = released(loaded, model).into_iter().map(|(_, location)| location);
+                own.chain(files(loaded, &model.loras)).collect()
             }
-            Source::Text { encoder, .. } => places(&encoder.weights())?,
+            Source::Text { encoder, model } => {
+                places(&encoder.weights())?.into_iter().chain(files(loaded, &model.loras)).collect()
+            }
             Source::Codec(codec) => places(&codec.weights())?,
             Source::Features(features) => places(&features.weights())?,
             Source::BeginningOf(_) | Source::Heads { .. } => Vec::new(),
@@ -77,6 +89,11 @@ pub fn needed(loaded: &LoadedRecipe, wanted_for: Use) -> Result<Vec<Needed>, Cor
         }
     }
     Ok(all)
+}
+
+/// The files of LoRAs.
+fn files<'a>(loaded: &'a LoadedRecipe, loras: &'a [Lora]) -> impl Iterator<Item = Location> + 'a {
+    loras.iter().map(|lora| loaded.located(lora).file())
 }
 
 /// The places that a plugin names.
@@ -97,38 +114,6 @@ pub fn fetch(loaded: &LoadedRecipe, wanted_for: Use, progress: &mut dyn Progress
         let _ = pipeline.join(SCHEDULER).fetch(progress);
     }
     Ok(())
-}
-
-/// Takes the denoiser from `place` instead: a pipeline's folder, a single file of Stable Diffusion, or a model file of
-/// this project, whose path is then returned.
-///
-/// # Errors
-/// When it is missing or damaged.
-pub fn choose(
-    loaded: &mut LoadedRecipe,
-    place: &str,
-    progress: &mut dyn Progress,
-) -> Result<Option<PathBuf>, CoreError> {
-    let location = match Location::parse(place)? {
-        // It is the person at the terminal who says it, not the recipe.
-        Location::Local(path) => Location::Local(std::path::absolute(&path).map_err(CoreError::io(&path))?),
-        hub @ Location::Hub(_) => hub,
-    };
-    let folder = matches!(&location, Location::Local(path) if path.is_dir());
-    if folder || (matches!(location, Location::Hub(_)) && !location.is_file()) {
-        loaded.recipe.model.weights = Weights::Diffusers(location);
-        return Ok(None);
-    }
-    let path = location.fetch(progress)?;
-    let file = WeightsFile::open(&path)?;
-    if file.tensors().keys().any(|name| name.starts_with(ldm::UNET)) {
-        loaded.recipe.model.weights = Weights::Ldm(location);
-    } else if file.tensors().contains_key("time_embedding.linear_1.weight") {
-        loaded.recipe.model.weights = Weights::Diffusers(location);
-    } else {
-        return Ok(Some(path));
-    }
-    Ok(None)
 }
 
 /// What the file or folder at `place` is.
@@ -182,47 +167,6 @@ pub fn student_timesteps(loaded: &LoadedRecipe) -> Result<Vec<usize>, CoreError>
     Ok(ModelCard::of(&location.fetch(&mut ())?)?.student_timesteps())
 }
 
-/// Refuses a pipeline whose scheduler says that the model predicts something else than the recipe says: it would be
-/// sampled and trained without an error, to noise.
-pub(crate) fn check_prediction(loaded: &LoadedRecipe, model: &Model) -> Result<(), CoreError> {
-    let Some(path) = pipeline(loaded, model).and_then(|folder| folder.join(SCHEDULER).cached()) else {
-        return Ok(());
-    };
-    let expected = model.backbone.info().prediction;
-    match prediction(&path) {
-        Some(found) if found != expected => {
-            let problem = format!(
-                "this scheduler's model predicts {found:?}, the recipe's {expected:?}; say `backbone: {}(prediction: {found:?})`",
-                model.backbone.name()
-            );
-            Err(CoreError::Weights { path, problem })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What a `scheduler_config.json` says; nothing when it is not to be read.
-fn prediction(path: &Path) -> Option<Prediction> {
-    #[derive(Deserialize)]
-    struct Scheduler {
-        #[serde(default)]
-        prediction_type: Option<String>,
-        #[serde(default, rename = "_class_name")]
-        class: Option<String>,
-    }
-    let scheduler: Scheduler = serde_json::from_slice(&add_files::read(path, MAX_CONFIG).ok()?).ok()?;
-    // The defaults of diffusers' schedulers; those of rectified flow know one prediction and do not name it.
-    let flow = scheduler.class.is_some_and(|class| class.starts_with("FlowMatch"));
-    let default = if flow { "flow_prediction" } else { "epsilon" };
-    match scheduler.prediction_type.as_deref().unwrap_or(default) {
-        "epsilon" => Some(Prediction::Epsilon),
-        "v_prediction" => Some(Prediction::V),
-        "sample" => Some(Prediction::X0),
-        "flow_prediction" => Some(Prediction::Flow),
-        _ => None,
-    }
-}
-
 impl LoadedRecipe {
     /// A place that the recipe names; a local one lies beside the recipe, or else in the current folder.
     pub(crate) fn locate(&self, location: &Location) -> Location {
@@ -236,31 +180,5 @@ impl LoadedRecipe {
     pub(crate) fn beside(&self, name: &Path) -> PathBuf {
         let beside = self.path.parent().unwrap_or_else(|| Path::new("")).join(name);
         if beside.exists() || !name.exists() { beside } else { name.to_path_buf() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn a_scheduler_says_what_its_model_predicts() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("scheduler_config.json");
-        for (text, expected) in [
-            (r#"{"prediction_type": "v_prediction", "beta_start": 0.00085}"#, Some(Prediction::V)),
-            (r#"{"prediction_type": "epsilon"}"#, Some(Prediction::Epsilon)),
-            ("{}", Some(Prediction::Epsilon)),
-            (r#"{"prediction_type": "flow_prediction"}"#, Some(Prediction::Flow)),
-            (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#, Some(Prediction::Flow)),
-            (r#"{"prediction_type": "flow"}"#, None),
-            ("no JSON", None),
-        ] {
-            fs::write(&path, text).expect("written");
-            assert_eq!(prediction(&path), expected, "{text}");
-        }
-        assert_eq!(prediction(Path::new("no/such/file")), None);
     }
 }

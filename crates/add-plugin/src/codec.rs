@@ -2,7 +2,10 @@
 
 use burn::tensor::Device;
 
-use crate::{Component, Latents, Network, Pixels, PluginError, registry::Family};
+use crate::{
+    Component, Latents, Network, Pixels, PluginError, Release,
+    registry::{Family, Plugin},
+};
 
 /// A codec, as the recipe states it.
 pub trait Codec: Family {
@@ -27,6 +30,11 @@ pub trait Codec: Family {
 
     /// What diffusers calls it; `None` where it has no such network.
     fn component(&self) -> Option<Component> {
+        None
+    }
+
+    /// The same codec with the weights of `release`; `None` where no released model holds it.
+    fn in_release(&self, _release: &Release<'_>) -> Option<Plugin<dyn Codec>> {
         None
     }
 

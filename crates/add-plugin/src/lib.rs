@@ -78,7 +78,7 @@ pub use metric::{
     Preparation, Reference, Statistics, View,
 };
 pub use picture::Picture;
-pub use pipeline::{Component, Content, Fields, ReleasedPipeline, Scheduler, SingleFile, fields};
+pub use pipeline::{Component, Content, Fields, Release, ReleasedPipeline, Scheduler, SingleFile, fields};
 pub use registry::{
     Either, Entry, Family, FamilyList, Listing, Plugin, ReadPlugin, Registered, duplicates, listings,
 };

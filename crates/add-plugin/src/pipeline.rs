@@ -56,6 +56,26 @@ pub enum SingleFile {
     Sdxl,
 }
 
+/// A released model that has its networks in one place: the folder of a pipeline, or a single file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release<'a> {
+    /// A path, or a place on a hub.
+    pub place: &'a str,
+    /// Whether it is a file that holds them all.
+    pub is_file: bool,
+}
+
+impl Release<'_> {
+    /// Where the network of the folder `part` is.
+    pub fn part(&self, part: &str) -> String {
+        if self.is_file {
+            self.place.to_owned()
+        } else {
+            format!("{}/{part}", self.place.trim_end_matches('/'))
+        }
+    }
+}
+
 /// A scheduler of diffusers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scheduler {

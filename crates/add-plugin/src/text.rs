@@ -2,7 +2,10 @@
 
 use burn::tensor::Device;
 
-use crate::{Conditioning, Network, PluginError, ReleasedPipeline, registry::Family};
+use crate::{
+    Conditioning, Network, PluginError, Release, ReleasedPipeline,
+    registry::{Family, Plugin},
+};
 
 /// A text encoder, as the recipe states it.
 pub trait TextEncoder: Family {
@@ -23,6 +26,11 @@ pub trait TextEncoder: Family {
 
     /// The pipeline of diffusers that it belongs to; `None` for an encoder of this project's own.
     fn pipeline(&self) -> Option<ReleasedPipeline> {
+        None
+    }
+
+    /// The same encoder with the weights of `release`, to make pictures; `None` where no released model holds it.
+    fn in_release(&self, _release: &Release<'_>) -> Option<Plugin<dyn TextEncoder>> {
         None
     }
 

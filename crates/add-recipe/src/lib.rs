@@ -12,6 +12,7 @@ pub mod in_bf16;
 mod kernels;
 mod method;
 pub mod passes;
+mod places;
 pub mod preview;
 pub mod problems;
 mod prompts;
@@ -30,6 +31,7 @@ pub use encodings::Encodings;
 pub use kernels::Kernels;
 pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext, method};
 pub use passes::Passes;
+pub use places::without_places;
 pub use problems::Problems;
 pub use recipe::{
     Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,

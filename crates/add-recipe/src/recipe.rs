@@ -8,6 +8,7 @@ use add_train::{
     process::{LatentSizes, Process},
     run::RunLength,
 };
+use add_weights::lora::Lora;
 use serde::{Deserialize, Serialize};
 
 use crate::{Dtypes, Kernels, Method, Weights};
@@ -152,6 +153,10 @@ pub struct Model {
     /// from elsewhere than `weights`; relative to the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_weights: Option<String>,
+    /// LoRAs that are part of its values, merged before anything else happens: `PLACE` or `PLACE:SCALE`, relative to the
+    /// recipe. Those for the text encoders change them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<Lora>,
     /// What is trained in place of its values. Written out only where it is not `Off()`.
     #[serde(default, skip_serializing_if = "Adapter::is_off")]
     pub adapter: Adapter,
@@ -231,6 +236,9 @@ pub struct Sampling {
     /// The model to sample when there is no run yet: a file that is shipped with the recipe.
     #[serde(default)]
     pub weights: Option<String>,
+    /// LoRAs that are merged into whatever model is sampled or exported: `PLACE` or `PLACE:SCALE`, relative to the recipe.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<Lora>,
     /// What becomes of a prompt with more tokens than the text encoder takes. It is not written where it is cut, as in
     /// recipes of before.
     #[serde(default, skip_serializing_if = "LongPrompt::is_cut")]

@@ -35,6 +35,14 @@ pub enum WeightsError {
         /// What was found.
         reason: String,
     },
+    /// A LoRA or one of its kind that cannot be applied whole.
+    #[error("{path}: {problem}")]
+    Lora {
+        /// The file.
+        path: PathBuf,
+        /// What of it finds no place.
+        problem: String,
+    },
     /// A tensor that was asked for is not in the file.
     #[error("{path} holds no tensor `{name}`")]
     NoSuchTensor {

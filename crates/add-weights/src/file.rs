@@ -48,7 +48,7 @@ pub struct TensorInfo {
 
 impl WeightsFile {
     /// Opens and checks a file; of an index (`.json`) all the shards beside it, as one view. Values are read only when
-    /// asked for, but those of a file of PyTorch's (`.pt`, `.pth`), which are read at once.
+    /// asked for, but those of a file of PyTorch's (`.pt`, `.pth`, `.bin`, `.ckpt`), which are read at once.
     ///
     /// # Errors
     /// When a file cannot be read, is damaged, or is beyond the limits.
@@ -220,9 +220,7 @@ fn header(all: &[u8]) -> Result<&[u8], String> {
 fn instead(all: &[u8]) -> Option<&'static str> {
     let begins = |with: &[u8]| all.starts_with(with);
     if begins(b"PK\x03\x04") || begins(b"\x80\x02") {
-        Some(
-            "it is a pickle of PyTorch's, which can run any code when it is opened; convert it to safetensors",
-        )
+        Some("it is a file of PyTorch's under another name; let its name end in .ckpt, .bin, .pt or .pth")
     } else if begins(b"version https://git-lfs") {
         Some("it is a pointer of Git LFS, not the file; fetch that with `git lfs pull`")
     } else if begins(b"GGUF") {

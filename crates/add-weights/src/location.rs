@@ -29,8 +29,8 @@ pub enum Location {
     Hub(HubPlace),
 }
 
-/// What a file of weights, or an index of several, ends in.
-const FILES: [&str; 4] = ["safetensors", "json", ENDINGS[0], ENDINGS[1]];
+/// What a file of weights, or an index of several, ends in, beside PyTorch's.
+const FILES: [&str; 3] = ["safetensors", "sft", "json"];
 
 impl Location {
     /// Reads `hf://owner/repo[@revision][/path]`, or else a local path.
@@ -88,11 +88,12 @@ impl Location {
             Self::Local(path) => path.as_path(),
             Self::Hub(place) => Path::new(&place.path),
         };
-        path.extension().is_some_and(|e| FILES.iter().any(|f| e == *f))
+        path.extension().is_some_and(|e| FILES.iter().chain(&ENDINGS).any(|f| e.eq_ignore_ascii_case(f)))
     }
 
-    /// The local path of a file, which is fetched from the hub if need be. Where there is no such file, its sharded
-    /// index or its half-precision variant serves: `x.safetensors.index.json`, `x.fp16.safetensors`.
+    /// The local path of a file, which is fetched from the hub if need be. Where there is no such file, its
+    /// sharded index, a variant in half precision or PyTorch's file serves: `x.safetensors.index.json`,
+    /// `x.fp16.safetensors`, `x.bf16.safetensors`, their indices, `pytorch_model.bin`.
     ///
     /// # Errors
     /// When none of them is there; the message says how to provide the first.
@@ -114,12 +115,32 @@ impl Location {
     }
 }
 
-/// The file itself, its index of shards, its half-precision variant.
+/// The file itself, its index of shards, its variants in half precision with theirs, and PyTorch's file of the same.
 fn variants(path: &str) -> Vec<String> {
-    match path.strip_suffix(".safetensors") {
-        Some(stem) => vec![path.to_owned(), format!("{path}.index.json"), format!("{stem}.fp16.safetensors")],
-        None => vec![path.to_owned()],
+    let Some(stem) = path.strip_suffix(".safetensors") else { return vec![path.to_owned()] };
+    let mut all = vec![path.to_owned(), format!("{path}.index.json")];
+    for short in ["fp16", "bf16"] {
+        let file = format!("{stem}.{short}.safetensors");
+        // diffusers and transformers write the first name for an index, older tools the second.
+        let indices = [format!("{path}.index.{short}.json"), format!("{file}.index.json")];
+        all.push(file);
+        all.extend(indices);
     }
+    let (folder, name) =
+        stem.rsplit_once('/').map_or(("", stem), |(_, name)| (&stem[..stem.len() - name.len()], name));
+    let name = match name {
+        "model" => "pytorch_model",
+        "open_clip_model" => "open_clip_pytorch_model",
+        name => name,
+    };
+    all.push(format!("{folder}{name}.bin"));
+    all
+}
+
+/// Whether a file is an index of shards.
+fn is_index(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "json")
+        && path.file_name().is_some_and(|name| name.to_string_lossy().contains(".safetensors.index."))
 }
 
 fn local(path: &Path) -> Result<PathBuf, WeightsError> {
@@ -144,7 +165,7 @@ fn from_hub(place: &HubPlace, hub: &Hub, progress: &mut dyn Progress) -> Result<
         let or: Vec<&str> = places[1..].iter().map(|place| place.path.as_str()).collect();
         return Err(WeightsError::NotOnHub { place: place.to_string(), or: or.join(", ") });
     };
-    if path.extension().is_some_and(|e| e == "json") && place.path.ends_with(".safetensors.index.json") {
+    if is_index(&path) && is_index(Path::new(&place.path)) {
         fetch_shards(place, &path, hub, progress)?;
     }
     Ok(path)
@@ -260,12 +281,22 @@ mod tests {
     }
 
     #[test]
-    fn a_local_file_may_be_sharded_or_in_half_precision() {
+    fn a_local_file_may_be_sharded_in_half_precision_or_of_pytorch() {
         let folder = tempfile::tempdir().expect("a folder");
         let wanted = Location::Local(folder.path().join("x.safetensors"));
         let error = wanted.fetch(&mut ()).expect_err("nothing there").to_string();
         assert!(error.contains("x.safetensors") && error.contains("x.fp16.safetensors"), "{error}");
-        for name in ["x.fp16.safetensors", "x.safetensors.index.json", "x.safetensors"] {
+        for name in [
+            "x.bin",
+            "x.bf16.safetensors.index.json",
+            "x.safetensors.index.bf16.json",
+            "x.bf16.safetensors",
+            "x.fp16.safetensors.index.json",
+            "x.safetensors.index.fp16.json",
+            "x.fp16.safetensors",
+            "x.safetensors.index.json",
+            "x.safetensors",
+        ] {
             fs::write(folder.path().join(name), "").expect("written");
             assert_eq!(
                 wanted.fetch(&mut ()).expect("there"),
@@ -273,6 +304,18 @@ mod tests {
                 "the first of those there"
             );
         }
+    }
+
+    #[test]
+    fn pytorch_has_names_of_its_own() {
+        for (name, theirs) in [
+            ("text_encoder/model.safetensors", "text_encoder/pytorch_model.bin"),
+            ("vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.bin"),
+            ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+        ] {
+            assert_eq!(variants(name).last().map(String::as_str), Some(theirs));
+        }
+        assert_eq!(variants("x.ckpt"), ["x.ckpt"]);
     }
 
     /// One shard of one tensor.

@@ -1,4 +1,4 @@
-//! PyTorch's own files (`.pt`, `.pth`): a pickle of tensors, of which tensors alone are taken.
+//! PyTorch's own files (`.pt`, `.pth`, `.bin`, `.ckpt`): a pickle of tensors, of which tensors alone are taken.
 //!
 //! A pickle can run any code in PyTorch. Here nothing of it is run: `pytorch-reader` knows tensors, dictionaries, lists and
 //! numbers, and whatever else a file holds is an error. The tensors are put together as safetensors in memory, so that all
@@ -12,13 +12,15 @@ use safetensors::{Dtype, tensor::TensorView};
 use crate::{error::WeightsError, file::WeightsFile};
 
 /// What the name of such a file ends in.
-pub(crate) const ENDINGS: [&str; 2] = ["pt", "pth"];
+pub(crate) const ENDINGS: [&str; 4] = ["pt", "pth", "bin", "ckpt"];
+/// Where training code keeps the model in a checkpoint, beside the state of its optimiser and its counters.
+const MODEL_KEYS: [&str; 2] = ["state_dict.", "model_state_dict."];
 /// Tensors may share their values, and views may repeat them, but not without end.
 const MOST_REPEATS: u64 = 4;
 
 /// Whether the name of the file at `path` says that it is one.
 pub(crate) fn is_one(path: &Path) -> bool {
-    path.extension().is_some_and(|e| ENDINGS.iter().any(|ending| e == *ending))
+    path.extension().is_some_and(|e| ENDINGS.iter().any(|ending| e.eq_ignore_ascii_case(ending)))
 }
 
 /// Reads such a file.
@@ -30,18 +32,24 @@ pub(crate) fn open(path: &Path) -> Result<WeightsFile, WeightsError> {
     let failed = |reason: String| WeightsError::Pickle { path: path.to_path_buf(), reason };
     let (_, length) = add_files::open(path).map_err(io)?;
     let reader = PytorchReader::new(path).map_err(|error| failed(error.to_string()))?;
-    let total = reader.tensors().values().map(|tensor| tensor.byte_len() as u64).sum::<u64>();
+    let key = MODEL_KEYS.iter().find(|key| reader.tensors().keys().any(|name| name.starts_with(**key)));
+    let model: Vec<_> = reader
+        .tensors()
+        .iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix(key.map_or("", |key| key))?, tensor)))
+        .collect();
+    let total = model.iter().map(|(_, tensor)| tensor.byte_len() as u64).sum::<u64>();
     if total > length.saturating_mul(MOST_REPEATS) {
         return Err(failed(format!("its tensors claim {total} bytes, the file has {length}")));
     }
     let mut tensors = Vec::new();
-    for (name, tensor) in reader.tensors() {
+    for (name, tensor) in model {
         tensors.push((name, dtype(tensor.dtype()), tensor.shape().to_vec(), tensor.read().map_err(io)?));
     }
     let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
         let view =
             TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| failed(error.to_string()))?;
-        Ok((name.as_str(), view))
+        Ok((*name, view))
     });
     let views = views.collect::<Result<Vec<_>, WeightsError>>()?;
     let bytes = safetensors::serialize(views, None).map_err(|error| failed(error.to_string()))?;

@@ -40,6 +40,11 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        self.name_and_bytes().1
+    }
+
     fn name_and_bytes(self) -> (&'static str, usize) {
         match self {
             Self::F16 => ("F16", 2),

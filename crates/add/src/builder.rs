@@ -97,7 +97,14 @@ impl RecipeBuilder {
     ) -> Self {
         let (backbone, schedule) = (backbone.into(), schedule.into());
         Self {
-            model: Some(Model { backbone, schedule, weights, text_weights: None, adapter: Adapter::Off() }),
+            model: Some(Model {
+                backbone,
+                schedule,
+                weights,
+                text_weights: None,
+                loras: Vec::new(),
+                adapter: Adapter::Off(),
+            }),
             ..self
         }
     }
@@ -106,7 +113,8 @@ impl RecipeBuilder {
     #[must_use]
     pub fn sampling(self, sampler: impl Into<Plugin<dyn Sampler>>, steps: usize) -> Self {
         let (sampler, long_prompt) = (sampler.into(), LongPrompt::default());
-        let sampling = Sampling { sampler, steps, guidance: 1.0, weights: None, long_prompt };
+        let sampling =
+            Sampling { sampler, steps, guidance: 1.0, weights: None, loras: Vec::new(), long_prompt };
         Self { sampling: Some(sampling), ..self }
     }
 

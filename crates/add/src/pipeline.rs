@@ -3,7 +3,7 @@
 use std::{iter::repeat_n, path::Path};
 
 use add_core::{
-    assemble, device,
+    assemble, device, lora,
     read::LoadedRecipe,
     recipe::{SampleRequest, SampledModel},
     request::{MAX_PICTURES, check_request, picture_start},
@@ -137,7 +137,8 @@ impl Pipeline {
         Self::assembled(recipe, model)
     }
 
-    fn assembled(recipe: LoadedRecipe, model: SampledModel) -> Result<Self, Error> {
+    fn assembled(recipe: LoadedRecipe, mut model: SampledModel) -> Result<Self, Error> {
+        lora::onto_sampled(&recipe, &mut model)?;
         let codec = assemble::codec(&recipe.recipe, &device::of(&recipe.recipe)?)?;
         let model = model.in_types(recipe.recipe.dtype);
         Ok(Self { recipe, model, codec })

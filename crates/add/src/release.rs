@@ -6,7 +6,10 @@
 use std::path::Path;
 
 use add_core::read::{self, LoadedRecipe};
-use add_weights::{Location, Progress, WeightsFile};
+use add_weights::{
+    Location, Progress, WeightsFile,
+    stated::{Stated, StatedPrediction},
+};
 use serde_json::Value;
 
 use crate::Error;
@@ -68,6 +71,8 @@ const ARCHITECTURES: [Architecture; 3] = [
 #[derive(Debug, Clone, PartialEq)]
 struct Release {
     prediction: &'static str,
+    /// Whether its schedule ends at zero signal.
+    zero_terminal_snr: bool,
     side: u64,
     /// Whether it makes pictures in one to four steps without guidance.
     distilled: bool,
@@ -86,6 +91,7 @@ pub(crate) fn of_pipeline(place: &Location, progress: &mut dyn Progress) -> Resu
     let (scheduler, unet) = (json("scheduler/scheduler_config.json"), json("unet/config.json"));
     let release = Release {
         prediction: prediction(&scheduler),
+        zero_terminal_snr: scheduler["rescale_betas_zero_snr"] == Value::Bool(true),
         side: unet["sample_size"].as_u64().map_or(architecture.side, |latents| latents.saturating_mul(8)),
         distilled: scheduler["timestep_spacing"] == "trailing",
     };
@@ -96,15 +102,25 @@ pub(crate) fn of_pipeline(place: &Location, progress: &mut dyn Progress) -> Resu
     recipe(architecture, &release, "Diffusers", [place, &place.join("vae"), &text_place])
 }
 
-/// The recipe of a single file. Nothing in it says what the model predicts or how it is sampled; a name with `turbo` is a
-/// distilled model's.
+/// The recipe of a single file. It predicts noise unless the file says otherwise; nothing in it says how it is sampled, and
+/// a name with `turbo` is a distilled model's.
 pub(crate) fn of_single_file(path: &Path) -> Result<LoadedRecipe, Error> {
-    let architecture = architecture(&WeightsFile::open(path)?)?;
+    let file = WeightsFile::open(path)?;
+    let architecture = architecture(&file)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let distilled = name.contains("turbo");
     let side = if distilled { 512 } else { architecture.side };
     let place = Location::Local(path.to_path_buf());
-    recipe(architecture, &Release { prediction: "Epsilon", side, distilled }, "Ldm", [&place, &place, &place])
+    let stated = Stated::of(&file);
+    let prediction = match stated.prediction {
+        Some((StatedPrediction::V, _)) => "V",
+        Some((StatedPrediction::Sample, _)) => "X0",
+        // What is not known here is refused with the file's own words when it is loaded.
+        _ => "Epsilon",
+    };
+    let zero_terminal_snr = stated.zero_terminal_snr.is_some();
+    let release = Release { prediction, zero_terminal_snr, side, distilled };
+    recipe(architecture, &release, "Ldm", [&place, &place, &place])
 }
 
 /// What the cross-attention of a file's denoiser says.
@@ -142,7 +158,9 @@ fn recipe(
     places: [&Location; 3],
 ) -> Result<LoadedRecipe, Error> {
     let Architecture { backbone, text, scaling_factor, guidance, .. } = architecture;
-    let Release { prediction, side, distilled } = release;
+    let Release { prediction, zero_terminal_snr, side, distilled } = release;
+    let schedule =
+        if *zero_terminal_snr { "ZeroTerminalSnr(inner: ScaledLinear())" } else { "ScaledLinear()" };
     let sampling = match (distilled, *backbone) {
         (true, "Sdxl") => "sampler: EulerAncestral(spacing: Trailing), steps: 1".to_owned(),
         (true, _) => "sampler: Euler(spacing: Trailing), steps: 1".to_owned(),
@@ -152,7 +170,7 @@ fn recipe(
     let text = format!(
         "(name: \"{}\", data: Off(size: {side}), codec: KlVae(weights: {codec_place}, scaling_factor: {scaling_factor}), \
          text: {text}(weights: {text_place}), model: (backbone: {backbone}(prediction: {prediction}), schedule: \
-         ScaledLinear(), weights: {naming}({model_place})), objective: Off(), sampling: ({sampling}))",
+         {schedule}, weights: {naming}({model_place})), objective: Off(), sampling: ({sampling}))",
         backbone.to_lowercase()
     );
     let recipe = read::parse(&text, "the recipe of this model")?;

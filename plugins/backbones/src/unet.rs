@@ -114,7 +114,15 @@ fn released(
         Naming::Diffusers => found::unet_of_diffusers(&file)?,
         Naming::Ldm => found::unet_of_ldm(&file, config.clone())?,
     };
-    if file.tensors().contains_key(GUIDANCE) {
+    if let Some(info) = file.tensors().get(GUIDANCE) {
+        if config.time_cond_proj_dim.is_none() {
+            let width = info.shape.last().copied().unwrap_or_default();
+            let reason = format!(
+                "it is told the guidance scale, as latent consistency models are, and the recipe's backbone is not; say \
+                 `guidance_embedding: {width}` in the backbone"
+            );
+            return Err(WeightsError::Malformed { path: file.path().to_path_buf(), reason });
+        }
         return naming.load(unet, &file);
     }
     let projection = unet.replace_guidance(None);

@@ -8,8 +8,8 @@ use add_nn::{
     layers::{Checkpointing, Init},
 };
 use add_plugin::{
-    Autoencoder, Codec, Component, Content, Entry, LatentInfo, Latents, Pixels, PluginError, fields,
-    inventory,
+    Autoencoder, Codec, Component, Content, Entry, LatentInfo, Latents, Pixels, Plugin, PluginError, Release,
+    fields, inventory,
 };
 use add_weights::{Location, names::found};
 use burn::{module::Module, tensor::Device};
@@ -93,6 +93,10 @@ impl Codec for KlVae {
         Ok(Box::new(KlVaeNetwork { network, ..fresh }))
     }
 
+    fn in_release(&self, release: &Release<'_>) -> Option<Plugin<dyn Codec>> {
+        Some(Self { weights: Location::parse(&release.part("vae")).ok()?, ..self.clone() }.into())
+    }
+
     fn outline(&self, device: &Device) -> Result<Box<dyn Autoencoder>, PluginError> {
         Ok(Box::new(self.fresh(device)?))
     }
@@ -117,7 +121,7 @@ impl Autoencoder for KlVaeNetwork {
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::{Plugin, parameter_count};
+    use add_plugin::parameter_count;
     use burn::tensor::Tensor;
     use ron::extensions::Extensions;
 

@@ -76,6 +76,8 @@ pub(crate) fn consistency(original_steps: usize) -> Scheduler {
         "timestep_scaling": 10.0,
         "clip_sample": false,
         "set_alpha_to_one": true,
+        // Of no effect in this scheduler; pipelines warn at every load where it is not said.
+        "steps_offset": 1,
     }));
     Scheduler { class: "LCMScheduler", config }
 }

@@ -2,8 +2,8 @@
 
 use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
-    Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
-    inventory,
+    Conditioning, Entry, Plugin, PluginError, Release, ReleasedPipeline, SingleFile, TextEncoder, TextInfo,
+    TextNetwork, inventory,
 };
 use add_weights::{Location, names::found::TextTower};
 use burn::{module::Module, tensor::Device};
@@ -44,6 +44,10 @@ impl TextEncoder for ClipL {
     fn init(&self, _seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
         let tower = Self::tower(device)?.load(&file(&self.weights), TextTower::ClipL)?;
         Ok(Box::new(ClipLNetwork { tower }))
+    }
+
+    fn in_release(&self, release: &Release<'_>) -> Option<Plugin<dyn TextEncoder>> {
+        Some(Self { weights: Location::parse(&release.part("text_encoder")).ok()? }.into())
     }
 
     fn outline(&self, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

@@ -5,8 +5,8 @@
 
 use add_nn::clip_text::{ClipTextConfig, ClipTextOutput};
 use add_plugin::{
-    Conditioning, Entry, PluginError, ReleasedPipeline, SingleFile, TextEncoder, TextInfo, TextNetwork,
-    fields, inventory,
+    Conditioning, Entry, Plugin, PluginError, Release, ReleasedPipeline, SingleFile, TextEncoder, TextInfo,
+    TextNetwork, fields, inventory,
 };
 use add_weights::{Location, names::found::TextTower};
 use burn::{
@@ -100,6 +100,10 @@ impl TextEncoder for ClipLBigG {
         let clip_l = clip_l.load(&first, TextTower::ClipL)?;
         let big_g = big_g.load(&second, TextTower::OpenClip)?;
         Ok(Box::new(ClipLBigGNetwork { clip_l, big_g, empty }))
+    }
+
+    fn in_release(&self, release: &Release<'_>) -> Option<Plugin<dyn TextEncoder>> {
+        Some(Self { weights: Location::parse(release.place).ok()?, empty: self.empty }.into())
     }
 
     fn outline(&self, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

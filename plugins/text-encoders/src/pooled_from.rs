@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use add_plugin::{
-    Conditioning, Entry, Fill, Network, Plugin, PluginError, TextEncoder, TextInfo, TextNetwork, inventory,
+    Conditioning, Entry, Fill, Network, Plugin, PluginError, Release, TextEncoder, TextInfo, TextNetwork,
+    inventory,
 };
 use burn::tensor::{Device, Gradients, Tensor};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,11 @@ impl TextEncoder for PooledFrom {
 
     fn init(&self, seed: u64, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {
         self.both(|encoder| encoder.init(seed, device))
+    }
+
+    /// A released model holds what its denoiser attends to; the pooled embedding serves the heads of a training alone.
+    fn in_release(&self, release: &Release<'_>) -> Option<Plugin<dyn TextEncoder>> {
+        self.tokens.in_release(release)
     }
 
     fn outline(&self, device: &Device) -> Result<Box<dyn TextNetwork>, PluginError> {

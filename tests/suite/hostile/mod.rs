@@ -3,6 +3,7 @@
 
 mod captions;
 mod checkpoints;
+mod loras;
 mod pictures;
 mod recipes;
 mod reports;

@@ -62,7 +62,7 @@ fn no_file_is_too_odd_to_be_refused() {
         (&b""[..], "at least 8 bytes, found 0"),
         (b"\x00", "at least 8 bytes, found 1"),
         (&[0; 8], "EOF"),
-        (b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive/data.pkl", "it is a pickle"),
+        (b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive/data.pkl", "it is a file of PyTorch's"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
         (b"<!DOCTYPE html><html>404</html>", "it is a web page"),
         (b"GGUF\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "it is a GGUF file"),

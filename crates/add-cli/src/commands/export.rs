@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use add_core::{
     error::CoreError,
-    export::{self, Precision},
+    export::{self, LoraNames, Precision},
     read::{self, LoadedRecipe},
     train::model_path,
     weights::{self, Use},
@@ -21,7 +21,7 @@ pub(crate) struct Export {
     run: PathBuf,
     /// The new folder.
     dir: PathBuf,
-    /// A folder for diffusers, or a single file as of Stable Diffusion's own code.
+    /// For which programs the model, or the LoRA that a run trained, is written.
     #[arg(long, value_enum)]
     format: Format,
     /// Number type of the weights.
@@ -34,10 +34,14 @@ pub(crate) struct Export {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// A folder for each network.
+    /// A folder for each network: for diffusers.
     Diffusers,
-    /// All networks in one file.
+    /// All networks in one file, as of Stable Diffusion's own code: for ComfyUI, A1111's web UI, stable-diffusion.cpp.
     Ldm,
+    /// The LoRA of a run in kohya's names: for ComfyUI and A1111's web UI.
+    Kohya,
+    /// The LoRA of a run in peft's names: for diffusers.
+    Peft,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -52,20 +56,34 @@ enum Dtype {
 
 impl Export {
     pub(crate) fn run(&self) -> Outcome {
-        let (recipe, trained) = self.source()?;
-        let progress = &mut Download::new();
-        let wanted = if trained.is_some() { Use::SamplingTrained } else { Use::Sampling };
-        weights::fetch(&recipe, wanted, progress)?;
-        let format = match self.format {
-            Format::Diffusers => export::Format::Diffusers,
-            Format::Ldm => export::Format::Ldm,
-        };
         let precision = match self.dtype {
             Dtype::F16 => Precision::F16,
             Dtype::Bf16 => Precision::Bf16,
             Dtype::F32 => Precision::F32,
         };
+        let (recipe, trained) = self.source()?;
+        let format = match self.format {
+            Format::Diffusers => export::Format::Diffusers,
+            Format::Ldm => export::Format::Ldm,
+            Format::Kohya => return self.lora(&recipe, LoraNames::Kohya, precision),
+            Format::Peft => return self.lora(&recipe, LoraNames::Peft, precision),
+        };
+        let progress = &mut Download::new();
+        let wanted = if trained.is_some() { Use::SamplingTrained } else { Use::Sampling };
+        weights::fetch(&recipe, wanted, progress)?;
         for file in export::export(&recipe, trained.as_deref(), format, precision, &self.dir)? {
+            print(&file.display().to_string());
+        }
+        Ok(0)
+    }
+
+    /// The adapters of a run.
+    fn lora(&self, recipe: &LoadedRecipe, names: LoraNames, precision: Precision) -> Outcome {
+        if !self.run.is_dir() {
+            let problem = "a LoRA comes from a run: expected its folder in place of a recipe".to_owned();
+            return Err(CoreError::Request(problem));
+        }
+        for file in export::lora(recipe, &self.run, names, precision, &self.dir)? {
             print(&file.display().to_string());
         }
         Ok(0)

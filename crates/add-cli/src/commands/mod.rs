@@ -5,6 +5,7 @@ mod doctor;
 mod eval;
 mod export;
 mod gpu_check;
+mod merge;
 mod parity;
 mod plan;
 mod plugins;
@@ -21,6 +22,7 @@ use add_core::{
     error::CoreError,
     read::{self, LoadedRecipe},
     train::model_path,
+    weights::Kept,
 };
 use clap::{Args, Subcommand};
 
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Eval(eval::Eval),
     /// Write a model for other programs: a folder for diffusers, or one file.
     Export(export::Export),
+    /// Merge LoRAs into a model of other programs.
+    Merge(merge::Merge),
     /// Estimate the memory, arithmetic and communication that a recipe needs.
     Plan(plan::Plan),
     /// Compare this build's numbers with recorded results of the reference libraries.
@@ -62,6 +66,16 @@ pub(crate) struct RecipeArgs {
 }
 
 impl RecipeArgs {
+    /// What of the recipe was stated on the command line, and is therefore not taken from a released model.
+    fn kept(&self) -> Kept {
+        let stated = |field: &str| {
+            self.set
+                .iter()
+                .any(|set| set.strip_prefix(field).is_some_and(|rest| rest.starts_with(['=', '.'])))
+        };
+        Kept { text: stated("text"), codec: stated("codec") }
+    }
+
     fn read(&self, more: &[String]) -> Result<LoadedRecipe, CoreError> {
         read::read(&self.recipe, &[self.set.as_slice(), more].concat())
     }
@@ -117,6 +131,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Sample(sample) => sample.run(),
         Command::Eval(eval) => eval.run(),
         Command::Export(export) => export.run(),
+        Command::Merge(merge) => merge.run(),
         Command::Plan(plan) => plan.run(),
         Command::Parity(parity) => parity.run(),
         Command::GpuCheck(check) => check.run(),

@@ -8,6 +8,7 @@ use std::{
 use add_core::{
     assemble, device,
     error::CoreError,
+    lora,
     many::{Many, Shard},
     read::{LoadedRecipe, show},
     recipe::{LongPrompt, Recipe, SampleRequest, SampledModel},
@@ -63,6 +64,9 @@ pub(crate) struct Sample {
     /// What becomes of a prompt with more tokens than the text encoder takes [default: the recipe's].
     #[arg(long, value_enum, ignore_case = true)]
     long_prompt: Option<Long>,
+    /// A LoRA, LoHa or LoKr that is merged into the model, with how much it counts [default: 1]; may be repeated.
+    #[arg(long, value_name = "PLACE[:SCALE]")]
+    lora: Vec<String>,
     /// Pictures per prompt.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -72,8 +76,8 @@ pub(crate) struct Sample {
     /// Write every picture as a file into this folder.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// The model: a file of this project, a diffusers folder, a single file of Stable Diffusion, or hf://owner/repo
-    /// [default: that of the recipe's run, else the one shipped with or named by the recipe].
+    /// The model: a file of this project, a diffusers folder, a single file of Stable Diffusion, or hf://owner/repo. Text
+    /// encoder and codec come from there too, unless --set states them [default: that of the recipe's run, else the one shipped with or named by the recipe].
     #[arg(long, value_name = "PLACE")]
     weights: Option<String>,
 }
@@ -231,18 +235,23 @@ impl Sample {
     /// The model that is meant, with everything that it needs on this machine.
     fn model(&self, loaded: &mut LoadedRecipe) -> Result<SampledModel, CoreError> {
         let progress = &mut Download::new();
+        lora::choose(loaded, &self.lora, progress)?;
         let file = match &self.weights {
-            Some(place) => weights::choose(loaded, place, progress)?,
+            Some(place) => weights::choose(loaded, place, self.recipe.kept(), progress)?,
             None if !loaded.recipe.objective.trains() => None,
             None => Some(student_file(None, None, loaded)?),
         };
         if let Some(file) = file {
             weights::fetch(loaded, Use::SamplingTrained, progress)?;
-            return assemble::sampled(loaded, &file);
+            let mut model = assemble::sampled(loaded, &file)?;
+            lora::onto_sampled(loaded, &mut model)?;
+            return Ok(model);
         }
         weights::fetch(loaded, Use::Sampling, progress)?;
         let student_timesteps = weights::student_timesteps(loaded)?;
-        assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
+        let mut model = assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)?;
+        lora::onto_sampled(loaded, &mut model)?;
+        Ok(model)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! It is read off names, shapes and the small JSON files beside them; no value is looked at.
 
+mod instead;
+mod lora;
 mod networks;
 mod pipeline;
 #[cfg(test)]
@@ -9,9 +11,17 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
+pub use instead::instead;
 pub use networks::{Kind, NetworkReport};
+use safetensors::Dtype;
 
-use crate::{WeightsFile, error::WeightsError};
+use crate::{
+    WeightsFile,
+    error::WeightsError,
+    lora::LoraFile,
+    names::is_unused,
+    stated::{Stated, StatedPrediction},
+};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,7 +68,7 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, WeightsError> {
 /// A single file: one network, or the several of a Stable Diffusion file.
 fn of_file(file: &WeightsFile) -> Diagnosis {
     let mut found = Diagnosis::default();
-    if file.metadata().contains_key("add.format") {
+    if file.metadata().contains_key("add.format") && is_own(file) {
         found.is = String::from("a model of this project");
         for (key, value) in file.metadata() {
             found.fact(key.trim_start_matches("add."), value.as_str());
@@ -67,17 +77,34 @@ fn of_file(file: &WeightsFile) -> Diagnosis {
         found.fact("use", "sample RECIPE --weights FILE, or `model: (weights: File(\"...\"))`");
         return found;
     }
+    if LoraFile::is_one(file) {
+        lora::tell(file, &mut found);
+        return found;
+    }
+    if let Some(what) = instead(file) {
+        found.is = String::from("a file that is no model of its own");
+        found.fact("dtype", dtypes(file));
+        found.fact("tensors", examples(file));
+        found.problem(what);
+        return found;
+    }
     let networks = networks::find(file);
     found.fact("dtype", dtypes(file));
     for network in &networks {
         network.tell(&mut found);
+    }
+    if let Some(problem) = unread_types(file).filter(|_| !networks.is_empty()) {
+        found.problem(problem);
+    }
+    if let Some(recipe) = file.metadata().get("add.recipe") {
+        found.fact("made by", format!("this project, from the recipe {recipe}"));
     }
     let denoiser = networks.iter().find(|network| network.kind.is_denoiser());
     match (networks.as_slice(), denoiser) {
         ([], _) => {
             found.is = String::from("a file of tensors in no naming that is known here");
             found.fact("tensors", examples(file));
-            found.problem(unsupported(file));
+            found.problem("expected a U-Net, an autoencoder, a CLIP text encoder or a vision transformer");
         }
         ([one], _) => found.is = format!("{}, in the names of {}", one.kind, one.naming),
         (_, Some(denoiser)) => {
@@ -87,15 +114,30 @@ fn of_file(file: &WeightsFile) -> Diagnosis {
         (_, None) => found.is = String::from("several networks without a denoiser"),
     }
     if let Some(kind) = denoiser.map(|network| network.kind) {
-        let stated = ["modelspec.prediction_type", "modelspec.predict_key"];
-        let stated = stated.iter().find_map(|key| file.metadata().get(*key));
-        match stated {
-            Some(stated) => found.fact("prediction", stated.as_str()),
+        let stated = Stated::of(file);
+        match &stated.prediction {
+            Some((prediction, place)) => {
+                let say = match prediction {
+                    StatedPrediction::Epsilon => "",
+                    StatedPrediction::V => "; say `prediction: V` in the backbone",
+                    StatedPrediction::Sample => "; say `prediction: X0` in the backbone",
+                    StatedPrediction::Flow => "; say `prediction: Flow` in the backbone",
+                    StatedPrediction::Other(_) => {
+                        found.problem(format!("it predicts {prediction}, which no backbone here does"));
+                        ""
+                    }
+                };
+                found.fact("prediction", format!("{prediction}, as {place} says{say}"));
+            }
             None if kind == Kind::Sd21 => found.fact(
                 "prediction",
                 "not stated; the 512-pixel base and SD-Turbo predict epsilon, the 768-pixel model v",
             ),
             None => found.fact("prediction", "not stated; epsilon in all releases of this shape"),
+        }
+        if let Some(place) = stated.zero_terminal_snr {
+            let say = "say `schedule: ZeroTerminalSnr(inner: ScaledLinear())`";
+            found.fact("schedule", format!("zero terminal SNR, as {place} says; {say}"));
         }
         let stated = file.metadata().get("modelspec.license").map(String::as_str);
         found.fact("licence", licence(stated, kind, pipeline::turbo_by_name(file.path())));
@@ -135,18 +177,27 @@ fn examples(file: &WeightsFile) -> String {
     format!("{}: {}", file.tensors().len(), names.join(", "))
 }
 
-/// A guess at what it is instead.
-fn unsupported(file: &WeightsFile) -> &'static str {
-    let has = |part: &str| file.tensors().keys().any(|name| name.contains(part));
-    if has("lora_down") || has("lora_A") || has("lora_up") {
-        "it is a LoRA: a change to a model, not a model; merge it into its model first"
-    } else if has("controlnet_cond_embedding") || has("input_hint_block") {
-        "it is a ControlNet, which has no place here"
-    } else if has("double_blocks") || has("joint_blocks") || has("transformer_blocks.0.ff_context") {
-        "it is a diffusion transformer (SD3, Flux); the denoisers here are U-Nets"
-    } else {
-        "expected a U-Net, an autoencoder, a CLIP text encoder or a vision transformer"
-    }
+/// Which U-Net a file holds, if it holds one.
+pub(crate) fn unet_kind(file: &WeightsFile) -> Option<Kind> {
+    networks::find(file).into_iter().map(|network| network.kind).find(|kind| kind.is_denoiser())
+}
+
+/// Whether its tensors are a model file's of this project, and not an export's.
+fn is_own(file: &WeightsFile) -> bool {
+    file.tensors().keys().any(|name| name.starts_with("denoiser.") || name.starts_with("text."))
+}
+
+/// Tensors of a network in number types that are not read here.
+fn unread_types(file: &WeightsFile) -> Option<String> {
+    let read = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
+    let (name, info) = file
+        .tensors()
+        .iter()
+        .find(|(name, info)| !read.contains(&info.dtype) && !is_unused(name) && info.shape.len() > 1)?;
+    Some(format!(
+        "`{name}` is stored as {:?}, which is not read here; expected F16, BF16, F32 or F64",
+        info.dtype
+    ))
 }
 
 /// Whose terms are likely to hold: a hint, not advice.

@@ -98,13 +98,15 @@ pub struct NetworkReport {
     pub parameters: usize,
     /// What more its shapes say.
     pub shape: String,
+    /// Width of the embedding of the guidance scale, in a latent consistency model.
+    pub guidance: Option<usize>,
     /// What stands in the way of its use.
     pub problems: Vec<String>,
 }
 
 impl NetworkReport {
     pub(super) fn tell(&self, found: &mut Diagnosis) {
-        let Self { kind, naming, tensors, parameters, shape, problems } = self;
+        let Self { kind, naming, tensors, parameters, shape, guidance, problems } = self;
         let millions = *parameters as f64 / 1e6;
         let shape = if shape.is_empty() { String::new() } else { format!(", {shape}") };
         found.fact(
@@ -112,6 +114,10 @@ impl NetworkReport {
             format!("{kind}: {tensors} tensors, {millions:.1} M parameters{shape}; {naming} names"),
         );
         if let Some(plugin) = kind.plugin() {
+            let plugin = match guidance {
+                Some(width) => plugin.replace("()", &format!("(guidance_embedding: {width})")),
+                None => plugin.to_owned(),
+            };
             found.fact("use", plugin);
         }
         for problem in problems {
@@ -140,7 +146,7 @@ const fn sign(
 const OWN: &str = "Stable Diffusion's own";
 
 /// In a file with one network its names have no prefix.
-const SIGNS: [Sign; 19] = [
+const SIGNS: [Sign; 23] = [
     sign("", "time_embedding.linear_1.weight", "diffusers", unet),
     sign(ldm::UNET, "time_embed.0.weight", OWN, unet),
     sign("", "decoder.mid_block.attentions.0.to_q.weight", "diffusers", autoencoder),
@@ -149,6 +155,9 @@ const SIGNS: [Sign; 19] = [
     sign("", "decoder.mid.attn_1.q.weight", OWN, autoencoder),
     sign("", "decoder.layers.0.weight", "diffusers", tiny),
     sign("", "text_model.final_layer_norm.weight", "transformers", text),
+    sign("", "final_layer_norm.weight", "transformers 5", text),
+    sign(ldm::TEXT_SD1, "final_layer_norm.weight", "transformers 5", text),
+    sign(ldm::TEXT_SDXL_1, "final_layer_norm.weight", "transformers 5", text),
     sign(ldm::TEXT_SD1, "text_model.final_layer_norm.weight", OWN, text),
     sign(ldm::TEXT_SDXL_1, "text_model.final_layer_norm.weight", OWN, text),
     sign(ldm::TEXT_SD2, "ln_final.weight", "open_clip", text),
@@ -157,10 +166,11 @@ const SIGNS: [Sign; 19] = [
     sign("", "patch_embed.proj.weight", "timm's or facebook's", vit),
     sign("", "embeddings.patch_embeddings.projection.weight", "transformers", vit),
     sign("vision_model.", "embeddings.patch_embedding.weight", "transformers", vit),
+    sign("", "embeddings.patch_embedding.weight", "transformers 5", vit),
     sign("visual.", "conv1.weight", "open_clip", vit),
-    // DiffusionWrapper without the rest: a denoiser alone, as training code saves it.
-    sign("diffusion_model.", "time_embed.0.weight", OWN, unet),
-    sign("", "time_embed.0.weight", OWN, unet),
+    // A denoiser alone, as training code saves it.
+    sign(ldm::UNETS[1], "time_embed.0.weight", OWN, unet),
+    sign(ldm::UNETS[2], "time_embed.0.weight", OWN, unet),
 ];
 
 /// One network's tensors.
@@ -193,6 +203,10 @@ impl View<'_> {
     }
 }
 
+fn view_of<'a>(file: &'a WeightsFile, sign: &Sign) -> View<'a> {
+    View { file, prefix: sign.prefix }
+}
+
 /// All networks of a file.
 pub(super) fn find(file: &WeightsFile) -> Vec<NetworkReport> {
     let mut found: Vec<NetworkReport> = Vec::new();
@@ -200,7 +214,7 @@ pub(super) fn find(file: &WeightsFile) -> Vec<NetworkReport> {
         if !file.tensors().contains_key(&format!("{}{}", sign.prefix, sign.tensor)) {
             continue;
         }
-        let (kind, shape, mut problems) = (sign.judge)(&View { file, prefix: sign.prefix });
+        let (kind, shape, mut problems) = (sign.judge)(&view_of(file, sign));
         let others =
             SIGNS.iter().map(|s| s.prefix).filter(|prefix| !prefix.is_empty() && *prefix != sign.prefix);
         let others: Vec<&str> = others.collect();
@@ -213,7 +227,18 @@ pub(super) fn find(file: &WeightsFile) -> Vec<NetworkReport> {
         if let Some(expected) = kind.tensors().filter(|expected| tensors < *expected) {
             problems.push(format!("{kind} is incomplete: expected {expected} tensors, found {tensors}"));
         }
-        found.push(NetworkReport { kind, naming: sign.naming, tensors, parameters, shape, problems });
+        let guidance = view_of(file, sign)
+            .shape("time_embedding.cond_proj.weight")
+            .and_then(|shape| shape.last().copied());
+        found.push(NetworkReport {
+            kind,
+            naming: sign.naming,
+            tensors,
+            parameters,
+            shape,
+            guidance,
+            problems,
+        });
     }
     found
 }
@@ -239,7 +264,9 @@ fn unet(view: &View<'_>) -> (Kind, String, Vec<String>) {
         _ => Kind::OtherUnet,
     };
     let mut problems = Vec::new();
-    if kind == Kind::OtherUnet {
+    if (width, context) == (384, 1280) {
+        problems.push("it is SDXL's refiner, which no backbone is".to_owned());
+    } else if kind == Kind::OtherUnet {
         problems.push(format!("no backbone has this shape: width {width}, text states of width {context}"));
     }
     match channels {
@@ -247,7 +274,9 @@ fn unet(view: &View<'_>) -> (Kind, String, Vec<String>) {
         9 => problems.push("it is an inpainting model (9 input channels), which no backbone is".to_owned()),
         _ => problems.push(format!("expected 4 input channels, found {channels}")),
     }
-    (kind, format!("text states of width {context}"), problems)
+    let told = view.shape("time_embedding.cond_proj.weight").is_some();
+    let told = if told { ", told the guidance scale (a latent consistency model)" } else { "" };
+    (kind, format!("text states of width {context}{told}"), problems)
 }
 
 fn autoencoder(view: &View<'_>) -> (Kind, String, Vec<String>) {
@@ -263,6 +292,7 @@ fn tiny(_view: &View<'_>) -> (Kind, String, Vec<String>) {
 fn text(view: &View<'_>) -> (Kind, String, Vec<String>) {
     let table = view
         .shape("text_model.embeddings.token_embedding.weight")
+        .or_else(|| view.shape("embeddings.token_embedding.weight"))
         .or_else(|| view.shape("token_embedding.weight"));
     let width = table.and_then(|shape| shape.get(1).copied()).unwrap_or(0);
     let layers = view.count("encoder.layers.").max(view.count("transformer.resblocks."));

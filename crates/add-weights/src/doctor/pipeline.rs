@@ -1,6 +1,6 @@
 //! A folder: a diffusers pipeline, or the folder of one network.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -59,6 +59,12 @@ pub(super) fn diagnose(folder: &Path) -> Result<Diagnosis, WeightsError> {
     if let Some(scheduler) = &scheduler {
         let text = |field: &str, default: &str| scheduler[field].as_str().unwrap_or(default).to_owned();
         found.fact("prediction", text("prediction_type", "epsilon (the default)"));
+        if scheduler["rescale_betas_zero_snr"] == Value::Bool(true) {
+            found.fact(
+                "schedule",
+                "zero terminal SNR; say `schedule: ZeroTerminalSnr(inner: ScaledLinear())`",
+            );
+        }
         let spacing = text("timestep_spacing", "not stated");
         found.fact("scheduler", format!("{}, spacing {spacing}", text("_class_name", "?")));
     }
@@ -79,11 +85,6 @@ fn of_one(folder: &Path, mut found: Diagnosis) -> Result<Diagnosis, WeightsError
         found.problem(format!(
             "expected model_index.json with unet/, vae/ and text_encoder/, or one of {expected}"
         ));
-        if let Some(other) = pickled(folder) {
-            found.problem(format!(
-                "{other} is a pickle, which can run any code when it is opened; convert it to safetensors"
-            ));
-        }
         return Ok(found);
     };
     let mut found = super::diagnose(&path)?;
@@ -98,11 +99,6 @@ fn of_one(folder: &Path, mut found: Diagnosis) -> Result<Diagnosis, WeightsError
 /// The weights in a folder: a file, its half-precision variant, or an index.
 fn weights(folder: &Path) -> Option<std::path::PathBuf> {
     FILES.iter().find_map(|name| Location::Local(folder.join(name)).cached())
-}
-
-fn pickled(folder: &Path) -> Option<String> {
-    let names = fs::read_dir(folder).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.into_iter().find(|name| [".bin", ".ckpt", ".pt", ".pth"].iter().any(|end| name.ends_with(end)))
 }
 
 /// A small JSON file, if it is there and can be read.

@@ -7,8 +7,8 @@ use add_nn::unet::UnetConfig;
 use burn::{module::Module, tensor::DType};
 
 use super::{
-    autoencoder_kl_of_2022, is_unused, ldm, open_clip, open_clip_text, vit_from_hub,
-    vit_from_transformers_clip, vit_from_transformers_dinov2,
+    autoencoder_kl_of_2022, clip_text_of_transformers_5, is_unused, ldm, open_clip, open_clip_text,
+    vit_from_hub, vit_from_transformers_clip, vit_from_transformers_clip_5, vit_from_transformers_dinov2,
 };
 use crate::{Mismatch, WeightsFile, error::WeightsError, load::Loading, source::Source};
 
@@ -114,6 +114,10 @@ pub fn vit(file: &WeightsFile) -> Result<Naming, WeightsError> {
             Naming::new("transformers", "", vit_from_transformers_clip, text),
         ),
         (
+            "embeddings.patch_embedding.weight",
+            Naming::new("transformers 5", "", vit_from_transformers_clip_5, &[]),
+        ),
+        (
             "visual.conv1.weight",
             Naming::new("open_clip", "", |name| open_clip(&format!("visual.{name}")), tower),
         ),
@@ -139,15 +143,29 @@ pub fn clip_text(file: &WeightsFile, tower: TextTower) -> Result<Naming, Weights
     const OTHERS: &[&str] =
         &["vision_model.", "visual_projection", "text_projection", "logit_scale", "visual.", "attn_mask"];
     const IN_TRANSFORMERS: &str = "text_model.final_layer_norm.weight";
+    const IN_TRANSFORMERS_5: &str = "final_layer_norm.weight";
     const IN_OPEN_CLIP: &str = "ln_final.weight";
     let plain = |prefix| {
         let naming = Naming::new("transformers", prefix, |name| Source::Whole(name.to_owned()), OTHERS);
         (IN_TRANSFORMERS, naming)
     };
+    let flat = |prefix| {
+        (IN_TRANSFORMERS_5, Naming::new("transformers 5", prefix, clip_text_of_transformers_5, OTHERS))
+    };
     let open = |prefix| (IN_OPEN_CLIP, Naming::new("open_clip", prefix, open_clip_text, OTHERS));
     let choices = match tower {
-        TextTower::ClipL => [plain(""), plain(ldm::TEXT_SD1), plain(ldm::TEXT_SDXL_1), open("")],
-        TextTower::OpenClip => [plain(""), open(ldm::TEXT_SD2), open(ldm::TEXT_SDXL_2), open("")],
+        TextTower::ClipL => vec![
+            plain(""),
+            flat(""),
+            plain(ldm::TEXT_SD1),
+            flat(ldm::TEXT_SD1),
+            plain(ldm::TEXT_SDXL_1),
+            flat(ldm::TEXT_SDXL_1),
+            open(""),
+        ],
+        TextTower::OpenClip => {
+            vec![plain(""), flat(""), open(ldm::TEXT_SD2), open(ldm::TEXT_SDXL_2), open("")]
+        }
     };
     first(file, "text encoder that is known here", choices)
 }
@@ -192,14 +210,22 @@ pub fn unet_of_diffusers(file: &WeightsFile) -> Result<Naming, WeightsError> {
     first(file, "U-Net (UNet2DConditionModel)", [("time_embedding.linear_1.weight", naming)])
 }
 
+/// Whether there is a U-Net in the names of Stable Diffusion's own code.
+pub fn has_unet_of_ldm(file: &WeightsFile) -> bool {
+    ldm::UNETS.iter().any(|prefix| file.tensors().contains_key(&format!("{prefix}time_embed.0.weight")))
+}
+
 /// The U-Net in a single file of Stable Diffusion.
 ///
 /// # Errors
 /// When there is none.
 pub fn unet_of_ldm(file: &WeightsFile, config: UnetConfig) -> Result<Naming, WeightsError> {
-    let map = move |name: &str| ldm::unet(&config, name);
-    let naming = Naming::new("Stable Diffusion's own", ldm::UNET, map, &[]);
-    first(file, "U-Net", [("time_embed.0.weight", naming)])
+    let choices = ldm::UNETS.map(|prefix| {
+        let config = config.clone();
+        let map = move |name: &str| ldm::unet(&config, name);
+        ("time_embed.0.weight", Naming::new("Stable Diffusion's own", prefix, map, &[]))
+    });
+    first(file, "U-Net", choices)
 }
 
 #[cfg(test)]
@@ -284,6 +310,10 @@ mod tests {
             (TextTower::ClipL, "", &whole as &dyn Fn(&str) -> Source),
             (TextTower::ClipL, ldm::TEXT_SD1, &whole),
             (TextTower::ClipL, ldm::TEXT_SDXL_1, &whole),
+            (TextTower::ClipL, "", &clip_text_of_transformers_5),
+            (TextTower::OpenClip, "", &clip_text_of_transformers_5),
+            (TextTower::ClipL, ldm::TEXT_SD1, &clip_text_of_transformers_5),
+            (TextTower::ClipL, ldm::TEXT_SDXL_1, &clip_text_of_transformers_5),
             (TextTower::OpenClip, ldm::TEXT_SD2, &open_clip_text),
             (TextTower::OpenClip, ldm::TEXT_SDXL_2, &open_clip_text),
             (TextTower::OpenClip, "", &open_clip_text),

@@ -18,6 +18,9 @@ const LAYERS: usize = 2;
 
 /// Prefix of the U-Net.
 pub const UNET: &str = "model.diffusion_model.";
+/// What the U-Net's names may begin with: in a single file, in a file of the denoiser alone as training code saves it, and
+/// without any prefix.
+pub const UNETS: [&str; 3] = [UNET, "diffusion_model.", ""];
 /// Prefix of the autoencoder.
 pub const AUTOENCODER: &str = "first_stage_model.";
 /// Prefix of SD1's text encoder, in transformers' names.

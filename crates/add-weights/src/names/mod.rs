@@ -75,6 +75,19 @@ pub fn vit_from_transformers_clip(name: &str) -> Source {
     renamed(name, &pairs)
 }
 
+/// The same as transformers 5 saves it without its projection.
+pub fn vit_from_transformers_clip_5(name: &str) -> Source {
+    let Source::Whole(name) = vit_from_transformers_clip(name) else {
+        unreachable!("transformers keeps its tensors whole")
+    };
+    whole(name.strip_prefix("vision_model.").unwrap_or(&name).to_owned())
+}
+
+/// transformers' `CLIPTextModel` as its version 5 saves it, without `text_model.` in front.
+pub fn clip_text_of_transformers_5(name: &str) -> Source {
+    whole(name.strip_prefix("text_model.").unwrap_or(name).to_owned())
+}
+
 /// Both towers of an `open_clip` file.
 pub fn open_clip(name: &str) -> Source {
     match split(name) {

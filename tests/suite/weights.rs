@@ -1,0 +1,224 @@
+//! Released models as people have them: whole in one place, in every way of saving, with what they state about themselves.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use add_core::{
+    assemble,
+    export::Precision,
+    read::{self, LoadedRecipe},
+    weights::{Kept, choose},
+};
+use add_weights::{NamedTensor, doctor, save};
+use burn::tensor::{Device, Tensor};
+
+use crate::{
+    binary::{add, refuses},
+    root,
+};
+
+/// A file of tensors that hold nothing, with the shapes of a released model's tell-tale tensors.
+fn write(path: &Path, tensors: &[(&str, &[usize])], metadata: &[(&str, &str)]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let named = |(name, shape): &(&str, &[usize])| {
+        let values = Tensor::zeros([shape.iter().product::<usize>()], &Device::flex());
+        ((*name).to_owned(), NamedTensor { shape: shape.to_vec(), values })
+    };
+    let metadata = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    save(path, &tensors.iter().map(named).collect::<BTreeMap<_, _>>(), Precision::F16, &metadata).unwrap();
+}
+
+const UNET: (&str, &[usize]) = ("model.diffusion_model.time_embed.0.weight", &[1280, 320]);
+const UNET_IN: (&str, &[usize]) = ("model.diffusion_model.input_blocks.0.0.weight", &[320, 4, 3, 3]);
+const KEYS: (&str, &[usize]) =
+    ("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", &[320, 768]);
+const VAE: (&str, &[usize]) = ("first_stage_model.decoder.conv_in.weight", &[512, 4, 3, 3]);
+const TEXT: (&str, &[usize]) = ("cond_stage_model.transformer.final_layer_norm.weight", &[768]);
+const DIFFUSERS: [(&str, &[usize]); 3] = [
+    ("time_embedding.linear_1.weight", &[1280, 320]),
+    ("conv_in.weight", &[320, 4, 3, 3]),
+    ("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", &[320, 768]),
+];
+
+fn sd15(sets: &[&str]) -> LoadedRecipe {
+    let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+    read::read(&root().join("configs/sd15.ron"), &sets).unwrap()
+}
+
+fn chosen(place: &Path, kept: Kept) -> LoadedRecipe {
+    let mut loaded = sd15(&[]);
+    choose(&mut loaded, place.to_str().unwrap(), kept, &mut ()).unwrap();
+    loaded
+}
+
+/// Where text encoder and codec come from.
+fn places(loaded: &LoadedRecipe) -> [String; 2] {
+    [loaded.recipe.text.weights()[0].clone(), loaded.recipe.codec.weights()[0].clone()]
+}
+
+#[test]
+fn a_whole_model_is_enough_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let [text, codec] = places(&sd15(&[]));
+    let whole = at("whole.safetensors");
+    write(&whole, &[UNET, UNET_IN, KEYS, VAE, TEXT], &[]);
+    let here = whole.to_str().unwrap().to_owned();
+    assert_eq!(places(&chosen(&whole, Kept::default())), [here.clone(), here.clone()]);
+    assert_eq!(places(&chosen(&whole, Kept { text: true, codec: false })), [text.clone(), here.clone()]);
+    assert_eq!(places(&chosen(&whole, Kept { text: false, codec: true })), [here, codec.clone()]);
+    // What it lacks comes from the recipe, as before.
+    write(&at("unet.safetensors"), &[UNET, UNET_IN, KEYS], &[]);
+    assert_eq!(places(&chosen(&at("unet.safetensors"), Kept::default())), [text.clone(), codec.clone()]);
+
+    let pipeline = at("pipeline");
+    write(&pipeline.join("unet/diffusion_pytorch_model.safetensors"), &DIFFUSERS, &[]);
+    assert_eq!(places(&chosen(&pipeline, Kept::default())), [text, codec]);
+    for part in ["text_encoder", "vae"] {
+        fs::create_dir(pipeline.join(part)).unwrap();
+    }
+    let [text, codec] = places(&chosen(&pipeline, Kept::default()));
+    assert_eq!(PathBuf::from(text), pipeline.join("text_encoder/model.safetensors"));
+    assert_eq!(PathBuf::from(codec), pipeline.join("vae/diffusion_pytorch_model.safetensors"));
+    // Another scale of the latents would be sampled without a word.
+    fs::write(pipeline.join("vae/config.json"), r#"{"scaling_factor": 0.13025}"#).unwrap();
+    let mut loaded = sd15(&[]);
+    let error =
+        choose(&mut loaded, pipeline.to_str().unwrap(), Kept::default(), &mut ()).unwrap_err().to_string();
+    assert!(error.contains("0.13025") && error.contains("0.18215"), "{error}");
+}
+
+/// What sampling a model with this recipe says before it reads a value.
+fn refusal(place: &Path, sets: &[&str]) -> String {
+    let mut loaded = sd15(sets);
+    choose(&mut loaded, place.to_str().unwrap(), Kept::default(), &mut ()).unwrap();
+    assemble::untrained(&loaded, &loaded.recipe.model, Vec::new()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_model_that_contradicts_the_recipe_is_refused_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    let own = [UNET, UNET_IN, KEYS];
+    let v = "model.backbone=Sd15(prediction: V)";
+    let zero = "model.schedule=ZeroTerminalSnr(inner: ScaledLinear())";
+    let empty: &[usize] = &[0];
+    for (tensors, metadata, sets, words) in [
+        (vec![("v_pred", empty)], None, &[][..], &["predicts V", "`v_pred`", "Sd15(prediction: V)"][..]),
+        (vec![], Some(("modelspec.prediction_type", "v")), &[], &["predicts V", "modelspec.prediction_type"]),
+        (vec![], Some(("modelspec.prediction_type", "epsilon")), &[v], &["predicts Epsilon", "recipe's V"]),
+        (vec![("v_pred", empty), ("ztsnr", empty)], None, &[v], &["zero terminal SNR", "ZeroTerminalSnr("]),
+        (vec![("edm_mean", empty)], None, &[], &["EDM"]),
+        // With what it says, it is read, and found to be incomplete.
+        (vec![("v_pred", empty), ("ztsnr", empty)], None, &[v, zero], &["missing"]),
+        (vec![], None, &[], &["missing"]),
+    ] {
+        let metadata: Vec<(&str, &str)> = metadata.into_iter().collect();
+        write(&file, &[&own[..], &tensors].concat(), &metadata);
+        let said = refusal(&file, sets);
+        for word in words {
+            assert!(said.contains(word), "expected {word:?} in: {said}");
+        }
+    }
+    let pipeline = folder.path().join("pipeline");
+    write(&pipeline.join("unet/diffusion_pytorch_model.safetensors"), &DIFFUSERS, &[]);
+    fs::create_dir(pipeline.join("scheduler")).unwrap();
+    let scheduler = pipeline.join("scheduler/scheduler_config.json");
+    fs::write(&scheduler, r#"{"prediction_type": "v_prediction", "rescale_betas_zero_snr": true}"#).unwrap();
+    assert!(refusal(&pipeline, &[]).contains("predicts V"));
+    assert!(refusal(&pipeline, &[v]).contains("zero terminal SNR"));
+    assert!(refusal(&pipeline, &[v, zero]).contains("missing"));
+    // A latent consistency model is told the guidance scale.
+    let told: (&str, &[usize]) = ("time_embedding.cond_proj.weight", &[320, 256]);
+    write(&file, &[&DIFFUSERS[..], &[told]].concat(), &[]);
+    assert!(refusal(&file, &[]).contains("guidance_embedding: 256"));
+    assert!(refusal(&file, &["model.backbone=Sd15(guidance_embedding: 256)"]).contains("missing"));
+}
+
+/// What the doctor takes for a model that can be used, `sample` uses; what it does not, `sample` refuses with the same word.
+#[test]
+fn the_doctor_and_sample_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair: [(&str, &[usize]); 2] =
+        [("lora_unet_conv_in.lora_down.weight", &[1, 4]), ("lora_unet_conv_in.lora_up.weight", &[320, 1])];
+    let loha: [(&str, &[usize]); 4] = [
+        ("lora_unet_conv_in.hada_w1_a", &[320, 1]),
+        ("lora_unet_conv_in.hada_w1_b", &[1, 36]),
+        ("lora_unet_conv_in.hada_w2_a", &[320, 1]),
+        ("lora_unet_conv_in.hada_w2_b", &[1, 36]),
+    ];
+    let lokr: [(&str, &[usize]); 2] =
+        [("lora_unet_conv_in.lokr_w1", &[32, 2]), ("lora_unet_conv_in.lokr_w2", &[10, 18])];
+    let old: [(&str, &[usize]); 2] = [
+        ("down_blocks.0.attn1.processor.to_q_lora.down.weight", &[1, 4]),
+        ("down_blocks.0.attn1.processor.to_q_lora.up.weight", &[4, 1]),
+    ];
+    let controlnet =
+        [&DIFFUSERS[..], &[("controlnet_cond_embedding.conv_in.weight", &[16, 3, 3, 3][..])]].concat();
+    let refiner: [(&str, &[usize]); 3] = [
+        ("model.diffusion_model.time_embed.0.weight", &[1536, 384]),
+        ("model.diffusion_model.input_blocks.0.0.weight", &[384, 4, 3, 3]),
+        ("model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight", &[384, 1280]),
+    ];
+    for (name, tensors, is, in_both) in [
+        ("lora", &pair[..], "a LoRA", "--lora"),
+        ("loha", &loha, "a LoHa", "--lora"),
+        ("lokr", &lokr, "a LoKr", "--lora"),
+        ("old-lora", &old, "a LoRA", "--lora"),
+        ("controlnet", &controlnet, "no model of its own", "a ControlNet"),
+        ("inversion", &[("emb_params", &[4, 768][..])], "no model of its own", "a textual inversion"),
+        (
+            "inversion-xl",
+            &[("clip_l", &[4, 768][..]), ("clip_g", &[4, 1280])],
+            "no model of its own",
+            "a textual inversion",
+        ),
+        (
+            "flux",
+            &[("double_blocks.0.img_attn.qkv.weight", &[2, 2][..])],
+            "no model of its own",
+            "a diffusion transformer",
+        ),
+        (
+            "motion",
+            &[("down_blocks.0.motion_modules.0.x.weight", &[2, 2][..])],
+            "no model of its own",
+            "a motion module",
+        ),
+    ] {
+        let path = folder.path().join(format!("{name}.safetensors"));
+        write(&path, tensors, &[]);
+        let said = doctor::diagnose(&path).unwrap().to_string();
+        assert!(said.contains(is) && said.contains(in_both), "{name}: {said}");
+        let place = path.to_str().unwrap();
+        let sample =
+            ["sample", "configs/sd15.ron", "--prompt", "a", "--grid", "never.png", "--weights", place];
+        refuses(&sample, 1, &[in_both]);
+    }
+    let path = folder.path().join("refiner.safetensors");
+    write(&path, &refiner, &[]);
+    let said = doctor::diagnose(&path).unwrap();
+    assert!(said.problems.iter().any(|problem| problem.contains("refiner")), "{said}");
+
+    // What is used: a model of this project, and the command that the doctor advises.
+    let own = "configs/weights/emoji-student.safetensors";
+    let output = add(&["doctor", own]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("sample RECIPE --weights FILE"), "{said}");
+    let grid = folder.path().join("grid.png");
+    let grid = grid.to_str().unwrap();
+    let output = add(&["sample", "configs/emoji.ron", "--prompt", "a", "--weights", own, "--grid", grid]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Its export is a single file of Stable Diffusion, whatever its metadata says of this project.
+    let exported = folder.path().join("exported.safetensors");
+    write(&exported, &[UNET, UNET_IN, KEYS, VAE, TEXT], &[("add.format", "1"), ("add.recipe", "x")]);
+    let said = doctor::diagnose(&exported).unwrap().to_string();
+    assert!(
+        said.contains("a single file of Stable Diffusion 1's U-Net") && said.contains("recipe x"),
+        "{said}"
+    );
+    assert!(refusal(&exported, &[]).contains("missing"));
+}
