@@ -40,8 +40,6 @@ pub enum Format {
 
 /// The version of diffusers whose configurations these are.
 const DIFFUSERS: &str = "0.36.0";
-/// The version of `ModelSpec`.
-const MODEL_SPEC: &str = "1.0.1";
 
 /// Writes a model to `out` and returns the files.
 ///

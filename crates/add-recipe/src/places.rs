@@ -58,7 +58,7 @@ impl Field {
         self.in_list = between.trim_end().ends_with('[');
         let before = between.trim_end_matches(|c: char| matches!(c, '(' | '[' | ':') || c.is_whitespace());
         let name = before.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next();
-        self.name = name.unwrap_or_default().to_owned();
+        name.unwrap_or_default().clone_into(&mut self.name);
     }
 }
 

@@ -89,11 +89,12 @@ fn no_lora_is_too_odd_to_be_refused() {
 #[test]
 fn no_pickle_is_too_odd_to_be_refused() {
     let mut hostile = Hostile::new();
+    let deep = vec![b'('; 100_000];
     for (name, bytes) in [
         ("empty.ckpt", &b""[..]),
         ("zip.bin", b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive/data.pkl"),
         ("code.ckpt", b"cos\nsystem\n(S'touch trace'\ntR."),
-        ("deep.bin", &[b'('; 100_000]),
+        ("deep.bin", &deep),
         ("long.pt", b"\x80\x02X\xff\xff\xff\x7f"),
         ("memo.pth", b"\x80\x02}q\x00h\x01."),
     ] {

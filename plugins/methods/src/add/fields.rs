@@ -129,7 +129,7 @@ pub enum TeacherModel {
     /// The model that the student starts as.
     Initial(),
     /// Another one that shares the codec and the text encoder.
-    Other(Model),
+    Other(Box<Model>),
     /// Another one with a codec and a text encoder of its own (ADD, Table 1e): the student's sample is decoded, encoded by the
     /// teacher's codec, diffused, denoised and decoded again, and the distance is taken between pictures.
     Pipeline(Box<TeacherPipeline>),

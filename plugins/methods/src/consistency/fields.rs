@@ -46,7 +46,7 @@ pub enum ConsistencyTeacher {
     /// The model that the student starts as.
     Initial(),
     /// Another one that shares the schedule, the codec and the text encoder.
-    Other(Model),
+    Other(Box<Model>),
 }
 
 /// Which network is asked at the end of a solver step that is nearer to the picture.
