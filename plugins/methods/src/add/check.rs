@@ -4,7 +4,7 @@ use add_plugin::{Critic, Plugin, Prediction};
 use add_recipe::{Problems, Recipe, Weights, problems::MAX_SAMPLING_STEPS};
 
 use super::{
-    Add, DistillationSpace, ImageCondition, ImageEncoder, Lambda, Measured, StudentTimesteps, TeacherModel,
+    Add, DistillationSpace, ImageCondition, ImageEncoder, Lambda, StudentTimesteps, TeacherModel,
     TeacherPipeline, step::Terminal,
 };
 
@@ -94,7 +94,7 @@ fn lambda(p: &mut Problems, lambda: Lambda, adversarial: bool) {
     let path = "objective.distillation.lambda";
     match lambda {
         Lambda::Fixed(lambda) => p.range(path, lambda, 0.0, 1e9),
-        Lambda::Measured(Measured::Balanced { ratio, steps }) => {
+        Lambda::Balanced { ratio, steps } => {
             p.above(path, ratio);
             p.positive(path, steps as usize);
             p.require(adversarial, path, || {

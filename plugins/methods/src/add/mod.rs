@@ -32,7 +32,7 @@ pub use fields::{
     TeacherModel, TeacherPart, TeacherPipeline,
 };
 pub use inputs::{AddInputs, CriticLevels, Level, PictureView, Prompts, StudentInput, TeacherInput};
-pub use lambda::{Lambda, Measured};
+pub use lambda::Lambda;
 pub use simulation::Simulation;
 pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};
 
