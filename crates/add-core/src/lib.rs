@@ -12,6 +12,7 @@ pub mod export;
 pub mod many;
 pub mod model_file;
 pub mod outline;
+mod overlay;
 mod overrides;
 pub mod plan;
 pub mod read;
