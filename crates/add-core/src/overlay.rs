@@ -157,7 +157,7 @@ mod tests {
             ("(base: \"wrong.ron\", set: {})", "its own `base`"),
         ] {
             let folder = folder(&[("base.ron", "(a: 1)"), ("wrong.ron", text)]);
-            let error = read(&folder.path().join("wrong.ron")).err().expect(text);
+            let error = read(&folder.path().join("wrong.ron")).expect_err(text);
             let message = format!("{error} {error:?}");
             assert!(message.contains(said), "{text}: {message}");
         }
