@@ -61,7 +61,15 @@ impl LoadedRecipe {
 pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
     let text = add_files::read_text(path, MAX_RECIPE)
         .map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
-    let text = assignments.iter().try_fold(text, |text, set| overrides::apply(&text, set))?;
+    read_text(&text, path, assignments)
+}
+
+/// Reads a recipe from `text`, as if it stood in the file at `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_text(text: &str, path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
+    let text = assignments.iter().try_fold(text.to_owned(), |text, set| overrides::apply(&text, set))?;
     let recipe = parse(&text, &path.display().to_string())?;
     Ok(LoadedRecipe { recipe, path: path.to_path_buf() })
 }
