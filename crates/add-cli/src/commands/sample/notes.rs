@@ -13,7 +13,7 @@ const TOLD: usize = 300;
 
 /// Everything that is to be said of a request.
 pub(super) fn say_all(said: &Sample, made: &MadeWith, recipe: &Recipe, model: &SampledModel) {
-    say_of_guidance(said, made, model);
+    say_of_guidance(said, made, recipe, model);
     for (argument, prompt) in named(made) {
         if let Some(syntax) = syntax(prompt) {
             warn!("{argument}: {syntax}");
@@ -38,7 +38,7 @@ pub(super) fn say_all(said: &Sample, made: &MadeWith, recipe: &Recipe, model: &S
 
 /// The same of a list, in numbers.
 pub(super) fn say_of_list(said: &Sample, made: &MadeWith, recipe: &Recipe, model: &SampledModel) {
-    say_of_guidance(said, made, model);
+    say_of_guidance(said, made, recipe, model);
     let of = made.prompts.len();
     let weighted = made.prompts.iter().filter_map(|prompt| syntax(prompt));
     let mut weighted = weighted.peekable();
@@ -58,10 +58,14 @@ pub(super) fn say_of_list(said: &Sample, made: &MadeWith, recipe: &Recipe, model
     }
 }
 
-fn say_of_guidance(said: &Sample, made: &MadeWith, model: &SampledModel) {
-    if said.guidance == Some(0.0) {
+fn say_of_guidance(said: &Sample, made: &MadeWith, recipe: &Recipe, model: &SampledModel) {
+    let (place, scale) = match said.guidance {
+        Some(scale) => ("--guidance", scale),
+        None => ("sampling.guidance", recipe.sampling.guidance),
+    };
+    if scale == 0.0 {
         warn!(
-            "--guidance 0: taken as 1, no guidance, as the pages of turbo models mean it; the scale 0 itself would leave \
+            "{place} 0: taken as 1, no guidance, as the pages of turbo models mean it; the scale 0 itself would leave \
              the prompt out"
         );
     }
