@@ -9,6 +9,7 @@ pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod export;
+pub mod made_with;
 pub mod many;
 pub mod model_file;
 pub mod outline;
