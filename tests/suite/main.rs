@@ -11,6 +11,7 @@
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
+//! `sampling` asks for pictures in every way that `sample` knows, and `living` is about terminals, signals and shells.
 //! `progressive` distils in stages and is resumed between and within them.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
@@ -31,6 +32,7 @@ mod fuzz;
 mod fuzz_data;
 mod golden;
 mod hostile;
+mod living;
 mod loopback;
 mod loras;
 mod methods;
@@ -39,6 +41,7 @@ mod progressive;
 mod ranks;
 mod released;
 mod runs;
+mod sampling;
 mod snapshots;
 mod stores;
 mod weights;

@@ -10,6 +10,7 @@ use add_weights::{
     doctor::instead,
     names::{found, ldm},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::MAX_CONFIG;
@@ -23,7 +24,8 @@ const ALONE: &str = "diffusion_pytorch_model.safetensors";
 const TEXTS: [&str; 2] = ["cond_stage_model.", "conditioner."];
 
 /// What a person has stated beside the model, which then stays.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Kept {
     /// The recipe's text encoder.
     pub text: bool,
@@ -80,6 +82,13 @@ pub fn choose(
 fn is_own(file: &WeightsFile) -> bool {
     file.metadata().contains_key("add.format")
         || file.tensors().keys().any(|name| name.starts_with("denoiser."))
+}
+
+impl Kept {
+    /// Whether nothing is kept.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which networks besides the denoiser a release holds.
