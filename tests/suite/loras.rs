@@ -61,6 +61,7 @@ fn picture(out: &Path, more: &[&str]) -> Vec<u8> {
         "a red apple",
         "--seed",
         "3",
+        "--overwrite",
         "--out",
         out.to_str().unwrap(),
     ];

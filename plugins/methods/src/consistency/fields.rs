@@ -41,7 +41,6 @@ pub struct Consistency {
 
 /// The frozen model whose trajectories are learnt.
 #[derive(Debug, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a recipe has one of them")]
 pub enum ConsistencyTeacher {
     /// The model that the student starts as.
     Initial(),

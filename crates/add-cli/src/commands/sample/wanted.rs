@@ -61,7 +61,11 @@ impl Sample {
         let latents = file(&self.latents, from.and_then(|from| from.latents.as_ref()), "latents")?;
         // Another recipe than the picture's has a model of its own.
         let recorded = from.filter(|_| self.recipe.is_none() && self.weights.is_none());
-        let kept = recorded.map_or_else(|| kept(&self.set), |from| from.kept);
+        let stated = kept(&self.set);
+        let kept = recorded.map_or(stated, |from| Kept {
+            text: stated.text || from.kept.text,
+            codec: stated.codec || from.kept.codec,
+        });
         let recorded = recorded.and_then(|from| from.weights.as_ref());
         let weights = match (&self.weights, recorded) {
             (Some(place), _) => Some(place.clone()),
