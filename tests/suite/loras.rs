@@ -38,7 +38,7 @@ fn write(path: &Path, tensors: &Tensors) {
 
 /// Waves that change a picture and do not destroy it.
 fn waves(count: usize, rate: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * rate).sin() * 0.1).collect()
+    (0..count).map(|i| (i as f32 * rate).sin() * 0.3).collect()
 }
 
 /// A change of rank 1 under the names of `down`, `up` and `alpha`; with an alpha of 2 its factor is half as large.

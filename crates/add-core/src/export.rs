@@ -55,17 +55,26 @@ pub fn export(
     precision: Precision,
     out: &Path,
 ) -> Result<Vec<PathBuf>, CoreError> {
-    check_free(out)?;
-    // What is missing is said before a gigabyte is read.
+    check(loaded, format, out)?;
     let names = Names::of(&loaded.recipe)?;
-    if format == Format::Ldm {
-        single_file::check(&loaded.recipe)?;
-    }
     let model = Exported::load(loaded, trained, names)?;
     whole(out, |partial| match format {
         Format::Diffusers => model.write_folder(partial, precision),
         Format::Ldm => model.write_single_file(partial, precision),
     })
+}
+
+/// Refuses what [`export`] would refuse for the recipe or the folder alone, before weights are fetched and read.
+///
+/// # Errors
+/// When a network has no counterpart there, no client could sample the model, or `out` holds something already.
+pub fn check(loaded: &LoadedRecipe, format: Format, out: &Path) -> Result<(), CoreError> {
+    check_free(out)?;
+    Names::of(&loaded.recipe)?;
+    match format {
+        Format::Diffusers => Ok(()),
+        Format::Ldm => single_file::check(&loaded.recipe),
+    }
 }
 
 /// Refuses a folder that holds something.

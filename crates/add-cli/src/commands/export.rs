@@ -68,6 +68,7 @@ impl Export {
             Format::Kohya => return self.lora(&recipe, LoraNames::Kohya, precision),
             Format::Peft => return self.lora(&recipe, LoraNames::Peft, precision),
         };
+        export::check(&recipe, format, &self.dir)?;
         let progress = &mut Download::new();
         let wanted = if trained.is_some() { Use::SamplingTrained } else { Use::Sampling };
         weights::fetch(&recipe, wanted, progress)?;

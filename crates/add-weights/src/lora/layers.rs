@@ -13,7 +13,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Of parameters by the library's names, such as `conv_in.weight`.
+    /// The layers of parameters that are given by the library's names, such as `conv_in.weight`.
     pub fn new(parameters: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
         let mut layers = Self { shapes: parameters.into_iter().collect(), known_as: HashMap::new() };
         let names: Vec<String> =
