@@ -174,22 +174,22 @@ fn weights_survive() {
 
 #[test]
 fn loras_survive() {
-    let names =
-        ["lora_up.weight", "lora_down.weight", "alpha", "lokr_w1", "lokr_w2_a", "lokr_w2_b", "hada_w1_a"];
+    let tensors = [
+        ("a.lora_up.weight", "[2,1]", 8),
+        ("a.lora_down.weight", "[1,2]", 8),
+        ("a.alpha", "[]", 4),
+        ("b.lokr_w1", "[2,1]", 8),
+        ("b.lokr_w2_a", "[1,1]", 4),
+        ("b.lokr_w2_b", "[1,2]", 8),
+    ];
     let layers =
         Layers::new([("a.weight".to_owned(), vec![2, 2]), ("b.weight".to_owned(), vec![2, 2, 1, 1])]);
-    let mut end = 0;
-    let entries: Vec<String> = names
-        .iter()
-        .enumerate()
-        .map(|(i, name)| {
-            let (layer, start) = (if i < 3 { "a" } else { "b" }, end);
-            end += 8;
-            format!(
-                r#""lora_unet_{layer}.{name}":{{"dtype":"F32","shape":[2,1],"data_offsets":[{start},{end}]}}"#
-            )
-        })
-        .collect();
+    let mut end = 0_usize;
+    let entries = tensors.map(|(name, shape, bytes)| {
+        let start = end;
+        end += bytes;
+        format!(r#""lora_unet_{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#)
+    });
     let peft = r#"{\"unet.r\": 2, \"unet.lora_alpha\": 4}"#;
     let header = format!(r#"{{"__metadata__":{{"lora_adapter_metadata":"{peft}"}},{}}}"#, entries.join(","));
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0x3C; end]].concat();
