@@ -295,7 +295,7 @@ fn what_a_picture_is_made_again_from_must_be_there() {
         ("--from @a1111.png --out @b.png", "A1111"),
         ("--from @broken.png --out @b.png", "damaged"),
         ("--from @nowhere.png --out @b.png", "nowhere.png"),
-        ("--out @b.png", "--from"),
+        ("--out @b.png", "--prompt"),
     ] {
         let output = here.run(words);
         let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
