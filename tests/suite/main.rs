@@ -11,6 +11,7 @@
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `progressive` distils in stages and is resumed between and within them.
+//! `serving` asks a server for pictures in every way that it answers, within and beyond its limits.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
@@ -37,6 +38,7 @@ mod progressive;
 mod ranks;
 mod released;
 mod runs;
+mod serving;
 mod snapshots;
 mod stores;
 

@@ -1,6 +1,6 @@
 //! `cargo xtask`: the door to everything.
 //!
-//! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the
+//! `train`, `sample`, `serve`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the
 //! release build of `add`; the others are maintenance commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
@@ -55,7 +55,7 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Everything else goes to `add`: train, sample, eval, export, plan, parity, gpu-check, doctor, plugins, config.
+    /// Everything else goes to `add`: train, sample, serve, eval, export, plan, parity, gpu-check, doctor, plugins, config.
     #[command(external_subcommand)]
     Add(Vec<String>),
 }

@@ -35,7 +35,7 @@ pub use recipe::{
     Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,
     ReleasedModel, RowModel, Sampling,
 };
-pub use sampled::{SampleRequest, SampledModel};
+pub use sampled::{PIXELS_PER_PASS, SampleBatch, SampleRequest, SampledModel};
 pub use slot::{Condition, Hooks, Slot, Source};
 pub use text::{one_line, options, show};
 pub use weights::Weights;

@@ -1,11 +1,13 @@
 //! A model with its text encoder, ready to be sampled.
 
+use std::ops::ControlFlow;
+
 use add_plugin::{
-    Autoencoder, Conditioning, Denoiser, LatentInfo, Latents, Pixels, Purpose, Sampler, SamplerContext,
-    Start, TextNetwork, Timesteps,
+    Autoencoder, Conditioning, Denoiser, Draw, Estimate, LatentInfo, Latents, Pixels, Purpose, Sampler,
+    SamplerContext, Start, TextNetwork, Timesteps,
 };
 use add_train::{
-    noise::normal,
+    noise::normal_of,
     process::{Process, guided},
 };
 use burn::tensor::{Tensor, TensorData};
@@ -48,7 +50,7 @@ pub struct SampleRequest<'a> {
 }
 
 /// Pixels per pass, those of 32 small pictures; more would not be faster on a CPU and would need more memory.
-const PASS: usize = 32 * 32 * 32;
+pub const PIXELS_PER_PASS: usize = 32 * 32 * 32;
 
 impl SampledModel {
     /// Its networks held and computing in these types: for pictures, not for an export.
@@ -69,52 +71,95 @@ impl SampledModel {
             let none = TensorData::new(Vec::<f32>::new(), [0, 3, size, size]);
             return Pixels(Tensor::from_data(none, &prompts.device()));
         }
-        let pass = (PASS / size.pow(2).max(1)).max(1);
+        let pass = (PIXELS_PER_PASS / size.pow(2).max(1)).max(1);
         let mut next = request.first;
         let parts = prompts.passes(request.captions, pass).map(|captions| {
-            let first = next;
+            let draws = (next..).take(captions.len()).map(|index| (request.seed, index)).collect();
             next += captions.len() as u64;
-            let shape = latents_shape(captions.len(), size, recipe.codec.info());
             let (conditioning, null) = prompts.encoded(captions);
-            codec.decode(self.latents(request, first, shape, &conditioning, &null)).0
+            let batch = SampleBatch {
+                sampler: request.sampler,
+                steps: request.steps,
+                guidance: request.guidance,
+                size: [size; 2],
+                conditioning,
+                null: null.repeat(captions.len()),
+                draws,
+                start: request.start.repeat(captions.len()),
+            };
+            let latents = self.sample(recipe.codec.info(), &batch, &mut |_, _, _| ControlFlow::Continue(()));
+            codec.decode(latents.expect("nobody breaks off")).0
         });
         Pixels(Tensor::cat(parts.collect(), 0).clamp(-1.0, 1.0))
     }
 
-    /// Latents of this shape, one for each row of `conditioning`; `null` is the empty or negative caption, a batch of one.
-    fn latents(
+    /// Latents of a batch. Each depends on its own row alone, whatever the others are.
+    ///
+    /// `watch` is told of each call of the denoiser: its number from 0, how many there are, and the estimate of the clean
+    /// latents `[B, C, H, W]`. Where it breaks off, the rest is gone through without the network and nothing is returned.
+    pub fn sample(
         &self,
-        request: &SampleRequest<'_>,
-        first: u64,
-        shape: [usize; 4],
-        conditioning: &Conditioning,
-        null: &Conditioning,
-    ) -> Latents {
-        let batch = shape[0];
-        let device = conditioning.tokens.device();
-        let noise = |step: u64, purpose| normal(request.seed, step, first, purpose, shape, &device);
-        let null = null.repeat(batch);
-        let scales = vec![request.guidance; batch];
-        let mut call = |x_t: Tensor<4>, t: &Timesteps| {
-            let output =
-                guided(&self.diffusion, &*self.denoiser, x_t.clone(), t, conditioning, &null, &scales);
-            self.diffusion.estimate(output, x_t, t)
+        latents: LatentInfo,
+        batch: &SampleBatch<'_>,
+        watch: &mut dyn FnMut(usize, usize, &Tensor<4>) -> ControlFlow<()>,
+    ) -> Option<Latents> {
+        let rows = batch.draws.len();
+        let shape = latents_shape(rows, batch.size, latents);
+        let device = batch.conditioning.tokens.device();
+        let noise = |step: u64, purpose| {
+            let draws = batch.draws.iter().map(|&(seed, index)| Draw { seed, step, index });
+            normal_of(&draws.collect::<Vec<_>>(), purpose, shape, &device)
         };
+        let scales = vec![batch.guidance; rows];
         let mut fresh = |step: usize| noise(step as u64, Purpose::SampleFresh);
         let mut context = SamplerContext {
-            steps: request.steps,
+            steps: batch.steps,
             schedule: &self.diffusion.schedule,
             student_timesteps: &self.student_timesteps,
             noise: noise(0, Purpose::SampleNoise),
-            start: request.start.repeat(batch),
+            start: batch.start.clone(),
             fresh_noise: &mut fresh,
         };
-        Latents(request.sampler.sample(&mut context, &mut call))
+        let calls = batch.sampler.timesteps(&context).len();
+        let (mut done, mut wanted) = (0, true);
+        let mut call = |x_t: Tensor<4>, t: &Timesteps| {
+            if !wanted {
+                return Estimate { x0: x_t.clone(), epsilon: x_t };
+            }
+            let (conditioning, null) = (&batch.conditioning, &batch.null);
+            let output =
+                guided(&self.diffusion, &*self.denoiser, x_t.clone(), t, conditioning, null, &scales);
+            let estimate = self.diffusion.estimate(output, x_t, t);
+            wanted = watch(done, calls, &estimate.x0).is_continue();
+            done += 1;
+            estimate
+        };
+        let made = batch.sampler.sample(&mut context, &mut call);
+        wanted.then_some(Latents(made))
     }
 }
 
-/// The shape of the latents of `batch` square pictures.
-fn latents_shape(batch: usize, size: usize, latents: LatentInfo) -> [usize; 4] {
-    let side = size / latents.reduction;
-    [batch, latents.channels, side, side]
+/// Pictures that are sampled together.
+pub struct SampleBatch<'a> {
+    /// The sampler.
+    pub sampler: &'a dyn Sampler,
+    /// Denoiser calls.
+    pub steps: usize,
+    /// Guidance scale; 1 leaves the unconditional half out.
+    pub guidance: f64,
+    /// Height and width of the pictures, in pixels.
+    pub size: [usize; 2],
+    /// What each is told.
+    pub conditioning: Conditioning,
+    /// What guidance leads each away from; not looked at without guidance.
+    pub null: Conditioning,
+    /// Seed and index of each, from which its noise follows.
+    pub draws: Vec<(u64, u64)>,
+    /// What is there before the first step, for each.
+    pub start: Start,
+}
+
+/// The shape of the latents of `batch` pictures of this height and width.
+fn latents_shape(batch: usize, [height, width]: [usize; 2], latents: LatentInfo) -> [usize; 4] {
+    [batch, latents.channels, height / latents.reduction, width / latents.reduction]
 }

@@ -6,6 +6,7 @@ use add_core::{
     assemble, device,
     read::LoadedRecipe,
     recipe::{SampleRequest, SampledModel},
+    release,
     request::{MAX_PICTURES, check_request, picture_start},
     weights::{self, Use},
 };
@@ -13,7 +14,7 @@ use add_data::{RgbImage, pictures};
 use add_plugin::{Autoencoder, Start};
 use add_weights::{Location, Progress};
 
-use crate::{Error, Request, release};
+use crate::{Error, Request};
 
 /// A text-to-image model, ready to make pictures.
 #[derive(Debug)]

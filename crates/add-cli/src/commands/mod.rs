@@ -9,6 +9,7 @@ mod parity;
 mod plan;
 mod plugins;
 mod sample;
+mod serve;
 mod train;
 
 use std::{
@@ -17,14 +18,19 @@ use std::{
 };
 
 use add_core::{
-    device,
+    assemble, device,
     error::CoreError,
     read::{self, LoadedRecipe},
+    recipe::SampledModel,
     train::model_path,
+    weights::{self, Use},
 };
 use clap::{Args, Subcommand};
 
-use crate::{Outcome, progress::say};
+use crate::{
+    Outcome,
+    progress::{Download, say},
+};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -33,6 +39,8 @@ pub(crate) enum Command {
     Train(train::Train),
     /// Make pictures with a trained model.
     Sample(sample::Sample),
+    /// Answer requests for pictures over HTTP, with a page that shows them while one types.
+    Serve(serve::Serve),
     /// Measure the models of a recipe, or folders of pictures.
     Eval(eval::Eval),
     /// Write a model for other programs: a folder for diffusers, or one file.
@@ -99,6 +107,24 @@ fn student_file(
     })
 }
 
+/// The model that a recipe samples: at `place`, or else of its run, shipped with it or released. Everything that it needs is
+/// fetched.
+fn sampled_model(loaded: &mut LoadedRecipe, place: Option<&str>) -> Result<SampledModel, CoreError> {
+    let progress = &mut Download::new();
+    let file = match place {
+        Some(place) => weights::choose(loaded, place, progress)?,
+        None if !loaded.recipe.objective.trains() => None,
+        None => Some(student_file(None, None, loaded)?),
+    };
+    if let Some(file) = file {
+        weights::fetch(loaded, Use::SamplingTrained, progress)?;
+        return assemble::sampled(loaded, &file);
+    }
+    weights::fetch(loaded, Use::Sampling, progress)?;
+    let student_timesteps = weights::student_timesteps(loaded)?;
+    assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
+}
+
 /// Prints a result to standard output. Where that is full, the program ends; a reader who closed it has read enough.
 fn print(text: &str) {
     match writeln!(io::stdout(), "{text}") {
@@ -115,6 +141,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
+        Command::Serve(serve) => serve.run(),
         Command::Eval(eval) => eval.run(),
         Command::Export(export) => export.run(),
         Command::Plan(plan) => plan.run(),

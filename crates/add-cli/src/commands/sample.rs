@@ -12,16 +12,15 @@ use add_core::{
     read::{LoadedRecipe, show},
     recipe::{LongPrompt, Recipe, SampleRequest, SampledModel},
     request::{MAX_PICTURES, check_request, picture_start},
-    weights::{self, Use},
 };
 use add_data::{Grid, pictures, read_prompts, write_png};
 use add_plugin::{Autoencoder, Start};
 use clap::{Args, ValueEnum};
 
-use super::{RecipeArgs, student_file};
+use super::{RecipeArgs, sampled_model};
 use crate::{
     Outcome,
-    progress::{Counter, Download, say},
+    progress::{Counter, say},
 };
 
 /// Longest text that a warning quotes, in characters.
@@ -121,7 +120,7 @@ impl Sample {
             self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
         let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
         check_request(&captions, &self.negative, steps, guidance)?;
-        let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
+        let model = sampled_model(&mut loaded, self.weights.as_deref())?.in_types(loaded.recipe.dtype);
         self.say_left_out(&loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let request = SampleRequest {
@@ -194,7 +193,7 @@ impl Sample {
         for part in prompts.chunks(MAX_PICTURES) {
             check_request(part, &self.negative, steps, guidance)?;
         }
-        let model = self.model(loaded)?.in_types(loaded.recipe.dtype);
+        let model = sampled_model(loaded, self.weights.as_deref())?.in_types(loaded.recipe.dtype);
         say_left_out_of(&prompts, &loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let many = Many {
@@ -226,23 +225,6 @@ impl Sample {
             )));
         }
         picture_start(recipe, codec, path, strength)
-    }
-
-    /// The model that is meant, with everything that it needs on this machine.
-    fn model(&self, loaded: &mut LoadedRecipe) -> Result<SampledModel, CoreError> {
-        let progress = &mut Download::new();
-        let file = match &self.weights {
-            Some(place) => weights::choose(loaded, place, progress)?,
-            None if !loaded.recipe.objective.trains() => None,
-            None => Some(student_file(None, None, loaded)?),
-        };
-        if let Some(file) = file {
-            weights::fetch(loaded, Use::SamplingTrained, progress)?;
-            return assemble::sampled(loaded, &file);
-        }
-        weights::fetch(loaded, Use::Sampling, progress)?;
-        let student_timesteps = weights::student_timesteps(loaded)?;
-        assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
     }
 }
 
