@@ -13,6 +13,7 @@ pub mod loaded;
 pub mod many;
 pub mod model_file;
 pub mod outline;
+mod overlay;
 mod overrides;
 pub mod plan;
 pub mod read;

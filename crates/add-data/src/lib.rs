@@ -19,7 +19,7 @@ mod picture;
 mod png_file;
 mod prompts;
 mod resize;
-mod tiff_palette;
+mod tiff_file;
 mod unread;
 
 pub use bad_samples::BadSamples;

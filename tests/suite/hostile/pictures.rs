@@ -172,7 +172,7 @@ fn others() -> Vec<(Vec<u8>, &'static str)> {
         (png_of_profile(&zeros), "cannot decode"),
         (png_of_profile(b"no zlib"), "cannot decode"),
         (b"\0\0\0\x1Cftypavif\0\0\0\0mif1".to_vec(), "AVIF is a format that is not read"),
-        (b"\xFF\xFF\xFF\xFFftypheic".to_vec(), "a video is a format that is not read"),
+        (b"\xFF\xFF\xFF\xFFftypheic".to_vec(), "HEIC is a format that is not read"),
         (b"<!DOCTYPE html><html>".to_vec(), "a web page (HTML)"),
     ]
 }
