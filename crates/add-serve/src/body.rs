@@ -17,6 +17,8 @@ use crate::{ApiError, App};
 
 /// Bytes that one permit stands for.
 const UNIT: usize = 1 << 10;
+/// Bodies up to this size need no permit, so that large ones that come slowly hold up no others.
+const SMALL: usize = 64 << 10;
 
 /// Permits for bytes of bodies that are held at once.
 pub(crate) fn permits(bytes: usize) -> Arc<Semaphore> {
@@ -26,7 +28,7 @@ pub(crate) fn permits(bytes: usize) -> Arc<Semaphore> {
 /// The fields of a request, and the right to hold them in memory.
 pub(crate) struct Fields {
     pub(crate) fields: Map<String, Value>,
-    pub(crate) held: OwnedSemaphorePermit,
+    pub(crate) held: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a JSON object.
@@ -54,9 +56,13 @@ pub(crate) async fn fields(app: &App, request: Request) -> Result<Fields, ApiErr
         None => most,
     };
     let read = async {
-        let units = length.div_ceil(UNIT).max(1) as u32;
-        let held = Arc::clone(&app.bodies).acquire_many_owned(units).await;
-        let held = held.map_err(|_| ApiError::busy("the server is about to end"))?;
+        let held = if length > SMALL {
+            let units = length.div_ceil(UNIT) as u32;
+            let held = Arc::clone(&app.bodies).acquire_many_owned(units).await;
+            Some(held.map_err(|_| ApiError::busy("the server is about to end"))?)
+        } else {
+            None
+        };
         let bytes = axum::body::to_bytes(Body::new(request.into_body()), most).await.map_err(|error| {
             let limited = error.to_string().contains("length limit");
             if limited { too_large() } else { ApiError::new(StatusCode::BAD_REQUEST, "the body was cut off") }

@@ -110,11 +110,11 @@ fn a_full_queue_says_so_and_what_nobody_waits_for_is_not_made() {
     // All of it would take minutes.
     drop(socket);
     let began = Instant::now();
-    let answer = (0..500).map(|_| {
+    let mut answers = (0..500).map(|_| {
         std::thread::sleep(Duration::from_millis(20));
         post(server.address, "/api/generate", &json!({ "prompt": "a" })).status
     });
-    assert!(answer.into_iter().any(|status| status == 200));
+    assert!(answers.any(|status| status == 200));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let metrics = get(server.address, "/metrics").text();
     let cancelled = metrics.lines().find_map(|line| line.strip_prefix("add_cancelled_total ")).unwrap();

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
     sync::mpsc,
-    time::{interval, timeout},
+    time::{Instant, interval, timeout},
 };
 use tokio_websockets::{CloseCode, Limits as Sizes, Message, ServerBuilder, WebSocketStream};
 
@@ -25,6 +25,8 @@ use crate::{ApiError, Limits};
 const KEY: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// How often a silent client is asked whether it is there.
 const PING: Duration = Duration::from_secs(20);
+/// How often a client may ask that in the same time. What answers it waits in memory until the client takes it.
+const MOST_PINGS: usize = 64;
 
 /// A message to a client.
 pub(super) struct Outgoing {
@@ -99,9 +101,14 @@ pub(super) async fn talk(
         }
     };
     let receive = async {
+        let (mut pings, mut since) = (0, Instant::now());
         // A client that is there answers every ping.
         while let Ok(Some(Ok(message))) = timeout(3 * PING, source.next()).await {
-            if message.is_close() {
+            if since.elapsed() > PING {
+                (pings, since) = (0, Instant::now());
+            }
+            pings += usize::from(message.is_ping());
+            if message.is_close() || pings > MOST_PINGS {
                 return;
             }
             if let Some(text) = message.as_text() {
