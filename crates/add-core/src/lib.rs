@@ -10,6 +10,7 @@ pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod loaded;
+pub mod made_with;
 pub mod many;
 pub mod model_file;
 pub mod outline;

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use add_data::{RgbImage, pictures, to_planes};
 use add_plugin::{Autoencoder, Conditioning, Pixels, Sampler, Start};
-use add_recipe::{LongPrompt, PIXELS_PER_PASS, Recipe, SampleBatch, SampledModel};
+use add_recipe::{
+    Beginning, Dimensions, LongPrompt, PIXELS_PER_PASS, Recipe, SampleBatch, SampledModel, guidance_scale,
+};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{assemble, device, error::CoreError};
@@ -117,11 +119,11 @@ impl LoadedModel {
             sampler: together.sampler,
             steps: together.steps,
             guidance: together.guidance,
-            size: together.size,
+            size: Dimensions { height: together.size[0], width: together.size[1] },
             conditioning,
             null,
             draws: wishes.iter().map(|wish| (wish.seed, wish.index)).collect(),
-            start: self.start(together, wishes),
+            beginning: Beginning { start: self.start(together, wishes), ..Beginning::default() },
         };
         let decoded = |latents: Tensor<4>| {
             let pixels = self.codec.decode(add_plugin::Latents(latents)).0;
@@ -161,7 +163,7 @@ impl LoadedModel {
             with = Conditioning::join(&rows.iter().collect::<Vec<_>>());
         }
         // Without guidance it is not looked at.
-        if (together.guidance - 1.0).abs() < f64::EPSILON {
+        if (guidance_scale(together.guidance) - 1.0).abs() < f64::EPSILON {
             return (with.clone(), with);
         }
         let negatives: Vec<String> = wishes.iter().map(|wish| wish.negative.clone()).collect();

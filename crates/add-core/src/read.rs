@@ -75,6 +75,15 @@ pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreErr
     Ok(LoadedRecipe { recipe: parse(&text, &name)?, path })
 }
 
+/// Reads a whole recipe from `text`, as if it stood in the file at `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_text(text: &str, path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
+    let text = assignments.iter().try_fold(text.to_owned(), |text, set| overrides::apply(&text, set))?;
+    Ok(LoadedRecipe { recipe: parse(&text, &path.display().to_string())?, path: path.to_path_buf() })
+}
+
 /// Reads a recipe from `text`; `name` stands for its file in errors.
 ///
 /// # Errors

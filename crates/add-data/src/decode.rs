@@ -106,7 +106,7 @@ pub(crate) fn too_large(width: u32, height: u32, bytes: u64) -> Result<(), Strin
 
 /// What a decoder may allocate beside the pixels, whose size [`too_large`] judges. In a PNG that is what its notes about
 /// itself unpack to: a colour profile of a few MB is a large one, and one of kilobytes can claim to unpack to gigabytes.
-fn limits(format: Option<ImageFormat>) -> Limits {
+pub(crate) fn limits(format: Option<ImageFormat>) -> Limits {
     let mut limits = Limits::default();
     let png = format == Some(ImageFormat::Png);
     limits.max_alloc = Some(if png { MAX_PNG_NOTES } else { MAX_DECODED_BYTES });

@@ -39,10 +39,19 @@ fn places(taps: &Taps) -> impl Iterator<Item = (u32, f64)> {
 
 /// The central square, by area average at `size`.
 pub fn square(picture: &RgbImage, size: u32) -> RgbImage {
-    let (width, height) = picture.dimensions();
-    let side = width.min(height);
-    let (x, y) = ((width - side) / 2, (height - side) / 2);
-    area_resize(&imageops::crop_imm(picture, x, y, side, side).to_image(), size, size)
+    filling(picture, size, size)
+}
+
+/// The largest central part of the shape `width` to `height`, by area average at that size.
+pub fn filling(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let (w, h) = picture.dimensions();
+    let share = |whole: u32, side: u32, other: u32| {
+        (u64::from(whole) * u64::from(side) / u64::from(other)).clamp(1, u64::from(u32::MAX)) as u32
+    };
+    // One side is used whole, of the other as much as its share.
+    let (cut_w, cut_h) = (share(h, width, height).min(w), share(w, height, width).min(h));
+    let (x, y) = ((w - cut_w) / 2, (h - cut_h) / 2);
+    area_resize(&imageops::crop_imm(picture, x, y, cut_w, cut_h).to_image(), width, height)
 }
 
 /// Each pixel as a block of `factor` by `factor`.
@@ -81,6 +90,15 @@ mod tests {
     #[test]
     fn square_keeps_the_centre() {
         assert_eq!(red(&square(&row(&[1, 2, 3]), 1)), [2]);
+    }
+
+    #[test]
+    fn another_shape_keeps_the_centre_and_one_whole_side() {
+        let picture = RgbImage::from_fn(6, 4, |x, y| Rgb([(10 * y + x) as u8; 3]));
+        assert_eq!(red(&filling(&picture, 2, 4)), [2, 3, 12, 13, 22, 23, 32, 33]);
+        assert_eq!(red(&filling(&picture, 6, 2)), [10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25]);
+        assert_eq!(filling(&picture, 300, 1).dimensions(), (300, 1));
+        assert_eq!(filling(&picture, 6, 4), picture);
     }
 
     #[test]

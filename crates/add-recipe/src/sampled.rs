@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use add_plugin::{
     Autoencoder, Conditioning, Denoiser, Draw, Estimate, LatentInfo, Latents, Pixels, Purpose, Sampler,
-    SamplerContext, Start, TextNetwork, Timesteps,
+    SamplerContext, TextNetwork, Timesteps,
 };
 use add_train::{
     noise::normal_of,
@@ -12,7 +12,12 @@ use add_train::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use crate::{Dtypes, Recipe, in_bf16, prompts::Prompts};
+use crate::{
+    Dimensions, Dtypes, Recipe,
+    beginning::{Beginning, Kept},
+    in_bf16,
+    prompts::Prompts,
+};
 
 /// A frozen model with its text encoder, on the plain device.
 #[derive(Debug)]
@@ -37,16 +42,16 @@ pub struct SampleRequest<'a> {
     pub sampler: &'a dyn Sampler,
     /// Denoiser calls.
     pub steps: usize,
-    /// Guidance scale; 1 leaves the unconditional half out.
+    /// Guidance scale; 1, or 0 as turbo models' pages write it, leaves the unconditional half out.
     pub guidance: f64,
     /// Seed of the noise.
     pub seed: u64,
     /// Index of the first picture: pictures of one seed differ by their index, whatever the batches are.
     pub first: u64,
-    /// Side of the pictures, in pixels.
-    pub size: usize,
-    /// What is there before the first step; a picture's latents are a batch of one.
-    pub start: Start,
+    /// Width and height of the pictures.
+    pub size: Dimensions,
+    /// What is there before the first step.
+    pub beginning: Beginning,
 }
 
 /// Pixels per pass, those of 32 small pictures; more would not be faster on a CPU and would need more memory.
@@ -63,40 +68,63 @@ impl SampledModel {
         }
     }
 
-    /// Pictures `[N, 3, S, S]`, one per caption; none without a caption. Each depends on the seed and its own index alone.
+    /// Pictures `[N, 3, H, W]`, one per caption; none without a caption. Each depends on the seed and its own index alone.
     pub fn generate(&self, recipe: &Recipe, codec: &dyn Autoencoder, request: &SampleRequest<'_>) -> Pixels {
-        let size = request.size;
+        self.generate_both(recipe, codec, request).0
+    }
+
+    /// The same with the clean latents `[N, C, h, w]` from which they are decoded.
+    pub fn generate_both(
+        &self,
+        recipe: &Recipe,
+        codec: &dyn Autoencoder,
+        request: &SampleRequest<'_>,
+    ) -> (Pixels, Latents) {
+        let Dimensions { width, height } = request.size;
+        let info = recipe.codec.info();
         let prompts = Prompts::new(&*self.text, recipe.sampling.long_prompt, request);
         if request.captions.is_empty() {
-            let none = TensorData::new(Vec::<f32>::new(), [0, 3, size, size]);
-            return Pixels(Tensor::from_data(none, &prompts.device()));
+            let [_, channels, rows, columns] = latents_shape(0, request.size, info);
+            let none = |shape: [usize; 4]| {
+                Tensor::from_data(TensorData::new(Vec::<f32>::new(), shape), &prompts.device())
+            };
+            return (Pixels(none([0, 3, height, width])), Latents(none([0, channels, rows, columns])));
         }
-        let pass = (PIXELS_PER_PASS / size.pow(2).max(1)).max(1);
-        let mut next = request.first;
-        let parts = prompts.passes(request.captions, pass).map(|captions| {
-            let draws = (next..).take(captions.len()).map(|index| (request.seed, index)).collect();
-            next += captions.len() as u64;
+        let pass = (PIXELS_PER_PASS / request.size.pixels().max(1)).max(1);
+        let mut first = 0;
+        let (mut pixels, mut latents) = (Vec::new(), Vec::new());
+        for captions in prompts.passes(request.captions, pass) {
+            let rows = captions.len();
             let (conditioning, null) = prompts.encoded(captions);
+            let noise = request.beginning.noise.as_ref().map(|noise| noise.clone().narrow(0, first, rows));
+            let index = request.first + first as u64;
             let batch = SampleBatch {
                 sampler: request.sampler,
                 steps: request.steps,
                 guidance: request.guidance,
-                size: [size; 2],
+                size: request.size,
                 conditioning,
-                null: null.repeat(captions.len()),
-                draws,
-                start: request.start.repeat(captions.len()),
+                null: null.repeat(rows),
+                draws: (index..).take(rows).map(|index| (request.seed, index)).collect(),
+                beginning: Beginning { noise, ..request.beginning.clone() },
             };
-            let latents = self.sample(recipe.codec.info(), &batch, &mut |_, _, _| ControlFlow::Continue(()));
-            codec.decode(latents.expect("nobody breaks off")).0
-        });
-        Pixels(Tensor::cat(parts.collect(), 0).clamp(-1.0, 1.0))
+            let clean = self.sample(info, &batch, &mut |_, _, _| ControlFlow::Continue(()));
+            let clean = clean.expect("nobody breaks off");
+            first += rows;
+            latents.push(clean.0.clone());
+            let decoded = Pixels(codec.decode(clean).0.clamp(-1.0, 1.0));
+            pixels.push(match &request.beginning.mask {
+                Some(mask) => mask.over(decoded).0,
+                None => decoded.0,
+            });
+        }
+        (Pixels(Tensor::cat(pixels, 0)), Latents(Tensor::cat(latents, 0)))
     }
 
     /// Latents of a batch. Each depends on its own row alone, whatever the others are.
     ///
     /// `watch` is told of each call of the denoiser: its number from 0, how many there are, and the estimate of the clean
-    /// latents `[B, C, H, W]`. Where it breaks off, the rest is gone through without the network and nothing is returned.
+    /// latents `[B, C, h, w]`. Where it breaks off, the rest is gone through without the network and nothing is returned.
     pub fn sample(
         &self,
         latents: LatentInfo,
@@ -110,14 +138,20 @@ impl SampledModel {
             let draws = batch.draws.iter().map(|&(seed, index)| Draw { seed, step, index });
             normal_of(&draws.collect::<Vec<_>>(), purpose, shape, &device)
         };
-        let scales = vec![batch.guidance; rows];
+        let scales = vec![guidance_scale(batch.guidance); rows];
+        let beginning = batch.beginning.of_each(rows);
+        let start_noise = match &beginning.noise {
+            Some(noise) => noise.clone(),
+            None => noise(0, Purpose::SampleNoise),
+        };
+        let kept = Kept::of(&beginning, &start_noise);
         let mut fresh = |step: usize| noise(step as u64, Purpose::SampleFresh);
         let mut context = SamplerContext {
             steps: batch.steps,
             schedule: &self.diffusion.schedule,
             student_timesteps: &self.student_timesteps,
-            noise: noise(0, Purpose::SampleNoise),
-            start: batch.start.clone(),
+            noise: start_noise,
+            start: beginning.start,
             fresh_noise: &mut fresh,
         };
         let calls = batch.sampler.timesteps(&context).len();
@@ -126,10 +160,18 @@ impl SampledModel {
             if !wanted {
                 return Estimate { x0: x_t.clone(), epsilon: x_t };
             }
+            let x_t = match &kept {
+                Some(kept) => kept.input(&self.diffusion, x_t, t),
+                None => x_t,
+            };
             let (conditioning, null) = (&batch.conditioning, &batch.null);
             let output =
                 guided(&self.diffusion, &*self.denoiser, x_t.clone(), t, conditioning, null, &scales);
             let estimate = self.diffusion.estimate(output, x_t, t);
+            let estimate = match &kept {
+                Some(kept) => kept.estimate(estimate),
+                None => estimate,
+            };
             wanted = watch(done, calls, &estimate.x0).is_continue();
             done += 1;
             estimate
@@ -145,21 +187,28 @@ pub struct SampleBatch<'a> {
     pub sampler: &'a dyn Sampler,
     /// Denoiser calls.
     pub steps: usize,
-    /// Guidance scale; 1 leaves the unconditional half out.
+    /// Guidance scale, as [`SampleRequest`] has it.
     pub guidance: f64,
-    /// Height and width of the pictures, in pixels.
-    pub size: [usize; 2],
+    /// Width and height of the pictures.
+    pub size: Dimensions,
     /// What each is told.
     pub conditioning: Conditioning,
     /// What guidance leads each away from; not looked at without guidance.
     pub null: Conditioning,
     /// Seed and index of each, from which its noise follows.
     pub draws: Vec<(u64, u64)>,
-    /// What is there before the first step, for each.
-    pub start: Start,
+    /// What is there before the first step: one for all, or one for each.
+    pub beginning: Beginning,
 }
 
-/// The shape of the latents of `batch` pictures of this height and width.
-fn latents_shape(batch: usize, [height, width]: [usize; 2], latents: LatentInfo) -> [usize; 4] {
-    [batch, latents.channels, height / latents.reduction, width / latents.reduction]
+/// The guidance scale that is meant: 0 stands for none on the pages of turbo models, and none is 1. Taken as the scale that
+/// it is, it would leave the prompt out.
+pub fn guidance_scale(said: f64) -> f64 {
+    if said == 0.0 { 1.0 } else { said }
+}
+
+/// The shape of the latents of `batch` pictures.
+pub fn latents_shape(batch: usize, size: Dimensions, latents: LatentInfo) -> [usize; 4] {
+    let reduction = latents.reduction.max(1);
+    [batch, latents.channels, size.height / reduction, size.width / reduction]
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use add_core::{loaded::Wish, recipe::problems::check_prompt};
+use add_core::{
+    loaded::Wish,
+    recipe::{guidance_scale, problems::check_prompt},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -126,6 +129,7 @@ impl Wanted {
                 format!("expected a number from 0 to 100, got {guidance}"),
             ));
         }
+        let guidance = guidance_scale(guidance);
         if !card.supports.guidance && (guidance - card.defaults.guidance).abs() > f64::EPSILON {
             let own = card.defaults.guidance;
             return Err(ApiError::field(

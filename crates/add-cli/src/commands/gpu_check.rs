@@ -21,7 +21,7 @@ use cases::Measured;
 use clap::Args;
 
 use super::{parity::Count, print};
-use crate::{Outcome, progress::say};
+use crate::{Outcome, terminal::say};
 
 /// Arguments of `gpu-check`.
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
 //! The subcommands, one file each.
 
+mod completions;
 mod config;
 mod doctor;
 mod eval;
 mod export;
 mod gpu_check;
+mod man;
 mod parity;
 mod plan;
 mod plugins;
@@ -29,7 +31,8 @@ use clap::{Args, Subcommand};
 
 use crate::{
     Outcome,
-    progress::{Download, say},
+    progress::Download,
+    terminal::{clean, say},
 };
 
 /// What to do.
@@ -38,7 +41,7 @@ pub(crate) enum Command {
     /// Train the model of a recipe.
     Train(train::Train),
     /// Make pictures with a trained model.
-    Sample(sample::Sample),
+    Sample(Box<sample::Sample>),
     /// Answer requests for pictures over HTTP, with a page that shows them while one types.
     Serve(serve::Serve),
     /// Measure the models of a recipe, or folders of pictures.
@@ -57,6 +60,10 @@ pub(crate) enum Command {
     Plugins(plugins::Plugins),
     /// Show or check a recipe.
     Config(config::Config),
+    /// Print completions of these commands for a shell.
+    Completions(completions::Completions),
+    /// Write manual pages of these commands.
+    Man(man::Man),
 }
 
 /// A recipe on the command line.
@@ -107,27 +114,41 @@ fn student_file(
     })
 }
 
-/// The model that a recipe samples: at `place`, or else of its run, shipped with it or released. Everything that it needs is
-/// fetched.
-fn sampled_model(loaded: &mut LoadedRecipe, place: Option<&str>) -> Result<SampledModel, CoreError> {
+/// The model that a recipe samples, with everything that it needs on this machine: at `place`, or else that of its run, the one
+/// shipped with it or a released one. Beside it the place of its weights, where that is not the recipe's.
+fn sampled_model(
+    loaded: &mut LoadedRecipe,
+    place: Option<&str>,
+) -> Result<(SampledModel, Option<String>), CoreError> {
     let progress = &mut Download::new();
-    let file = match place {
-        Some(place) => weights::choose(loaded, place, progress)?,
-        None if !loaded.recipe.objective.trains() => None,
-        None => Some(student_file(None, None, loaded)?),
+    let (file, place) = match place {
+        Some(place) => (weights::choose(loaded, place, progress)?, Some(place.to_owned())),
+        None if !loaded.recipe.objective.trains() => (None, None),
+        None => {
+            let file = student_file(None, None, loaded)?;
+            let place = file.to_string_lossy().into_owned();
+            (Some(file), Some(place))
+        }
     };
+    let dtype = loaded.recipe.dtype;
     if let Some(file) = file {
         weights::fetch(loaded, Use::SamplingTrained, progress)?;
-        return assemble::sampled(loaded, &file);
+        return Ok((assemble::sampled(loaded, &file)?.in_types(dtype), place));
     }
     weights::fetch(loaded, Use::Sampling, progress)?;
     let student_timesteps = weights::student_timesteps(loaded)?;
-    assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
+    let model = assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)?;
+    Ok((model.in_types(dtype), place))
 }
 
 /// Prints a result to standard output. Where that is full, the program ends; a reader who closed it has read enough.
 fn print(text: &str) {
-    match writeln!(io::stdout(), "{text}") {
+    print_bytes(format!("{}\n", clean(text, false)).as_bytes());
+}
+
+/// The same of bytes that are this program's own.
+fn print_bytes(bytes: &[u8]) {
+    match io::stdout().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             say(&format!("standard output: {error}"));
             std::process::exit(1);
@@ -150,5 +171,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Doctor(doctor) => doctor.run(),
         Command::Plugins(plugins) => Ok(plugins.run()),
         Command::Config(config) => config.run(),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Man(man) => man.run(),
     }
 }

@@ -20,11 +20,7 @@ use add_weights::Location;
 use clap::Args;
 
 use super::sampled_model;
-use crate::{
-    Outcome,
-    progress::{Download, say},
-    signals::Signals,
-};
+use crate::{Outcome, progress::Download, signals::Signals, terminal::say};
 
 /// How often a signal is looked for.
 const SIGNALS_EVERY: Duration = Duration::from_millis(25);
@@ -100,7 +96,7 @@ impl Serve {
     fn offered(&self, name: &str) -> Result<Vec<Offered>, CoreError> {
         let (mut loaded, file) = self.recipe(name)?;
         let place = self.weights.clone().or_else(|| file.map(|file| file.display().to_string()));
-        let model = sampled_model(&mut loaded, place.as_deref())?.in_types(loaded.recipe.dtype);
+        let (model, _) = sampled_model(&mut loaded, place.as_deref())?;
         let loaded = Arc::new(loaded);
         let mut offered = vec![Offered::main(Arc::clone(&loaded), model)?];
         if !self.without_teacher && has_teacher(&loaded) {
