@@ -1,6 +1,6 @@
 //! Pictures that a request begins with: base64, as a data address or plain.
 
-use add_data::{RgbImage, area_resize, decode_rgb, dimensions};
+use add_data::{RgbImage, decode_rgb, dimensions, filling};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{ApiError, App};
@@ -25,7 +25,7 @@ pub(crate) async fn picture(
             ));
         }
         let picture = decode_rgb(&bytes).map_err(|error| ApiError::field("init", error.to_string()))?;
-        Ok(fitted(&picture, width as u32, height as u32))
+        Ok(filling(&picture, width as u32, height as u32))
     });
     let decoded =
         decoded.await.unwrap_or_else(|_| Err(ApiError::field("init", "the picture cannot be decoded")));
@@ -44,32 +44,9 @@ pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, ApiError> {
         .map_err(|error| ApiError::field("init", format!("expected a picture in base64: {error}")))
 }
 
-/// The middle of a picture in another shape.
-fn fitted(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
-    let (wide, high) = picture.dimensions();
-    // The largest part with the wanted ratio of sides; at least a pixel of a picture that is very flat.
-    let part = |side: u32, other: u32, of: u32, to: u32| {
-        let fits = u64::from(other) * u64::from(of) / u64::from(to.max(1));
-        u64::from(side).min(fits).max(1) as u32
-    };
-    let (w, h) = (part(wide, high, width, height), part(high, wide, height, width));
-    let (x, y) = ((wide - w) / 2, (high - h) / 2);
-    let middle = RgbImage::from_fn(w, h, |i, j| *picture.get_pixel(x + i, y + j));
-    area_resize(&middle, width, height)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_middle_of_a_picture_is_taken_in_the_wanted_shape() {
-        let picture =
-            RgbImage::from_fn(8, 4, |x, _| if (2..6).contains(&x) { [200; 3] } else { [0; 3] }.into());
-        assert!(fitted(&picture, 2, 2).pixels().all(|pixel| pixel.0 == [200; 3]));
-        assert_eq!(fitted(&picture, 6, 3).dimensions(), (6, 3));
-        assert_eq!(fitted(&RgbImage::new(1, 500), 32, 16).dimensions(), (32, 16));
-    }
 
     #[test]
     fn base64_is_read_with_and_without_an_address() {
