@@ -41,7 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 8 << 20,
-            bodies: 16 << 20,
+            bodies: 8 << 20,
             head: 16 << 10,
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(20),
@@ -53,7 +53,7 @@ impl Default for Limits {
             queue: 256,
             count: 64,
             steps: 150,
-            init_side: 2048,
+            init_side: 1536,
             farewell: Duration::from_secs(10),
         }
     }

@@ -105,7 +105,7 @@ fn a_signal_ends_the_server_with_its_code() {
 
 /// A small file with many pixels, in base64.
 fn bomb() -> String {
-    STANDARD.encode(encode_png(&image::RgbImage::new(2048, 2048), &[]).unwrap())
+    STANDARD.encode(encode_png(&image::RgbImage::new(1536, 1536), &[]).unwrap())
 }
 
 /// One request, of one of many kinds.
