@@ -33,7 +33,7 @@ pub(super) fn sampler_here(name: &str) -> &str {
     ALIASES.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(name)).map_or(name, |(_, ours)| ours)
 }
 
-/// None.
+/// An empty list.
 pub(crate) async fn none() -> Response {
     answer::fine(&json!([]))
 }
