@@ -34,6 +34,7 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
 /// As [`device`].
 pub fn of(recipe: &Recipe) -> Result<Device, CoreError> {
     add_kernels::allow_winograd(recipe.kernels.winograd);
+    add_kernels::allow_bf16_products(recipe.kernels.bf16_products);
     device(recipe.device)
 }
 
