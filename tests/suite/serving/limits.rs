@@ -118,7 +118,7 @@ fn a_full_queue_says_so_and_what_nobody_waits_for_is_not_made() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let metrics = get(server.address, "/metrics").text();
     let cancelled = metrics.lines().find_map(|line| line.strip_prefix("add_cancelled_total ")).unwrap();
-    assert!(cancelled.parse::<u64>().unwrap() >= 4, "{cancelled}");
+    assert!(cancelled.parse::<u64>().unwrap() >= 3, "{cancelled}");
 }
 
 #[test]

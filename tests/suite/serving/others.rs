@@ -82,7 +82,7 @@ fn what_the_web_ui_would_do_and_this_server_does_not_is_named() {
         assert!(warnings.contains(name), "{name}: {warnings}");
     }
     for (changes, field) in [
-        (json!({ "width": 640 }), "width"),
+        (json!({ "width": 640, "height": 32 }), "width"),
         (json!({ "cfg_scale": 5 }), "cfg_scale"),
         (json!({ "sampler_name": "Magic" }), "sampler_name"),
         (json!({ "steps": "many" }), "steps"),
