@@ -12,6 +12,7 @@
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `sampling` asks for pictures in every way that `sample` knows, and `living` is about terminals, signals and shells.
 //! `progressive` distils in stages and is resumed between and within them.
+//! `serving` asks a server for pictures in every way that it answers, within and beyond its limits.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
@@ -40,6 +41,7 @@ mod ranks;
 mod released;
 mod runs;
 mod sampling;
+mod serving;
 mod snapshots;
 mod stores;
 

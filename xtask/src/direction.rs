@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("add-kernels", &[]),
     ("add-parameters", &[]),
     ("add-plugin", &["add-parameters"]),
@@ -60,10 +60,13 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "add-kernels",
             "add-parity",
             "add-plugin",
+            "add-serve",
             "add-train",
+            "add-weights",
             "add-plugins",
         ],
     ),
+    ("add-serve", &["add-core", "add-data", "add-plugin"]),
     ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "add-plugins"]),
     ("xtask", &[]),
 ];

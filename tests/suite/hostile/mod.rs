@@ -6,6 +6,7 @@ mod checkpoints;
 mod pictures;
 mod recipes;
 mod reports;
+mod server;
 mod tables;
 mod weights;
 

@@ -11,6 +11,7 @@ mod parity;
 mod plan;
 mod plugins;
 mod sample;
+mod serve;
 mod train;
 
 use std::{
@@ -19,15 +20,18 @@ use std::{
 };
 
 use add_core::{
-    device,
+    assemble, device,
     error::CoreError,
     read::{self, LoadedRecipe},
+    recipe::SampledModel,
     train::model_path,
+    weights::{self, Use},
 };
 use clap::{Args, Subcommand};
 
 use crate::{
     Outcome,
+    progress::Download,
     terminal::{clean, say},
 };
 
@@ -38,6 +42,8 @@ pub(crate) enum Command {
     Train(train::Train),
     /// Make pictures with a trained model.
     Sample(Box<sample::Sample>),
+    /// Answer requests for pictures over HTTP, with a page that shows them while one types.
+    Serve(serve::Serve),
     /// Measure the models of a recipe, or folders of pictures.
     Eval(eval::Eval),
     /// Write a model for other programs: a folder for diffusers, or one file.
@@ -108,6 +114,33 @@ fn student_file(
     })
 }
 
+/// The model that a recipe samples, with everything that it needs on this machine: at `place`, or else that of its run, the one
+/// shipped with it or a released one. Beside it the place of its weights, where that is not the recipe's.
+fn sampled_model(
+    loaded: &mut LoadedRecipe,
+    place: Option<&str>,
+) -> Result<(SampledModel, Option<String>), CoreError> {
+    let progress = &mut Download::new();
+    let (file, place) = match place {
+        Some(place) => (weights::choose(loaded, place, progress)?, Some(place.to_owned())),
+        None if !loaded.recipe.objective.trains() => (None, None),
+        None => {
+            let file = student_file(None, None, loaded)?;
+            let place = file.to_string_lossy().into_owned();
+            (Some(file), Some(place))
+        }
+    };
+    let dtype = loaded.recipe.dtype;
+    if let Some(file) = file {
+        weights::fetch(loaded, Use::SamplingTrained, progress)?;
+        return Ok((assemble::sampled(loaded, &file)?.in_types(dtype), place));
+    }
+    weights::fetch(loaded, Use::Sampling, progress)?;
+    let student_timesteps = weights::student_timesteps(loaded)?;
+    let model = assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)?;
+    Ok((model.in_types(dtype), place))
+}
+
 /// Prints a result to standard output. Where that is full, the program ends; a reader who closed it has read enough.
 fn print(text: &str) {
     print_bytes(format!("{}\n", clean(text, false)).as_bytes());
@@ -129,6 +162,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
+        Command::Serve(serve) => serve.run(),
         Command::Eval(eval) => eval.run(),
         Command::Export(export) => export.run(),
         Command::Plan(plan) => plan.run(),

@@ -11,21 +11,15 @@ use add_core::{
     error::CoreError,
     made_with::FileUsed,
     many::{Many, Shard},
-    read::LoadedRecipe,
-    recipe::{Dimensions, LongPrompt, SampleRequest, SampledModel},
+    recipe::{Dimensions, LongPrompt, SampleRequest},
     request::{InputFiles, Inputs, MAX_PICTURES, check_request, check_size, write_latents},
-    weights::{self, Use},
 };
 use add_data::{Grid, PictureFormat, pictures, read_prompts};
 use clap::{Args, ValueEnum};
 
 use self::{places::Places, wanted::Wanted};
-use super::student_file;
-use crate::{
-    Outcome,
-    progress::{Counter, Download},
-    terminal::say,
-};
+use super::sampled_model;
+use crate::{Outcome, progress::Counter, terminal::say};
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
@@ -181,7 +175,7 @@ impl Sample {
             let said = if places.grid.is_some() { made } else { &made.one(0) };
             said.check_fits(format)?;
         }
-        let (model, weights) = model(&mut wanted)?;
+        let (model, weights) = sampled_model(&mut wanted.loaded, wanted.weights.as_deref())?;
         wanted.made.weights = weights.map(|place| FileUsed::of(&place)).transpose()?;
         let Wanted { loaded, made, .. } = &wanted;
         notes::say_all(self, made, &loaded.recipe, &model);
@@ -243,7 +237,7 @@ impl Sample {
         wanted.made.prompts = prompts;
         let format = self.format.map_or(PictureFormat::Png, Into::into);
         wanted.made.one(0).check_fits(format)?;
-        let (model, weights) = model(&mut wanted)?;
+        let (model, weights) = sampled_model(&mut wanted.loaded, wanted.weights.as_deref())?;
         wanted.made.weights = weights.map(|place| FileUsed::of(&place)).transpose()?;
         let Wanted { loaded, made, .. } = &wanted;
         notes::say_of_list(self, made, &loaded.recipe, &model);
@@ -262,29 +256,4 @@ impl Sample {
         say(&format!("{count} pictures made in {}", folder.display()));
         Ok(0)
     }
-}
-
-/// The model that is meant, with everything that it needs on this machine, and the place of its weights where that is not
-/// the recipe's.
-fn model(wanted: &mut Wanted) -> Result<(SampledModel, Option<String>), CoreError> {
-    let progress = &mut Download::new();
-    let loaded: &mut LoadedRecipe = &mut wanted.loaded;
-    let (file, place) = match &wanted.weights {
-        Some(place) => (weights::choose(loaded, place, progress)?, Some(place.clone())),
-        None if !loaded.recipe.objective.trains() => (None, None),
-        None => {
-            let file = student_file(None, None, loaded)?;
-            let place = file.to_string_lossy().into_owned();
-            (Some(file), Some(place))
-        }
-    };
-    let dtype = loaded.recipe.dtype;
-    if let Some(file) = file {
-        weights::fetch(loaded, Use::SamplingTrained, progress)?;
-        return Ok((assemble::sampled(loaded, &file)?.in_types(dtype), place));
-    }
-    weights::fetch(loaded, Use::Sampling, progress)?;
-    let student_timesteps = weights::student_timesteps(loaded)?;
-    let model = assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)?;
-    Ok((model.in_types(dtype), place))
 }
