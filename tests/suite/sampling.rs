@@ -1,86 +1,22 @@
 //! `add sample` as people ask for it: sizes, seeds, starts, formats, places, and pictures that say how they were made.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Output};
+mod here;
+
+use std::{collections::BTreeMap, fs};
 
 use add_core::{
     assemble, device, read,
     recipe::{Beginning, Dimensions, SampleRequest, options},
 };
-use add_data::{RgbImage, decode_rgb, encode_png, picture_text, pictures};
+use add_data::{RgbImage, encode_png, picture_text, pictures};
 use add_plugin::{Codec, LatentInfo, Pixels, Plugin, Purpose, listings};
 use add_train::noise::normal;
 use add_weights::{NamedTensor, Precision, WeightsFile, save};
 use burn::tensor::{Device, Distribution, Tensor};
 use image::ImageFormat;
 
-use crate::{binary::command, root};
-
-const RECIPE: &str = "configs/emoji.ron";
-
-/// A folder in which `add` runs, beside a copy of the recipe and its weights.
-struct Here(tempfile::TempDir);
-
-impl Here {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    /// `add sample` with the emoji recipe and these words, where `@name` is a file in this folder.
-    fn sample(&self, words: &str) -> Output {
-        self.run(&format!("{RECIPE} {words}"))
-    }
-
-    fn run(&self, words: &str) -> Output {
-        let words: Vec<String> = words
-            .split(' ')
-            .map(|word| match word.strip_prefix('@') {
-                Some(name) => self.text(name),
-                None => word.replace('_', " ").replace("save latents", "save_latents"),
-            })
-            .collect();
-        let arguments: Vec<&str> =
-            std::iter::once("sample").chain(words.iter().map(String::as_str)).collect();
-        command(&arguments).output().unwrap()
-    }
-
-    #[track_caller]
-    fn samples(&self, words: &str) -> String {
-        fine(&self.sample(words))
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
-    fn pixels(&self, name: &str) -> RgbImage {
-        decode_rgb(&self.bytes(name)).unwrap()
-    }
-
-    /// Names of the files in a folder here, sorted.
-    fn names(&self, folder: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(folder)).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-/// What was said, on one line, by a run that must have succeeded.
-#[track_caller]
-fn fine(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(output.status.success(), "{said}");
-    said
-}
+use self::here::{Here, RECIPE, fine};
+use crate::root;
 
 #[test]
 fn options_that_do_less_than_expected_say_so() {
