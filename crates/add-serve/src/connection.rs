@@ -58,6 +58,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, app: &App, stop
         });
     }
     drop(listener);
+    app.stopping.store(true, Ordering::Relaxed);
     let _ = ending.send(());
     let _ = timeout(app.limits.farewell, async { while open.join_next().await.is_some() {} }).await;
 }

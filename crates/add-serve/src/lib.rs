@@ -2,6 +2,7 @@
 //!
 //! - `/` is a page that shows a picture with every keystroke; it is part of the binary and loads nothing from elsewhere.
 //! - `/api/…` is this project's own interface, with a stream of pictures over a WebSocket.
+//! - `/api/runs…` follows the runs that `train` writes (`watch`).
 //! - `/sdapi/v1/…` answers as A1111's web UI does, `/v1/…` as OpenAI's pictures do.
 //! - `/openapi.json` describes every route; a test holds it to them.
 //!
@@ -25,12 +26,14 @@ mod page;
 mod routes;
 mod seed;
 mod wanted;
+mod watch;
 
 use std::{
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use axum::http::StatusCode;
@@ -60,6 +63,8 @@ pub struct Settings {
     pub token: Option<String>,
     /// Names beside `localhost` under which it may be called.
     pub hosts: Vec<String>,
+    /// The folder of the runs that can be watched; it need not exist.
+    pub runs: PathBuf,
     /// What one client may take.
     pub limits: Limits,
 }
@@ -78,6 +83,9 @@ struct Shared {
     /// One picture is decoded at a time.
     decoding: Semaphore,
     a1111: Mutex<a1111::State>,
+    runs: Arc<watch::Runs>,
+    /// Whether the server is about to end, so that those who watch a run are let go.
+    stopping: AtomicBool,
 }
 
 /// A handle on what all answers share.
@@ -112,6 +120,8 @@ impl App {
             sockets: Arc::new(Semaphore::new(limits.sockets)),
             decoding: Semaphore::new(1),
             a1111: Mutex::default(),
+            runs: Arc::new(watch::Runs::new(settings.runs.clone())),
+            stopping: AtomicBool::new(false),
             limits,
         })))
     }

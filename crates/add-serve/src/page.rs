@@ -1,5 +1,6 @@
 //! The page: files that are part of the binary.
 
+use add_eval::report::PALETTE;
 use axum::{
     extract::Path,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -21,10 +22,25 @@ const INDEX: Asset = Asset {
     bytes: include_bytes!("../page/index.html"),
 };
 
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const DRAWING: &str = "image/svg+xml";
+
 /// What lies under `/assets/`.
-const ASSETS: [Asset; 2] = [
-    Asset { name: "app.css", kind: "text/css; charset=utf-8", bytes: include_bytes!("../page/app.css") },
-    Asset { name: "app.js", kind: "text/javascript; charset=utf-8", bytes: include_bytes!("../page/app.js") },
+const ASSETS: [Asset; 12] = [
+    // The report's colours, so that both look alike.
+    Asset { name: "palette.css", kind: CSS, bytes: PALETTE.as_bytes() },
+    Asset { name: "app.css", kind: CSS, bytes: include_bytes!("../page/app.css") },
+    Asset { name: "app.js", kind: SCRIPT, bytes: include_bytes!("../page/app.js") },
+    Asset { name: "chart.js", kind: SCRIPT, bytes: include_bytes!("../page/chart.js") },
+    Asset { name: "draw.js", kind: SCRIPT, bytes: include_bytes!("../page/draw.js") },
+    Asset { name: "history.js", kind: SCRIPT, bytes: include_bytes!("../page/history.js") },
+    Asset { name: "icon.svg", kind: DRAWING, bytes: include_bytes!("../page/icon.svg") },
+    Asset { name: "live.js", kind: SCRIPT, bytes: include_bytes!("../page/live.js") },
+    Asset { name: "picture.js", kind: SCRIPT, bytes: include_bytes!("../page/picture.js") },
+    Asset { name: "runs.js", kind: SCRIPT, bytes: include_bytes!("../page/runs.js") },
+    Asset { name: "stream.js", kind: SCRIPT, bytes: include_bytes!("../page/stream.js") },
+    Asset { name: "util.js", kind: SCRIPT, bytes: include_bytes!("../page/util.js") },
 ];
 
 /// The page itself.

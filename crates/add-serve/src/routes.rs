@@ -11,7 +11,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use crate::{ApiError, App, a1111, api, guard::guard, nothing_there, openai, page};
+use crate::{ApiError, App, a1111, api, guard::guard, nothing_there, openai, page, watch};
 
 /// A path with what answers it.
 type Route = (&'static str, &'static [&'static str], MethodRouter<App>);
@@ -27,6 +27,11 @@ fn routes() -> Vec<Route> {
         ("/api/models", &["get"], get(api::models)),
         ("/api/generate", &["post"], post(api::generate)),
         ("/api/stream", &["get"], get(api::stream)),
+        ("/api/runs", &["get"], get(watch::list)),
+        ("/api/runs/{name}/metrics", &["get"], get(watch::metrics)),
+        ("/api/runs/{name}/events", &["get"], get(watch::events)),
+        ("/api/runs/{name}/samples/{step}", &["get"], get(watch::sample)),
+        ("/api/runs/{name}/compared", &["get"], get(watch::compared)),
         ("/v1/models", &["get"], get(openai::models)),
         ("/v1/images/generations", &["post"], post(openai::generations)),
         ("/sdapi/v1/txt2img", &["post"], post(a1111::txt2img)),

@@ -10,6 +10,7 @@ mod stream;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -42,6 +43,7 @@ impl Server {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             token: token.map(str::to_owned),
             hosts: Vec::new(),
+            runs: PathBuf::from("no-runs"),
             limits,
         };
         let (bound, told) = mpsc::channel();

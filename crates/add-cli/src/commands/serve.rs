@@ -54,6 +54,9 @@ pub(crate) struct Serve {
     /// The model of the one recipe: a file of this project, a diffusers folder, a single file, or hf://owner/repo.
     #[arg(long, value_name = "PLACE")]
     weights: Option<String>,
+    /// The folder of the runs that the page shows while they are trained.
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    runs: PathBuf,
     /// Leave out the teachers of recipes that distil, which take memory of their own.
     #[arg(long)]
     without_teacher: bool,
@@ -72,6 +75,7 @@ impl Serve {
             address: SocketAddr::new(self.bind, self.port),
             token: self.token.clone().or_else(|| std::env::var(TOKEN).ok()),
             hosts: self.allow_host.clone(),
+            runs: self.runs.clone(),
             limits: Limits::default(),
         };
         add_serve::check(&settings).map_err(CoreError::Request)?;
