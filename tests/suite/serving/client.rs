@@ -54,18 +54,17 @@ pub(crate) fn ask(
     body: &[u8],
 ) -> Answer {
     let mut stream = connect(address);
-    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    let mut lines = vec![format!("{method} {path} HTTP/1.1"), "Connection: close".to_owned()];
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        head += &format!("Host: {address}\r\n");
+        lines.push(format!("Host: {address}"));
     }
     if !body.is_empty() {
-        head += &format!("Content-Length: {}\r\n", body.len());
+        lines.push(format!("Content-Length: {}", body.len()));
     }
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
+    lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    let head = lines.join("\r\n");
     // A server may refuse before it has read everything.
-    let _ = stream.write_all(&[head.as_bytes(), b"\r\n", body].concat());
+    let _ = stream.write_all(&[head.as_bytes(), b"\r\n\r\n", body].concat());
     answer(stream).expect("an answer")
 }
 
@@ -132,11 +131,11 @@ impl Socket {
         match payload.len() {
             short @ 0..126 => frame.push(0x80 | short as u8),
             middle @ 126..65536 => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7E);
                 frame.extend((middle as u16).to_be_bytes());
             }
             long => {
-                frame.push(0x80 | 127);
+                frame.push(0x80 | 0x7F);
                 frame.extend((long as u64).to_be_bytes());
             }
         }

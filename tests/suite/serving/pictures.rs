@@ -48,13 +48,13 @@ fn a_picture_is_the_same_to_the_byte_whatever_it_is_computed_with() {
     let alone: Vec<Answer> = (0..24).map(|i| post(address, "/api/generate", &wanted(i))).collect();
     let threads: Vec<_> =
         (0..24).map(|i| std::thread::spawn(move || post(address, "/api/generate", &wanted(i)))).collect();
-    let pictures = |answer: &Answer| match answer.header("content-type") {
-        Some("image/png") => vec![answer.body.clone()],
-        _ => {
-            let answer = answer.json();
-            let all = answer["pictures"].as_array().unwrap();
-            all.iter().map(|picture| STANDARD.decode(picture["png"].as_str().unwrap()).unwrap()).collect()
+    let pictures = |answer: &Answer| {
+        if answer.header("content-type") == Some("image/png") {
+            return vec![answer.body.clone()];
         }
+        let answer = answer.json();
+        let all = answer["pictures"].as_array().unwrap();
+        all.iter().map(|picture| STANDARD.decode(picture["png"].as_str().unwrap()).unwrap()).collect()
     };
     for (alone, together) in alone.iter().zip(threads) {
         assert_eq!(alone.status, 200, "{}", alone.text());
