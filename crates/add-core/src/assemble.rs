@@ -8,8 +8,8 @@ use add_plugin::{
     TextNetwork,
 };
 use add_recipe::{
-    Condition, Hooks, MethodRun, Model, Recipe, RunContext, SampledModel, Slot, Source, Weights, adapters,
-    data_error, in_bf16,
+    Condition, Dtypes, EvaluatedModel, Hooks, MethodRun, Model, NamedModel, Recipe, RunContext, SampledModel,
+    Slot, Source, Weights, adapters, data_error, in_bf16,
 };
 use add_train::{
     networks::{AnyNetwork, NetworkSet, Role},
@@ -304,6 +304,19 @@ pub fn untrained(
     let denoiser = denoiser(loaded, of, &recipe.text, &device)?;
     let text = text(loaded, &recipe.text, of, &device)?;
     Ok(SampledModel { denoiser, text, diffusion: of.diffusion(recipe.codec.info()), student_timesteps })
+}
+
+/// A model beside the trained one that the recipe's method names, such as its teacher, to be sampled; `None` where there is no
+/// such model. One with a text encoder and a codec of its own is sampled by a recipe of its own.
+///
+/// # Errors
+/// When its weights cannot be had.
+pub fn named(loaded: &LoadedRecipe, which: EvaluatedModel) -> Result<Option<SampledModel>, CoreError> {
+    let recipe = &loaded.recipe;
+    let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which);
+    let Some(NamedModel { model, student_timesteps, dtype, .. }) = named else { return Ok(None) };
+    let model = untrained(loaded, model, student_timesteps)?;
+    Ok(Some(model.in_types(Dtypes { model: dtype, ..recipe.dtype })))
 }
 
 /// The recipe's model with drawn values; no file is read.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use add_data::{DataError, RgbImage};
 use add_eval::Row;
 use add_plugin::{Dataset, Draw, Knowledge, Labels, PluginError, Sample, Split};
-use add_recipe::{Dtypes, EvaluatedModel, NamedModel, RowModel, SampledModel, data_error};
+use add_recipe::{EvaluatedModel, RowModel, SampledModel, data_error};
 pub use folders::{Folders, evaluate_folders};
 use sha2::{Digest as _, Sha256};
 
@@ -215,14 +215,12 @@ fn model(
     if let (EvaluatedModel::Student, Some(student)) = (which, student) {
         return Ok((which.name(), assemble::sampled(loaded, student)?.in_types(recipe.dtype)));
     }
-    let named = recipe.objective.models(recipe).into_iter().find(|model| model.name == which);
-    let Some(NamedModel { model, student_timesteps, dtype, .. }) = named else {
+    let Some(model) = assemble::named(loaded, which)? else {
         return Err(CoreError::Request(format!(
             "evaluation.rows: `objective: {}` has no model {which:?}; expected Stated{}",
             recipe.objective.name(),
             if recipe.objective.trains() { " or Student" } else { "" }
         )));
     };
-    let model = assemble::untrained(loaded, model, student_timesteps)?;
-    Ok((which.name(), model.in_types(Dtypes { model: dtype, ..recipe.dtype })))
+    Ok((which.name(), model))
 }

@@ -38,6 +38,19 @@ impl LoadedRecipe {
         self.beside(Path::new(name))
     }
 
+    /// The same with `--set` assignments, for a recipe that was not read from a file of its own.
+    ///
+    /// # Errors
+    /// When the outcome is not a valid recipe, or is one that cannot be run.
+    pub fn with(self, assignments: &[String]) -> Result<Self, CoreError> {
+        if assignments.is_empty() {
+            return Ok(self);
+        }
+        let text =
+            assignments.iter().try_fold(show(&self.recipe), |text, set| overrides::apply(&text, set))?;
+        Ok(Self { recipe: parse(&text, "the recipe of this model")?, path: self.path })
+    }
+
     /// Opens a split of its data, whose relative paths begin at the recipe's folder.
     ///
     /// # Errors

@@ -38,6 +38,16 @@ pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, DataError> {
     Ok(if pixels.color().has_alpha() { on_white(pixels) } else { pixels.into_rgb8() })
 }
 
+/// Width and height of an encoded picture, from its header and before it is turned upright.
+///
+/// # Errors
+/// When the bytes do not begin as a picture does that can be decoded.
+pub fn dimensions(bytes: &[u8]) -> Result<(u32, u32), DataError> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let reader = reader.map_err(|error| DataError::Decode(error.to_string()))?;
+    reader.into_dimensions().map_err(|error| DataError::Decode(error.to_string()))
+}
+
 /// A picture in sRGB, and how it must be turned.
 struct Decoded {
     pixels: DynamicImage,
@@ -142,6 +152,7 @@ mod tests {
         {
             let bytes = encoded(&picture.clone().into(), format);
             assert_eq!(decode_rgb(&bytes).expect("valid"), picture, "{format:?}");
+            assert_eq!(dimensions(&bytes).expect("valid"), (5, 3), "{format:?}");
             // Behind the picture may stand what it likes, even another picture.
             let tail = [&bytes[..], &bytes, b"....ftypmp42\xFF\xDA\xFF\xD9"].concat();
             assert_eq!(decode_rgb(&tail).expect("valid with a tail"), picture, "{format:?}");

@@ -25,7 +25,7 @@ mod unread;
 
 pub use bad_samples::BadSamples;
 pub use batch::{Batch, Skipped};
-pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, SUFFIXES, decode_rgb};
+pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, SUFFIXES, decode_rgb, dimensions};
 pub use error::DataError;
 pub use grid::Grid;
 pub use image::RgbImage;

@@ -121,6 +121,32 @@ impl Conditioning {
         Self { tokens: self.tokens.repeat_dim(1, times), mask, ..self }
     }
 
+    /// Both with as many token states, each repeated up to the common multiple of their numbers. As in ComfyUI: states that
+    /// come several times get the attention that they get once.
+    #[must_use]
+    pub fn alike(self, other: Self) -> (Self, Self) {
+        let (a, b) = (self.tokens.dims()[1], other.tokens.dims()[1]);
+        let both = a / greatest_common_divisor(a, b) * b;
+        (self.again(both / a), other.again(both / b))
+    }
+
+    /// A point between two batches of the same size: `(1 - share) self + share other`, with share 0 to 1. A token counts where
+    /// it counts in either; guidance and sizes are those of `self`.
+    #[must_use]
+    pub fn mix(self, other: Self, share: f64) -> Self {
+        let (this, other) = self.alike(other);
+        let mask = match (&this.mask, &other.mask) {
+            (Some(a), Some(b)) => Some(a.clone().max_pair(b.clone())),
+            _ => None,
+        };
+        Self {
+            tokens: this.tokens.clone().mul_scalar(1.0 - share) + other.tokens.mul_scalar(share),
+            pooled: this.pooled.clone().mul_scalar(1.0 - share) + other.pooled.mul_scalar(share),
+            mask,
+            ..this
+        }
+    }
+
     /// A batch of one, `batch` times.
     #[must_use]
     pub fn repeat(&self, batch: usize) -> Self {
@@ -156,6 +182,10 @@ impl Conditioning {
     pub fn batch(&self) -> usize {
         self.tokens.dims()[0]
     }
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 #[cfg(test)]
@@ -211,6 +241,29 @@ mod tests {
         assert_eq!(first_of_each, [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]);
         assert_eq!(numbers(&whole.pooled), [1.0; 4], "that of the first window");
         assert_eq!(numbers(&whole.mask.expect("masked")), [1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn lengths_meet_at_their_common_multiple() {
+        let both = |a: usize, b: usize| a / greatest_common_divisor(a, b) * b;
+        assert_eq!((both(77, 77), both(154, 77), both(154, 231)), (77, 154, 462));
+    }
+
+    #[test]
+    fn a_mix_lies_between_two_texts_and_ends_in_each() {
+        let long = text(1, 5.0).cat(text(1, 7.0)).joined();
+        let mixed = text(1, 1.0).mix(long.clone(), 0.25);
+        assert_eq!(numbers(&mixed.tokens)[..6], [2.0; 6]);
+        assert_eq!(numbers(&mixed.tokens)[6..], [2.5; 6]);
+        assert_eq!(numbers(&mixed.pooled), [2.0; 4]);
+        assert_eq!(numbers(&text(1, 1.0).mix(long.clone(), 0.0).pooled), [1.0; 4]);
+        assert_eq!(numbers(&text(1, 1.0).mix(long.clone(), 1.0).tokens), numbers(&long.tokens));
+        let masked = |mask: [[f32; 2]; 1]| Conditioning {
+            mask: Some(Tensor::from_floats(mask, &Device::flex())),
+            ..text(1, 1.0)
+        };
+        let mask = masked([[1.0, 0.0]]).mix(masked([[1.0, 1.0]]), 0.5).mask;
+        assert_eq!(numbers(&mask.expect("masked")), [1.0, 1.0]);
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub trait DataSource: Family {
 
     /// Side of its square pictures, in pixels.
     fn size(&self) -> usize;
+
+    /// The words with which captions name a style, such as `noto emoji`; none where captions name none.
+    fn styles(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Which part of the data.

@@ -7,12 +7,23 @@ use burn::tensor::Tensor;
 /// What pictures are made from, beside their captions; by default noise alone.
 #[derive(Debug, Clone, Default)]
 pub struct Beginning {
-    /// Noise, or the latents of a picture under it, a batch of one.
+    /// Noise, or the latents of a picture under it: a batch of one, or one for each caption.
     pub start: Start,
     /// Standard normal noise `[N, C, h, w]`, a row for each caption, in place of that which follows from the seed.
     pub noise: Option<Tensor<4>>,
     /// What of the picture of `start` is made anew; without it all of it is.
     pub mask: Option<Mask>,
+}
+
+impl Beginning {
+    /// The same with a start for each of `rows` pictures, where there is one for all.
+    pub(crate) fn of_each(&self, rows: usize) -> Self {
+        let start = match &self.start {
+            Start::Picture { x_0, .. } if x_0.dims()[0] == rows => self.start.clone(),
+            start => start.repeat(rows),
+        };
+        Self { start, ..self.clone() }
+    }
 }
 
 /// Which part of a picture is made anew; the rest is kept.
@@ -48,14 +59,14 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// What a beginning keeps, for pictures that start from `noise`.
+    /// What a beginning of each keeps, for pictures that start from `noise`.
     pub(crate) fn of(beginning: &Beginning, noise: &Tensor<4>) -> Option<Self> {
         let (Some(mask), Start::Picture { x_0, .. }) = (&beginning.mask, &beginning.start) else {
             return None;
         };
         let batch = noise.dims()[0];
         let inside = mask.latents.clone().repeat_dim(0, batch);
-        Some(Self { inside, x_0: x_0.clone().repeat_dim(0, batch), noise: noise.clone() })
+        Some(Self { inside, x_0: x_0.clone(), noise: noise.clone() })
     }
 
     /// `x_t` with the picture outside of the mask.

@@ -41,7 +41,7 @@ pub use recipe::{
     Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,
     ReleasedModel, RowModel, Sampling,
 };
-pub use sampled::{SampleRequest, SampledModel, guidance_scale, latents_shape};
+pub use sampled::{PIXELS_PER_PASS, SampleBatch, SampleRequest, SampledModel, guidance_scale, latents_shape};
 pub use slot::{Condition, Hooks, Slot, Source};
 pub use text::{one_line, options, show};
 pub use weights::Weights;

@@ -53,24 +53,6 @@ impl<'a> Prompts<'a> {
         }
         let batch = captions.iter().map(|caption| self.whole[caption.as_str()].clone());
         let batch = batch.reduce(Conditioning::cat).expect("a pass holds a caption");
-        let (a, b) = (batch.tokens.dims()[1], self.null.tokens.dims()[1]);
-        // As ComfyUI: states that come several times get the attention that they get once.
-        let both = a / greatest_common_divisor(a, b) * b;
-        (batch.again(both / a), self.null.clone().again(both / b))
-    }
-}
-
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_meet_at_their_common_multiple() {
-        let both = |a: usize, b: usize| a / greatest_common_divisor(a, b) * b;
-        assert_eq!((both(77, 77), both(154, 77), both(154, 231)), (77, 154, 462));
+        batch.alike(self.null.clone())
     }
 }

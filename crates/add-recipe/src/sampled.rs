@@ -1,11 +1,13 @@
 //! A model with its text encoder, ready to be sampled.
 
+use std::ops::ControlFlow;
+
 use add_plugin::{
-    Autoencoder, Conditioning, Denoiser, LatentInfo, Latents, Pixels, Purpose, Sampler, SamplerContext,
-    TextNetwork, Timesteps,
+    Autoencoder, Conditioning, Denoiser, Draw, Estimate, LatentInfo, Latents, Pixels, Purpose, Sampler,
+    SamplerContext, TextNetwork, Timesteps,
 };
 use add_train::{
-    noise::normal,
+    noise::normal_of,
     process::{Process, guided},
 };
 use burn::tensor::{Tensor, TensorData};
@@ -53,7 +55,7 @@ pub struct SampleRequest<'a> {
 }
 
 /// Pixels per pass, those of 32 small pictures; more would not be faster on a CPU and would need more memory.
-const PASS: usize = 32 * 32 * 32;
+pub const PIXELS_PER_PASS: usize = 32 * 32 * 32;
 
 impl SampledModel {
     /// Its networks held and computing in these types: for pictures, not for an export.
@@ -88,14 +90,27 @@ impl SampledModel {
             };
             return (Pixels(none([0, 3, height, width])), Latents(none([0, channels, rows, columns])));
         }
-        let pass = (PASS / request.size.pixels().max(1)).max(1);
+        let pass = (PIXELS_PER_PASS / request.size.pixels().max(1)).max(1);
         let mut first = 0;
         let (mut pixels, mut latents) = (Vec::new(), Vec::new());
         for captions in prompts.passes(request.captions, pass) {
-            let shape = latents_shape(captions.len(), request.size, info);
+            let rows = captions.len();
             let (conditioning, null) = prompts.encoded(captions);
-            let clean = self.latents(request, first, shape, &conditioning, &null);
-            first += captions.len();
+            let noise = request.beginning.noise.as_ref().map(|noise| noise.clone().narrow(0, first, rows));
+            let index = request.first + first as u64;
+            let batch = SampleBatch {
+                sampler: request.sampler,
+                steps: request.steps,
+                guidance: request.guidance,
+                size: request.size,
+                conditioning,
+                null: null.repeat(rows),
+                draws: (index..).take(rows).map(|index| (request.seed, index)).collect(),
+                beginning: Beginning { noise, ..request.beginning.clone() },
+            };
+            let clean = self.sample(info, &batch, &mut |_, _, _| ControlFlow::Continue(()));
+            let clean = clean.expect("nobody breaks off");
+            first += rows;
             latents.push(clean.0.clone());
             let decoded = Pixels(codec.decode(clean).0.clamp(-1.0, 1.0));
             pixels.push(match &request.beginning.mask {
@@ -106,52 +121,84 @@ impl SampledModel {
         (Pixels(Tensor::cat(pixels, 0)), Latents(Tensor::cat(latents, 0)))
     }
 
-    /// Latents of this shape, one for each row of `conditioning`, the first of which is caption `at` of the request; `null`
-    /// is the empty or negative caption, a batch of one.
-    fn latents(
+    /// Latents of a batch. Each depends on its own row alone, whatever the others are.
+    ///
+    /// `watch` is told of each call of the denoiser: its number from 0, how many there are, and the estimate of the clean
+    /// latents `[B, C, h, w]`. Where it breaks off, the rest is gone through without the network and nothing is returned.
+    pub fn sample(
         &self,
-        request: &SampleRequest<'_>,
-        at: usize,
-        shape: [usize; 4],
-        conditioning: &Conditioning,
-        null: &Conditioning,
-    ) -> Latents {
-        let batch = shape[0];
-        let device = conditioning.tokens.device();
-        let first = request.first + at as u64;
-        let noise = |step: u64, purpose| normal(request.seed, step, first, purpose, shape, &device);
-        let null = null.repeat(batch);
-        let scales = vec![guidance_scale(request.guidance); batch];
-        let beginning = &request.beginning;
+        latents: LatentInfo,
+        batch: &SampleBatch<'_>,
+        watch: &mut dyn FnMut(usize, usize, &Tensor<4>) -> ControlFlow<()>,
+    ) -> Option<Latents> {
+        let rows = batch.draws.len();
+        let shape = latents_shape(rows, batch.size, latents);
+        let device = batch.conditioning.tokens.device();
+        let noise = |step: u64, purpose| {
+            let draws = batch.draws.iter().map(|&(seed, index)| Draw { seed, step, index });
+            normal_of(&draws.collect::<Vec<_>>(), purpose, shape, &device)
+        };
+        let scales = vec![guidance_scale(batch.guidance); rows];
+        let beginning = batch.beginning.of_each(rows);
         let start_noise = match &beginning.noise {
-            Some(noise) => noise.clone().narrow(0, at, batch),
+            Some(noise) => noise.clone(),
             None => noise(0, Purpose::SampleNoise),
         };
-        let kept = Kept::of(beginning, &start_noise);
+        let kept = Kept::of(&beginning, &start_noise);
+        let mut fresh = |step: usize| noise(step as u64, Purpose::SampleFresh);
+        let mut context = SamplerContext {
+            steps: batch.steps,
+            schedule: &self.diffusion.schedule,
+            student_timesteps: &self.student_timesteps,
+            noise: start_noise,
+            start: beginning.start,
+            fresh_noise: &mut fresh,
+        };
+        let calls = batch.sampler.timesteps(&context).len();
+        let (mut done, mut wanted) = (0, true);
         let mut call = |x_t: Tensor<4>, t: &Timesteps| {
+            if !wanted {
+                return Estimate { x0: x_t.clone(), epsilon: x_t };
+            }
             let x_t = match &kept {
                 Some(kept) => kept.input(&self.diffusion, x_t, t),
                 None => x_t,
             };
+            let (conditioning, null) = (&batch.conditioning, &batch.null);
             let output =
-                guided(&self.diffusion, &*self.denoiser, x_t.clone(), t, conditioning, &null, &scales);
+                guided(&self.diffusion, &*self.denoiser, x_t.clone(), t, conditioning, null, &scales);
             let estimate = self.diffusion.estimate(output, x_t, t);
-            match &kept {
+            let estimate = match &kept {
                 Some(kept) => kept.estimate(estimate),
                 None => estimate,
-            }
+            };
+            wanted = watch(done, calls, &estimate.x0).is_continue();
+            done += 1;
+            estimate
         };
-        let mut fresh = |step: usize| noise(step as u64, Purpose::SampleFresh);
-        let mut context = SamplerContext {
-            steps: request.steps,
-            schedule: &self.diffusion.schedule,
-            student_timesteps: &self.student_timesteps,
-            noise: start_noise,
-            start: beginning.start.repeat(batch),
-            fresh_noise: &mut fresh,
-        };
-        Latents(request.sampler.sample(&mut context, &mut call))
+        let made = batch.sampler.sample(&mut context, &mut call);
+        wanted.then_some(Latents(made))
     }
+}
+
+/// Pictures that are sampled together.
+pub struct SampleBatch<'a> {
+    /// The sampler.
+    pub sampler: &'a dyn Sampler,
+    /// Denoiser calls.
+    pub steps: usize,
+    /// Guidance scale, as [`SampleRequest`] has it.
+    pub guidance: f64,
+    /// Width and height of the pictures.
+    pub size: Dimensions,
+    /// What each is told.
+    pub conditioning: Conditioning,
+    /// What guidance leads each away from; not looked at without guidance.
+    pub null: Conditioning,
+    /// Seed and index of each, from which its noise follows.
+    pub draws: Vec<(u64, u64)>,
+    /// What is there before the first step: one for all, or one for each.
+    pub beginning: Beginning,
 }
 
 /// The guidance scale that is meant: 0 stands for none on the pages of turbo models, and none is 1. Taken as the scale that

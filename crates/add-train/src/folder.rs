@@ -8,10 +8,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::TrainError;
+use crate::{TrainError, events::RunEvents};
 
 /// Longest line of metrics, in bytes; of a longer one the pieces are no lines of metrics.
-const MAX_LINE: u64 = 1 << 20;
+pub(crate) const MAX_LINE: u64 = 1 << 20;
 
 /// An opened and locked run folder.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct RunFolder {
     /// Holds the lock for as long as the folder is open; the system releases it when the process dies.
     _lock: File,
     metrics: File,
+    /// TensorBoard's file, once it is known from which step the run goes on.
+    events: Option<RunEvents>,
 }
 
 impl RunFolder {
@@ -47,6 +49,7 @@ impl RunFolder {
             path: path.to_path_buf(),
             _lock: lock,
             metrics: metrics.map_err(TrainError::io(metrics_path))?,
+            events: None,
         })
     }
 
@@ -74,25 +77,61 @@ impl RunFolder {
         add_files::replace(&path, |file| file.write_all(text.as_bytes())).map_err(TrainError::io(path))
     }
 
-    /// Appends a line to `metrics.jsonl`.
+    /// Appends a line to `metrics.jsonl` and its numbers to TensorBoard's event file.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn append_metrics(&mut self, line: &str) -> Result<(), TrainError> {
-        writeln!(self.metrics, "{line}").map_err(TrainError::io(self.path.join("metrics.jsonl")))
+        writeln!(self.metrics, "{line}").map_err(TrainError::io(self.path.join("metrics.jsonl")))?;
+        self.with_events(|events| events.metrics(line.as_bytes()))
     }
 
-    /// Drops the metrics of steps that a resumed run will do again: those numbered above `step`.
+    /// Appends the grid of `step`, which lies at [`sample`](Self::sample), to TensorBoard's event file.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn rewind_metrics(&mut self, step: u64) -> Result<(), TrainError> {
+    pub fn log_sample(&mut self, step: u64) -> Result<(), TrainError> {
+        let path = self.sample(step);
+        self.with_events(|events| events.sample(step, &path))
+    }
+
+    /// Drops the metrics of steps that a resumed run will do again, those numbered above `step`, and begins TensorBoard's
+    /// event file with the rest.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn rewind(&mut self, step: u64) -> Result<(), TrainError> {
         let path = self.path.join("metrics.jsonl");
         add_files::replace(&path, |to| keep_until(&path, to, step))
             .and_then(|()| OpenOptions::new().append(true).open(&path))
             .map(|metrics| self.metrics = metrics)
-            .map_err(TrainError::io(path))
+            .map_err(TrainError::io(path))?;
+        let events = RunEvents::begin(&self.path, step).map_err(TrainError::io(&self.path))?;
+        self.events = Some(events);
+        Ok(())
     }
+
+    fn with_events(
+        &mut self,
+        write: impl FnOnce(&mut RunEvents) -> io::Result<()>,
+    ) -> Result<(), TrainError> {
+        let Some(events) = &mut self.events else { return Ok(()) };
+        write(events).map_err(TrainError::io(events.path()))
+    }
+}
+
+/// The grids in the folder `samples` of a run, by step.
+pub(crate) fn sample_steps(samples: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let step_of = |path: &Path| -> Option<u64> {
+        path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".png")?.parse().ok()
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(samples)? {
+        let path = entry?.path();
+        found.extend(step_of(&path).map(|step| (step, path)));
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Copies the lines of metrics with a step up to `step`, one at a time; what is no such line is left out.
@@ -143,7 +182,7 @@ mod tests {
         for line in ["{\"step\":1}", "no line", "{\"step\":2}", "{\"step\":3}", "{\"ste"] {
             run.append_metrics(line).unwrap();
         }
-        run.rewind_metrics(2).unwrap();
+        run.rewind(2).unwrap();
         run.append_metrics("{\"step\":3,\"again\":1}").unwrap();
         let text = fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
         assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"step\":3,\"again\":1}\n");

@@ -22,13 +22,13 @@ const LOOKS: u32 = 50;
 
 /// Share of logits on their right side from which on the heads have won. At the hinge's optimum the shares reach 1;
 /// in the main job, which trains well, they stay below 0.9.
-const WON: f64 = 0.99;
+pub const WON: f64 = 0.99;
 
 /// Difference of a head's mean logits, of the hinge's margin of 1, below which it does not tell real from fake.
-const DEAD_GAP: f64 = 0.02;
+pub const DEAD_GAP: f64 = 0.02;
 
 /// Mean logit below which a head says nothing at all, of the same margin.
-const DEAD_LOGIT: f64 = 0.05;
+pub const DEAD_LOGIT: f64 = 0.05;
 
 /// What is wrong with the heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod distance;
 pub mod ema;
 mod error;
+mod events;
 pub mod folder;
 pub mod gradients;
 pub mod health;

@@ -12,8 +12,13 @@ pub fn normal(
     shape: [usize; 4],
     device: &Device,
 ) -> Tensor<4> {
-    let [batch, c, h, w] = shape;
-    let rows =
-        (0..batch as u64).flat_map(|b| Draw { seed, step, index: first + b }.normal(purpose, c * h * w));
-    Tensor::from_data(TensorData::new(rows.collect::<Vec<f32>>(), shape), device)
+    let rows: Vec<Draw> = (0..shape[0] as u64).map(|b| Draw { seed, step, index: first + b }).collect();
+    normal_of(&rows, purpose, shape, device)
+}
+
+/// Standard normal noise `[B, C, H, W]` of which each row has a key of its own; `shape` states as many rows as there are keys.
+pub fn normal_of(rows: &[Draw], purpose: Purpose, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let [_, c, h, w] = shape;
+    let values = rows.iter().flat_map(|draw| draw.normal(purpose, c * h * w));
+    Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), shape), device)
 }

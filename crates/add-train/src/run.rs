@@ -151,13 +151,13 @@ pub fn run(
     agree_on_state(ranks, done, || state_of(objective))?;
     if let Some(folder) = folder.as_deref_mut() {
         checkpoint::rewind(&folder.checkpoints(), done)?;
-        folder.rewind_metrics(done)?;
+        folder.rewind(done)?;
     }
     observer.begin(done, length.steps);
-    if let Some(folder) = folder.as_deref()
+    if let Some(folder) = folder.as_deref_mut()
         && done == 0
     {
-        objective.preview(&folder.sample(0))?;
+        preview(objective, folder, done)?;
     }
     let mut non_finite = 0;
     while done < length.steps {
@@ -174,10 +174,10 @@ pub fn run(
             folder.append_metrics(&report.to_json(done))?;
         }
         observer.step(done, &report);
-        if let Some(folder) = folder.as_deref()
+        if let Some(folder) = folder.as_deref_mut()
             && (done % length.sample_every == 0 || done == length.steps)
         {
-            objective.preview(&folder.sample(done))?;
+            preview(objective, folder, done)?;
         }
         let stopping = largest(ranks, u8::from(setup.stop.load(Ordering::Relaxed))) > 0;
         if done % length.checkpoint_every == 0 || done == length.steps || stopping {
@@ -194,6 +194,11 @@ pub fn run(
     }
     observer.end();
     Ok(Ending::Finished)
+}
+
+fn preview(objective: &mut dyn Objective, folder: &mut RunFolder, done: u64) -> Result<(), TrainError> {
+    objective.preview(&folder.sample(done))?;
+    folder.log_sample(done)
 }
 
 fn state_of(objective: &dyn Objective) -> State {

@@ -20,7 +20,6 @@
 
 mod builder;
 mod pipeline;
-mod release;
 mod request;
 mod training;
 

@@ -6,6 +6,7 @@ use add_core::{
     assemble, device, lora,
     read::LoadedRecipe,
     recipe::{Dimensions, SampleRequest, SampledModel},
+    release,
     request::{InputFiles, Inputs, MAX_PICTURES, check_request, check_size},
     weights::{self, Use},
 };
@@ -13,7 +14,7 @@ use add_data::{RgbImage, pictures};
 use add_plugin::Autoencoder;
 use add_weights::{Location, Progress};
 
-use crate::{Error, Request, release};
+use crate::{Error, Request};
 
 /// A text-to-image model, ready to make pictures.
 #[derive(Debug)]

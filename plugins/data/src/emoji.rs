@@ -226,6 +226,11 @@ impl DataSource for Emoji {
     fn size(&self) -> usize {
         self.size.0
     }
+
+    fn styles(&self) -> Vec<String> {
+        let styles = Style::ALL.into_iter().filter(|style| self.styles.contains(style));
+        styles.map(|style| style.phrase().to_owned()).collect()
+    }
 }
 
 struct Picture {

@@ -7,6 +7,7 @@ mod loras;
 mod pictures;
 mod recipes;
 mod reports;
+mod server;
 mod tables;
 mod weights;
 

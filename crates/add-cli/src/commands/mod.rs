@@ -12,6 +12,7 @@ mod parity;
 mod plan;
 mod plugins;
 mod sample;
+mod serve;
 mod train;
 
 use std::{
@@ -20,15 +21,19 @@ use std::{
 };
 
 use add_core::{
-    device,
+    assemble, device,
     error::CoreError,
+    lora,
     read::{self, LoadedRecipe},
+    recipe::SampledModel,
     train::model_path,
+    weights::{self, Kept, Use},
 };
 use clap::{Args, Subcommand};
 
 use crate::{
     Outcome,
+    progress::Download,
     terminal::{clean, say},
 };
 
@@ -39,6 +44,8 @@ pub(crate) enum Command {
     Train(train::Train),
     /// Make pictures with a trained model.
     Sample(Box<sample::Sample>),
+    /// Answer requests for pictures over HTTP, with a page that shows them while one types.
+    Serve(serve::Serve),
     /// Measure the models of a recipe, or folders of pictures.
     Eval(eval::Eval),
     /// Write a model for other programs: a folder for diffusers, or one file.
@@ -111,6 +118,44 @@ fn student_file(
     })
 }
 
+/// The model that a recipe samples, with everything that it needs on this machine: at `place`, or else that of its run, the one
+/// shipped with it or a released one; with the LoRAs that the recipe adds to it. Beside it the place of its weights, where that
+/// is not the recipe's. `kept` is what the recipe keeps of its own beside a model at `place`.
+fn sampled_model(
+    loaded: &mut LoadedRecipe,
+    place: Option<&str>,
+    kept: Kept,
+) -> Result<(SampledModel, Option<String>), CoreError> {
+    let progress = &mut Download::new();
+    let (file, place) = match place {
+        Some(place) => (weights::choose(loaded, place, kept, progress)?, Some(place.to_owned())),
+        None if !loaded.recipe.objective.trains() => (None, None),
+        None => {
+            let file = student_file(None, None, loaded)?;
+            let place = file.to_string_lossy().into_owned();
+            (Some(file), Some(place))
+        }
+    };
+    let mut model = if let Some(file) = file {
+        weights::fetch(loaded, Use::SamplingTrained, progress)?;
+        assemble::sampled(loaded, &file)?
+    } else {
+        weights::fetch(loaded, Use::Sampling, progress)?;
+        let student_timesteps = weights::student_timesteps(loaded)?;
+        assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)?
+    };
+    lora::onto_sampled(loaded, &mut model)?;
+    Ok((model.in_types(loaded.recipe.dtype), place))
+}
+
+/// What of the recipe was stated on the command line, and is therefore not taken from a released model.
+fn kept(set: &[String]) -> Kept {
+    let stated = |field: &str| {
+        set.iter().any(|set| set.strip_prefix(field).is_some_and(|rest| rest.starts_with(['=', '.'])))
+    };
+    Kept { text: stated("text"), codec: stated("codec") }
+}
+
 /// Prints a result to standard output. Where that is full, the program ends; a reader who closed it has read enough.
 fn print(text: &str) {
     print_bytes(format!("{}\n", clean(text, false)).as_bytes());
@@ -132,6 +177,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
+        Command::Serve(serve) => serve.run(),
         Command::Eval(eval) => eval.run(),
         Command::Export(export) => export.run(),
         Command::Merge(merge) => merge.run(),

@@ -9,24 +9,17 @@ use std::path::{Path, PathBuf};
 use add_core::{
     assemble, device,
     error::CoreError,
-    lora,
     made_with::FileUsed,
     many::{Many, Shard},
-    read::LoadedRecipe,
-    recipe::{Dimensions, LongPrompt, SampleRequest, SampledModel},
+    recipe::{Dimensions, LongPrompt, SampleRequest},
     request::{InputFiles, Inputs, MAX_PICTURES, check_request, check_size, write_latents},
-    weights::{self, Use},
 };
 use add_data::{Grid, PictureFormat, pictures, read_prompts};
 use clap::{Args, ValueEnum};
 
 use self::{places::Places, wanted::Wanted};
-use super::student_file;
-use crate::{
-    Outcome,
-    progress::{Counter, Download},
-    terminal::say,
-};
+use super::sampled_model;
+use crate::{Outcome, progress::Counter, terminal::say};
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
@@ -186,7 +179,8 @@ impl Sample {
             let said = if places.grid.is_some() { made } else { &made.one(0) };
             said.check_fits(format)?;
         }
-        let (model, weights) = model(&mut wanted)?;
+        let (model, weights) =
+            sampled_model(&mut wanted.loaded, wanted.weights.as_deref(), wanted.made.kept)?;
         wanted.made.weights = weights.map(|place| FileUsed::of(&place)).transpose()?;
         let Wanted { loaded, made, .. } = &wanted;
         notes::say_all(self, made, &loaded.recipe, &model);
@@ -248,7 +242,8 @@ impl Sample {
         wanted.made.prompts = prompts;
         let format = self.format.map_or(PictureFormat::Png, Into::into);
         wanted.made.one(0).check_fits(format)?;
-        let (model, weights) = model(&mut wanted)?;
+        let (model, weights) =
+            sampled_model(&mut wanted.loaded, wanted.weights.as_deref(), wanted.made.kept)?;
         wanted.made.weights = weights.map(|place| FileUsed::of(&place)).transpose()?;
         let Wanted { loaded, made, .. } = &wanted;
         notes::say_of_list(self, made, &loaded.recipe, &model);
@@ -267,30 +262,4 @@ impl Sample {
         say(&format!("{count} pictures made in {}", folder.display()));
         Ok(0)
     }
-}
-
-/// The model that is meant, with everything that it needs on this machine, and the place of its weights where that is not
-/// the recipe's.
-fn model(wanted: &mut Wanted) -> Result<(SampledModel, Option<String>), CoreError> {
-    let progress = &mut Download::new();
-    let loaded: &mut LoadedRecipe = &mut wanted.loaded;
-    let (file, place) = match &wanted.weights {
-        Some(place) => (weights::choose(loaded, place, wanted.made.kept, progress)?, Some(place.clone())),
-        None if !loaded.recipe.objective.trains() => (None, None),
-        None => {
-            let file = student_file(None, None, loaded)?;
-            let place = file.to_string_lossy().into_owned();
-            (Some(file), Some(place))
-        }
-    };
-    let mut model = if let Some(file) = file {
-        weights::fetch(loaded, Use::SamplingTrained, progress)?;
-        assemble::sampled(loaded, &file)?
-    } else {
-        weights::fetch(loaded, Use::Sampling, progress)?;
-        let student_timesteps = weights::student_timesteps(loaded)?;
-        assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)?
-    };
-    lora::onto_sampled(loaded, &mut model)?;
-    Ok((model.in_types(loaded.recipe.dtype), place))
 }

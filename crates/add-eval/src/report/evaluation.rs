@@ -6,19 +6,20 @@ use super::page::thousands;
 use crate::table::{Line, Pivot, format_number, reach};
 use crate::{Better, Row};
 
-#[derive(Debug, Serialize)]
-pub(super) struct Table {
+/// An evaluation, ready to be shown: `metrics` with their better side, and a line for each setting.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Table {
     metrics: Vec<Heading>,
     lines: Vec<TableLine>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 struct Heading {
     name: String,
     arrow: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 struct TableLine {
     model: String,
     /// Steps, sampler, guidance, side.
@@ -31,7 +32,7 @@ struct TableLine {
 }
 
 /// A number, and in small letters what belongs to it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 struct Cell {
     text: String,
     notes: Vec<String>,
@@ -39,7 +40,7 @@ struct Cell {
 }
 
 /// The evaluation with a line for each setting; `None` where there are no rows.
-pub(super) fn table(rows: &[Row]) -> Option<Table> {
+pub fn table(rows: &[Row]) -> Option<Table> {
     let pivot = Pivot::of(rows);
     let metrics = pivot.metrics.iter().map(|metric| Heading {
         name: (*metric).to_owned(),

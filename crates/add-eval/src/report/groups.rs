@@ -1,6 +1,11 @@
 //! Which curves share a chart, and in which order the charts come.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Serialize, Serializer};
 
 use super::chart::{COLOURS, Curve};
 use super::log::MetricsLog;
@@ -75,22 +80,72 @@ const COMMON: [ChartRule; 4] = [
     ChartRule::new("Time", "Seconds.", &["seconds", "seconds_*"]),
 ];
 
-/// All curves of the log in charts of at most eight, those of `rules` first.
-pub(super) fn group(log: &MetricsLog, rules: &[ChartRule]) -> Vec<Group> {
-    let rules: Vec<ChartRule> = rules.iter().chain(&COMMON).copied().collect();
+/// A chart by what it shows, before any value is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layout {
+    /// The chart's title.
+    pub title: String,
+    /// What to look for; empty where the title says it.
+    pub note: &'static str,
+    /// Its curves in the order of their colours, at most eight.
+    pub curves: Vec<LaidOut>,
+}
+
+/// One curve of a [`Layout`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LaidOut {
+    /// What the legend calls it.
+    pub label: String,
+    /// Where its values come from.
+    pub figure: Source,
+}
+
+/// Where the values of a curve come from, in a line of `metrics.jsonl`. As text: `loss_g`, `logits_real/0`,
+/// `logits_real/mean`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The number of this name.
+    Number(String),
+    /// The value at this place of the list of this name.
+    Item(String, usize),
+    /// The mean over the list of this name.
+    Mean(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(name) => f.write_str(name),
+            Self::Item(name, place) => write!(f, "{name}/{place}"),
+            Self::Mean(name) => write!(f, "{name}/mean"),
+        }
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The charts of figures with these names, in the order of the page: those of the method, those of any run, each list by its
+/// items, and the rest by name. A figure with several values is named once for each, with its place.
+pub fn layout(figures: &BTreeSet<(String, Option<usize>)>, method: &[ChartRule]) -> Vec<Layout> {
+    let rules: Vec<ChartRule> = method.iter().chain(&COMMON).copied().collect();
     // By place on the page: known rules, then arrays, then the rest by name.
-    let mut charts: BTreeMap<(usize, String), Vec<Curve>> = BTreeMap::new();
-    let mut arrays: BTreeMap<&str, Vec<&[(f64, f64)]>> = BTreeMap::new();
-    for ((key, index), points) in &log.curves {
-        if index.is_some() {
-            arrays.entry(key).or_default().push(points);
+    let mut charts: BTreeMap<(usize, String), Vec<LaidOut>> = BTreeMap::new();
+    let mut arrays: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (key, index) in figures {
+        if let Some(index) = index {
+            arrays.entry(key).or_default().push(*index);
             continue;
         }
         let place = match rule_of(&rules, key) {
             Some(rule) => (rule, rules[rule].title.to_owned()),
             None => (rules.len() + 1, stem(key).to_owned()),
         };
-        charts.entry(place).or_default().push(Curve { label: key.clone(), points: points.clone() });
+        let curve = LaidOut { label: key.clone(), figure: Source::Number(key.clone()) };
+        charts.entry(place).or_default().push(curve);
     }
     for (key, items) in arrays {
         let rule = rule_of(&rules, key);
@@ -98,36 +153,57 @@ pub(super) fn group(log: &MetricsLog, rules: &[ChartRule]) -> Vec<Group> {
             Items::Unnamed => "item",
             Items::Each(of) | Items::WithMean(of) => of,
         };
-        let curves = items
-            .iter()
-            .enumerate()
-            .map(|(index, points)| Curve { label: format!("{of} {index}"), points: points.to_vec() });
-        charts.insert((rules.len(), format!("{key}, by {of}")), curves.collect());
+        let item = |at| LaidOut { label: format!("{of} {at}"), figure: Source::Item(key.to_owned(), at) };
+        charts.insert((rules.len(), format!("{key}, by {of}")), items.into_iter().map(item).collect());
         if let Some(rule) = rule.filter(|&rule| matches!(rules[rule].items, Items::WithMean(_))) {
-            let mean = Curve { label: key.to_owned(), points: mean_of(&items) };
+            let mean = LaidOut { label: key.to_owned(), figure: Source::Mean(key.to_owned()) };
             charts.entry((rule, rules[rule].title.to_owned())).or_default().push(mean);
         }
     }
-    let mut groups = Vec::new();
+    let mut layouts = Vec::new();
     for ((place, title), curves) in charts {
         let note = rules.get(place).map_or("", |rule| rule.note);
         match &curves[..] {
-            [only] if place > rules.len() => groups.extend(split(note, &only.label.clone(), curves)),
-            _ => groups.extend(split(note, &title, curves)),
+            [only] if place > rules.len() => layouts.extend(split(note, &only.label.clone(), curves)),
+            _ => layouts.extend(split(note, &title, curves)),
         }
     }
-    groups
+    layouts
+}
+
+/// The charts of a log with their points.
+pub(super) fn group(log: &MetricsLog, method: &[ChartRule]) -> Vec<Group> {
+    let figures = log.curves.keys().cloned().collect();
+    let layouts = layout(&figures, method).into_iter();
+    layouts
+        .map(|Layout { title, note, curves }| {
+            let curve = |LaidOut { label, figure }| Curve { label, points: points(log, figure) };
+            Group { title, note, curves: curves.into_iter().map(curve).collect() }
+        })
+        .collect()
+}
+
+fn points(log: &MetricsLog, figure: Source) -> Vec<(f64, f64)> {
+    let one = |key| log.curves.get(&key).cloned().unwrap_or_default();
+    match figure {
+        Source::Number(key) => one((key, None)),
+        Source::Item(key, at) => one((key, Some(at))),
+        Source::Mean(key) => {
+            let items = log.curves.range((key.clone(), Some(0))..=(key, Some(usize::MAX)));
+            mean_of(&items.map(|(_, points)| points.as_slice()).collect::<Vec<_>>())
+        }
+    }
 }
 
 /// Charts of at most [`COLOURS`] curves.
-fn split(note: &'static str, title: &str, mut curves: Vec<Curve>) -> Vec<Group> {
+fn split(note: &'static str, title: &str, mut curves: Vec<LaidOut>) -> Vec<Layout> {
     let parts = curves.len().div_ceil(COLOURS);
     (1..=parts)
         .map(|part| {
             let rest = curves.split_off(curves.len().min(COLOURS));
             let curves = std::mem::replace(&mut curves, rest);
             let title = if parts > 1 { format!("{title} ({part} of {parts})") } else { title.to_owned() };
-            Group { title, note, curves }
+            Layout { title, note, curves }
         })
         .collect()
 }
@@ -215,6 +291,18 @@ mod tests {
                 ("odd_one", &["odd_one"]),
             ],
         );
+    }
+
+    #[test]
+    fn each_curve_says_where_its_values_come_from() {
+        let figures = [("logits_x", Some(0)), ("logits_x", Some(1)), ("loss_a", None)];
+        let figures = figures.map(|(name, at)| (name.to_owned(), at)).into();
+        let layouts = layout(&figures, &RULES);
+        let named: Vec<Vec<String>> = layouts
+            .iter()
+            .map(|chart| chart.curves.iter().map(|curve| curve.figure.to_string()).collect())
+            .collect();
+        assert_eq!(named, [vec!["loss_a"], vec!["logits_x/mean"], vec!["logits_x/0", "logits_x/1"]]);
     }
 
     #[test]

@@ -19,10 +19,14 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use self::groups::{ChartRule, Items, Presentation};
+pub use self::evaluation::{Table, table};
+pub use self::groups::{ChartRule, Items, LaidOut, Layout, Presentation, Source, layout};
 use self::log::MetricsLog;
 use self::page::Page;
 use self::samples::Samples;
+
+/// The style sheet of the report's colours and typefaces, for other pages that show the same.
+pub const PALETTE: &str = include_str!("palette.css");
 
 /// Largest file of a run that is read whole, in bytes: the metrics of some millions of steps.
 const MAX_FILE: u64 = 1 << 30;

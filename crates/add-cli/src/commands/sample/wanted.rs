@@ -12,7 +12,7 @@ use add_core::{
     weights::Kept,
 };
 
-use super::Sample;
+use super::{super::kept, Sample};
 use crate::progress::Download;
 
 /// How much of a picture is changed unless told otherwise.
@@ -118,12 +118,4 @@ impl Sample {
         };
         Ok(Wanted { loaded, made, init, mask, latents, weights })
     }
-}
-
-/// What of the recipe was stated on the command line, and is therefore not taken from a released model.
-fn kept(set: &[String]) -> Kept {
-    let stated = |field: &str| {
-        set.iter().any(|set| set.strip_prefix(field).is_some_and(|rest| rest.starts_with(['=', '.'])))
-    };
-    Kept { text: stated("text"), codec: stated("codec") }
 }

