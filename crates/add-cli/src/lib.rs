@@ -44,6 +44,9 @@ use plugins as _;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// What the terminal shows unless `ADD_LOG` says otherwise: warnings, and which device `Auto()` is.
+const SHOWN: &str = "warn,add_core::device=info";
+
 /// Adversarial Diffusion Distillation: train, sample and evaluate one-step text-to-image models.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
@@ -61,7 +64,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Broken lines would break the paths and commands in them. It fails only where a hook is set already.
     let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| "warn".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| SHOWN.into());
     let shown = filter.and(filter_fn(|event| event.target() != run_log::ALONE));
     let terminal = fmt::layer().with_writer(std::io::stderr).compact().with_filter(shown);
     tracing_subscriber::registry().with(terminal).with(run_log::layer()).init();

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod config;
+mod devices;
 mod doctor;
 mod eval;
 mod export;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Parity(parity::Parity),
     /// Identify a file or folder of weights and report problems with it.
     Doctor(doctor::Doctor),
+    /// List the devices of this machine: memory, driver, types of numbers.
+    Devices(devices::Devices),
     /// Check the numbers of a GPU, time it, and write a table of the results.
     GpuCheck(gpu_check::GpuCheck),
     /// List the linked plugins.
@@ -119,6 +122,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Export(export) => export.run(),
         Command::Plan(plan) => plan.run(),
         Command::Parity(parity) => parity.run(),
+        Command::Devices(devices) => devices.run(),
         Command::GpuCheck(check) => check.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Plugins(plugins) => Ok(plugins.run()),
