@@ -2,13 +2,20 @@
 
 use std::io::Cursor;
 
-use add_core::read;
-use add_data::decode_rgb;
-use add_plugin::{Draw, Split};
+use add_core::{
+    made_with::{FileUsed, MadeWith},
+    read,
+    recipe::Dimensions,
+    request::{InputFiles, Inputs, write_latents},
+};
+use add_data::{PictureFormat, decode_rgb, encode_picture};
+use add_plugin::{Draw, Latents, Split};
+use burn::tensor::{Device, Tensor};
 use image::{ImageEncoder as _, ImageFormat, RgbImage, codecs::png::PngEncoder};
 
 use crate::{
     fuzz::{at, shipped, survives},
+    hostile::TINY,
     stores::{shard, source},
 };
 
@@ -94,6 +101,67 @@ fn colour_profiles_survive() {
         encoder.set_icc_profile(bytes.to_vec()).unwrap();
         encoder.write_image(&[9; 48], 4, 4, image::ExtendedColorType::Rgb8).unwrap();
         decode_rgb(&encoded).unwrap();
+    });
+}
+
+/// What pictures say of how they were made, and the records in it.
+#[test]
+fn what_pictures_say_survives() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = MadeWith {
+        version: "1".to_owned(),
+        prompts: vec!["a cat 🐈".to_owned()],
+        negative: String::new(),
+        count: 1,
+        index: 0,
+        seed: 1,
+        steps: 1,
+        guidance: 1.0,
+        size: Dimensions::square(8),
+        init: Some(FileUsed { name: "a.png".to_owned(), fingerprint: None }),
+        strength: Some(0.5),
+        mask: None,
+        latents: None,
+        weights: None,
+        recipe_file: "tiny.ron".to_owned(),
+        recipe: TINY.replace("DATA", "Off(size: 8)"),
+    };
+    let texts = made.texts();
+    let texts = texts.each_ref().map(|(keyword, text)| (*keyword, text.as_str()));
+    for format in [PictureFormat::Png, PictureFormat::Jpeg, PictureFormat::WebP] {
+        let path = folder.path().join(format!("a.{format}"));
+        let sound = encode_picture(&RgbImage::new(8, 8), format, &texts).unwrap();
+        at(&path, &sound);
+        assert_eq!(MadeWith::of(&path).unwrap(), made);
+        survives(sound, 500, |bytes| {
+            at(&path, bytes);
+            if let Ok(made) = MadeWith::of(&path) {
+                let _ = (made.recipe(&[]), made.init.map(|init| init.find(&[folder.path()], "init")));
+            }
+        });
+    }
+    survives(texts[1].1, 2000, |bytes| {
+        if let Ok(made) = serde_json::from_slice::<MadeWith>(bytes) {
+            let _ = (made.recipe(&[]), made.texts());
+        }
+    });
+}
+
+/// Latents to start from.
+#[test]
+fn latents_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let recipe = read::parse(&TINY.replace("DATA", "Off(size: 8)"), "tiny.ron").unwrap();
+    write_latents(&path, &Latents(Tensor::ones([2, 3, 8, 8], &Device::flex()))).unwrap();
+    let read = |count| {
+        let files = InputFiles { init: Some(&path), strength: 1.0, mask: None, latents: Some(&path) };
+        Inputs::read(&files, &recipe, Dimensions::square(8), 1, 0..count)
+    };
+    assert!(read(2).is_ok() && read(3).is_err());
+    survives(std::fs::read(&path).unwrap(), 500, |bytes| {
+        at(&path, bytes);
+        let _ = read(2);
     });
 }
 

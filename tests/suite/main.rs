@@ -10,6 +10,7 @@
 //! `consistency` distils a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
+//! `sampling` asks for pictures in every way that `sample` knows, and `living` is about terminals, signals and shells.
 //! `progressive` distils in stages and is resumed between and within them.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
@@ -30,6 +31,7 @@ mod fuzz;
 mod fuzz_data;
 mod golden;
 mod hostile;
+mod living;
 mod loopback;
 mod methods;
 mod pictures;
@@ -37,6 +39,7 @@ mod progressive;
 mod ranks;
 mod released;
 mod runs;
+mod sampling;
 mod snapshots;
 mod stores;
 

@@ -38,11 +38,39 @@ fn name(path: &Path) -> String {
         .replace('/', "__")
 }
 
+/// The recipe that another one changes.
+fn base(path: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(path).unwrap();
+    let base = text.lines().find_map(|line| line.trim().strip_prefix("base: \"")?.strip_suffix("\","))?;
+    Some(path.parent().unwrap().join(base))
+}
+
+/// A recipe with all defaults; of one that changes another, the lines in which they differ.
+fn shown(path: &Path) -> String {
+    let whole = |path: &Path| read::show(&read::read(path, &[]).unwrap().recipe);
+    let Some(base) = base(path) else { return whole(path) };
+    let (before, after) = (whole(&base), whole(path));
+    similar::TextDiff::from_lines(&before, &after).unified_diff().context_radius(0).to_string()
+}
+
 #[test]
 fn every_shipped_recipe_resolves_to_its_snapshot() {
     for path in recipes() {
-        let shown = read::show(&read::read(&path, &[]).unwrap().recipe);
-        insta::assert_snapshot!(name(&path), shown);
+        insta::assert_snapshot!(name(&path), shown(&path));
+    }
+}
+
+#[test]
+fn every_row_of_the_papers_tables_is_one_recipe_that_its_list_names() {
+    let folder = root().join("configs/paper");
+    let list = fs::read_to_string(folder.join("README.md")).unwrap();
+    for path in recipes().into_iter().filter(|path| path.starts_with(&folder)) {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(list.matches(&format!("({file})")).count(), 1, "{file}");
+        assert!(base(&path).is_some(), "{file}: a row is another recipe with a field changed");
+    }
+    for link in list.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+        assert!(link.starts_with("https://") || folder.join(link).is_file(), "{link}");
     }
 }
 

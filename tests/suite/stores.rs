@@ -10,7 +10,6 @@ use std::{
 
 use add_data::{Feed, Loader, RgbImage, encode_png};
 use add_plugin::{DataSource, Dataset, Draw, Plugin, Split};
-use ron::extensions::Extensions;
 
 use crate::{
     binary::command,
@@ -21,8 +20,7 @@ use crate::{
 const DRAW: Draw = Draw { seed: 1, step: 0, index: 0 };
 
 pub(crate) fn source(recipe: &str) -> Plugin<dyn DataSource> {
-    let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
-    options.from_str(recipe).unwrap()
+    add_recipe::options().from_str(recipe).unwrap()
 }
 
 pub(crate) fn open(recipe: &str) -> Box<dyn Dataset> {

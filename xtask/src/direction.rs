@@ -69,7 +69,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
 ];
 
 /// What every crate may depend on.
-const FOR_ALL: [&str; 3] = ["add-files", "add-random", "build-features"];
+const FOR_ALL: [&str; 4] = ["add-files", "add-random", "add-resample", "build-features"];
 
 /// What the crate of training methods may depend on besides: it builds runs.
 const METHODS: &[&str] =

@@ -1,6 +1,6 @@
-//! The release binary: the profile `dist`, and what compiler and linker can do on top of it.
+//! The release binary: the profile `dist`, and what compiler and linker can do on top of it; beside it what comes with it.
 
-use std::{collections::BTreeSet, env, fs};
+use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
@@ -14,7 +14,11 @@ const LINKER: &[&str] = if cfg!(all(target_os = "linux", target_arch = "x86_64")
     &[]
 };
 
-/// Builds `add` with `features` and says where it is and how large.
+/// Completions that are packaged: the shell, and the file's name where the shell looks for it.
+const COMPLETIONS: [(&str, &str); 3] = [("bash", "add"), ("zsh", "_add"), ("fish", "add.fish")];
+
+/// Builds `add` with `features`, says where it is and how large, and writes a folder to install from beside it: the binary,
+/// manual pages and completions.
 pub(crate) fn run(features: &str) -> Result<(), String> {
     let metadata = MetadataCommand::new().exec().map_err(|error| error.to_string())?;
     let build = ["rustc", "--profile", "dist", "-p", "add-cli", "--bin", "add", "--features", features, "--"];
@@ -22,6 +26,42 @@ pub(crate) fn run(features: &str) -> Result<(), String> {
     let path = metadata.target_directory.join("dist/add").into_std_path_buf();
     let size = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
     println!("{}: {size} bytes, {:.1} MiB", path.display(), size as f64 / f64::from(1 << 20));
+    package(&path, &metadata.target_directory.join("dist/package").into_std_path_buf())
+}
+
+/// Writes the folder to install from, as `bin` and `share` below `/usr/local` are.
+fn package(binary: &Path, folder: &Path) -> Result<(), String> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| format!("{path}: {error}")
+    };
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(failed(folder))?;
+    }
+    let said = |arguments: &[&str]| {
+        let output = Command::new(binary).args(arguments).output().map_err(failed(binary))?;
+        let problem = || format!("add {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(output.stdout.clone()) } else { Err(problem()) }
+    };
+    let write = |path: &Path, bytes: &[u8]| {
+        fs::create_dir_all(path.parent().unwrap_or(folder))
+            .and_then(|()| fs::write(path, bytes))
+            .map_err(failed(path))
+    };
+    for (shell, name) in COMPLETIONS {
+        let place = match shell {
+            "bash" => "bash-completion/completions".to_owned(),
+            "zsh" => "zsh/site-functions".to_owned(),
+            _ => format!("{shell}/vendor_completions.d"),
+        };
+        write(&folder.join("share").join(place).join(name), &said(&["completions", shell])?)?;
+    }
+    let pages = folder.join("share/man/man1");
+    said(&["man", &pages.to_string_lossy()])?;
+    let installed = folder.join("bin/add");
+    write(&installed, &[])?;
+    fs::copy(binary, &installed).map_err(failed(&installed))?;
+    println!("{}: to be copied to /usr/local or ~/.local", folder.display());
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask`: the door to everything.
 //!
-//! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `devices`, `gpu-check`, `doctor`, `plugins` and `config` are handed to the
-//! release build of `add`; the others are maintenance commands.
+//! `train`, `sample`, `eval`, `export`, `plan`, `parity`, `devices`, `gpu-check`, `doctor`, `plugins`, `config`, `completions` and
+//! `man` are handed to the release build of `add`; the others are maintenance commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
 mod chaos;
@@ -43,7 +43,8 @@ enum Chore {
     Docs,
     /// Package every crate that may be published, without building it again.
     Package,
-    /// Build the release binary, small and stripped; takes half an hour with `--features cuda`.
+    /// Build the release binary, small and stripped, with manual pages and completions; takes half an hour with `--features
+    /// cuda`.
     Dist,
     /// Write the skeleton of a plugin, such as `new weighting min-snr`.
     New(new::New),
@@ -58,7 +59,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Everything else goes to `add`: train, sample, eval, export, plan, parity, devices, gpu-check, doctor, plugins, config.
+    /// Everything else goes to `add`: train, sample, eval, export, plan, parity, devices, gpu-check, doctor, plugins, config,
+    /// completions, man.
     #[command(external_subcommand)]
     Add(Vec<String>),
 }

@@ -13,7 +13,8 @@
 //! `tests/external` in the repository is such a crate. This library sets the global allocator, so a binary on top of it
 //! cannot set another.
 //!
-//! Exit codes: 0 fine, 1 failed, 2 bad usage or recipe, 130 and 143 after SIGINT and SIGTERM.
+//! Exit codes: 0 fine, 1 failed, 2 bad usage or recipe, 129, 130 and 143 after SIGHUP, SIGINT and
+//! SIGTERM.
 
 mod commands;
 mod errors;
@@ -21,14 +22,17 @@ mod progress;
 mod ranks;
 mod run_log;
 mod signals;
+mod terminal;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use add_core::error::CoreError;
 use clap::Parser;
 use miette::MietteHandlerOpts;
 use mimalloc::MiMalloc;
-use progress::say;
 use tracing_subscriber::{
     Layer,
     filter::{FilterExt, filter_fn},
@@ -49,7 +53,7 @@ const SHOWN: &str = "warn,add_core::device=info";
 
 /// Adversarial Diffusion Distillation: train, sample and evaluate one-step text-to-image models.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "add", version, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: commands::Command,
@@ -62,11 +66,20 @@ struct Arguments {
 pub fn main() -> ExitCode {
     add_kernels::keep_free_memory();
     let arguments = Arguments::parse();
+    let colours = terminal::has_colours();
     // Broken lines would break the paths and commands in them. It fails only where a hook is set already.
-    let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
+    let _ = miette::set_hook(Box::new(move |_| {
+        Box::new(MietteHandlerOpts::new().wrap_lines(false).color(colours).terminal_links(colours).build())
+    }));
     let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| SHOWN.into());
     let shown = filter.and(filter_fn(|event| event.target() != run_log::ALONE));
-    let terminal = fmt::layer().with_writer(std::io::stderr).compact().with_filter(shown);
+    let lines = terminal::Lines { colours };
+    let terminal = fmt::layer()
+        .with_writer(lines)
+        .with_ansi(colours)
+        .log_internal_errors(false)
+        .compact()
+        .with_filter(shown);
     tracing_subscriber::registry().with(terminal).with(run_log::layer()).init();
     let duplicates = add_plugin::duplicates();
     if let Some(twice) = duplicates.first() {
@@ -85,7 +98,8 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(report: &miette::Report, code: u8) -> ExitCode {
-    say(&format!("{report:?}"));
+    let report = format!("{report:?}");
+    let _ = writeln!(io::stderr(), "{}", terminal::clean(&report, terminal::has_colours()));
     ExitCode::from(code)
 }
 

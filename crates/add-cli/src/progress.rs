@@ -1,7 +1,6 @@
 //! How far a run is: a bar on a terminal, plain lines when piped.
 
 use std::{
-    io::{self, IsTerminal, Write},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -11,7 +10,10 @@ use add_train::{report::StepReport, run::Observer};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::{info, warn};
 
-use crate::run_log;
+use crate::{
+    run_log,
+    terminal::{clean, is_capable, say},
+};
 
 /// Seconds between plain lines, on the terminal and in the log.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -31,7 +33,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// The progress of the run in the folder `out`.
     pub(crate) fn new(out: PathBuf) -> Self {
-        let plain = !std::io::stderr().is_terminal();
+        let plain = !is_capable();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         Self { out, bar, began: Instant::now(), resumed: 0, steps: 0, spoke: None, plain }
     }
@@ -105,7 +107,7 @@ impl Counter {
 
     /// `done` of `total` of `what`.
     pub(crate) fn show(&mut self, what: &str, done: u64, total: u64) {
-        if std::io::stderr().is_terminal() {
+        if is_capable() {
             if self.what != what {
                 let style = ProgressStyle::with_template("{bar:32.cyan/blue} {pos}/{len}, {eta} left  {msg}");
                 let bar = ProgressBar::new(total).with_style(style.expect("the template is valid"));
@@ -133,10 +135,10 @@ impl Download {
 
 impl weights::Progress for Download {
     fn begin(&mut self, file: &str, bytes: u64) {
-        if std::io::stderr().is_terminal() {
+        if is_capable() {
             let template = "{bar:32.cyan/blue} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left  {msg}";
             let style = ProgressStyle::with_template(template).expect("the template is valid");
-            self.0 = ProgressBar::new(bytes).with_style(style).with_message(file.to_owned());
+            self.0 = ProgressBar::new(bytes).with_style(style).with_message(clean(file, false).into_owned());
         } else {
             say(&format!("fetching {file}, {}", HumanBytes(bytes)));
         }
@@ -152,9 +154,4 @@ fn losses(report: &StepReport) -> String {
     let shown = report.numbers().filter(|(name, _)| name.starts_with("loss") || *name == "r1");
     let shown = shown.map(|(name, value)| format!("{name} {value:.4}"));
     shown.collect::<Vec<_>>().join("  ")
-}
-
-/// A line for the person at the terminal, if one is there.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -18,6 +18,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use crate::terminal::clean;
+
 /// The target of events that the terminal shows in another way, or not at all.
 pub(crate) const ALONE: &str = "add::log";
 
@@ -38,7 +40,12 @@ static LOG: Mutex<Log> = Mutex::new(Log::Waiting(Vec::new()));
 /// The layer that writes the log: our own events from `info` on, of others the warnings.
 pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     let wanted = Targets::new().with_default(LevelFilter::WARN).with_target("add", Level::INFO);
-    fmt::layer().with_ansi(false).compact().with_writer(|| Line).with_filter(wanted)
+    fmt::layer()
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .compact()
+        .with_writer(|| Line)
+        .with_filter(wanted)
 }
 
 /// Begins to write into `folder`, behind what is there, with the lines that have waited.
@@ -61,11 +68,13 @@ struct Line;
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = clean(&text, false);
         match &mut *lock() {
-            Log::Waiting(lines) if lines.len() + bytes.len() > WAITING => {}
-            Log::Waiting(lines) => lines.extend_from_slice(bytes),
+            Log::Waiting(lines) if lines.len() + line.len() > WAITING => {}
+            Log::Waiting(lines) => lines.extend_from_slice(line.as_bytes()),
             // On a full disk the run has better things to say than that its log is short.
-            Log::Open(file) => drop(file.write_all(bytes)),
+            Log::Open(file) => drop(file.write_all(line.as_bytes())),
         }
         Ok(bytes.len())
     }

@@ -151,13 +151,16 @@ impl Assembly<'_> {
         };
         let beginning = self.values(model, text, self.device)?;
         self.set.add_base(format!("{}'s base", slot.role), State::digest_of(&*beginning));
-        let base = in_bf16::held(beginning.frozen(), slot.dtype);
+        let copies = || self.slots.iter().filter(|other| copied(other) == Some(slot.role));
+        // In one type, the copies and the base share their values; in another, those in f32 are kept beside the base, and
+        // else each of them goes when it has been rounded: both at once are more than the run ever needs.
+        let shared = copies().all(|other| other.dtype == slot.dtype);
+        let frozen = beginning.frozen();
+        let beginning = (!shared).then_some(beginning);
+        let base = in_bf16::held(frozen, slot.dtype);
         let network = adapters::adapted(&self.loaded.recipe, lora, &*base, device)?;
         if is_copied {
-            // In one type, the copy and the base share their values.
-            let shared =
-                self.slots.iter().any(|other| copied(other) == Some(slot.role) && other.dtype == slot.dtype);
-            self.beginnings.insert(slot.role, if shared { base } else { beginning });
+            self.beginnings.insert(slot.role, beginning.unwrap_or(base));
         }
         Ok(in_bf16::denoiser(network, slot.dtype))
     }

@@ -6,11 +6,11 @@
 
 use std::{fs, path::Path};
 
-use add_data::{decode_rgb, png_text, write_png};
-use add_plugin::{Autoencoder, Sampler, Start};
-use add_recipe::{Recipe, SampleRequest, SampledModel, one_line};
+use add_data::{PictureFormat, decode_rgb, write_picture};
+use add_plugin::Autoencoder;
+use add_recipe::{Beginning, Recipe, SampleRequest, SampledModel};
 
-use crate::error::CoreError;
+use crate::{error::CoreError, made_with::MadeWith};
 
 /// Pictures of one block.
 const BLOCK: usize = 16;
@@ -46,34 +46,27 @@ pub struct Many<'a> {
     pub model: &'a SampledModel,
     /// Its codec.
     pub codec: &'a dyn Autoencoder,
-    /// One for each picture.
-    pub prompts: &'a [String],
-    /// What guidance leads away from.
-    pub negative: &'a str,
-    /// The sampler.
-    pub sampler: &'a dyn Sampler,
-    /// Denoiser calls.
-    pub steps: usize,
-    /// Guidance scale; 1 is none.
-    pub guidance: f64,
-    /// Seed of the noise; the picture's number tells one from another.
-    pub seed: u64,
+    /// How they are made: one of each prompt of the list, from index 0.
+    pub made: &'a MadeWith,
+    /// Their files' kind.
+    pub format: PictureFormat,
     /// Which part of the list.
     pub shard: Shard,
 }
 
 impl Many<'_> {
-    /// Makes the pictures `000000.png`, … that are not in `folder` yet, and tells `progress` how many of the part's are there.
+    /// Makes the pictures `000000.png` (or of another format), … that are not in `folder` yet, and tells `progress` how many of the part's are there.
     /// Returns how many were made.
     ///
     /// # Errors
     /// When a picture that is there was made from another prompt or seed, or the disk refuses.
     pub fn make(&self, folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, CoreError> {
         fs::create_dir_all(folder).map_err(CoreError::io(folder))?;
-        let blocks: Vec<usize> = (0..self.prompts.len().div_ceil(BLOCK))
+        let prompts = &self.made.prompts;
+        let blocks: Vec<usize> = (0..prompts.len().div_ceil(BLOCK))
             .filter(|block| block % self.shard.of == self.shard.index)
             .collect();
-        let range = |block: usize| block * BLOCK..((block + 1) * BLOCK).min(self.prompts.len());
+        let range = |block: usize| block * BLOCK..((block + 1) * BLOCK).min(prompts.len());
         let total = blocks.iter().map(|&block| range(block).len()).sum();
         let mut missing = Vec::new();
         for &block in &blocks {
@@ -89,22 +82,21 @@ impl Many<'_> {
         for (block, open) in missing {
             let range = range(block);
             let request = SampleRequest {
-                captions: &self.prompts[range.clone()],
-                negative: self.negative,
-                sampler: self.sampler,
-                steps: self.steps,
-                guidance: self.guidance,
-                seed: self.seed,
+                captions: &prompts[range.clone()],
+                negative: &self.made.negative,
+                sampler: &*self.recipe.sampling.sampler,
+                steps: self.made.steps,
+                guidance: self.made.guidance,
+                seed: self.made.seed,
                 first: range.start as u64,
-                size: self.recipe.data.size(),
-                start: Start::Noise,
+                size: self.made.size,
+                beginning: Beginning::default(),
             };
             let pictures = add_data::pictures(&self.model.generate(self.recipe, self.codec, &request));
             for &at in &open {
-                let text = self.text(at);
-                let text: Vec<(&str, &str)> =
-                    text.iter().map(|(key, value)| (*key, value.as_str())).collect();
-                write_png(&folder.join(file_name(at)), &pictures[at - range.start], &text)
+                let text = self.made.one(at).texts();
+                let text = text.each_ref().map(|(keyword, text)| (*keyword, text.as_str()));
+                write_picture(&folder.join(self.file_name(at)), &pictures[at - range.start], &text)
                     .map_err(|error| CoreError::Request(error.to_string()))?;
             }
             made += open.len();
@@ -116,46 +108,25 @@ impl Many<'_> {
 
     /// Whether picture `at` was made already; it must be the same one.
     fn is_there(&self, folder: &Path, at: usize) -> Result<bool, CoreError> {
-        let path = folder.join(file_name(at));
+        let path = folder.join(self.file_name(at));
         if !path.exists() {
             return Ok(false);
         }
         let bytes = add_files::read(&path, MAX_PICTURE).map_err(CoreError::io(&path))?;
         let failed = |problem: String| CoreError::Request(format!("{}: {problem}", path.display()));
-        let damaged =
-            |error: add_data::DataError| failed(format!("{error}; delete it to have it made again"));
-        let found = png_text(&bytes).map_err(damaged)?;
-        decode_rgb(&bytes).map_err(damaged)?;
-        for (key, expected) in self.text(at) {
-            let value = found.iter().find(|(name, _)| name == key).map_or("nothing", |(_, value)| value);
-            if value != expected {
-                return Err(failed(format!(
-                    "it was made with another {key}: expected {expected:?}, found {value:?}; choose another folder"
-                )));
-            }
+        decode_rgb(&bytes).map_err(|error| failed(format!("{error}; delete it to have it made again")))?;
+        match MadeWith::of(&path)?.difference(&self.made.one(at)) {
+            None => Ok(true),
+            Some((what, found, expected)) => Err(failed(format!(
+                "it was made with another {what}: expected {expected}, found {found}; choose another folder"
+            ))),
         }
-        Ok(true)
     }
 
-    /// What picture `at` is made from, as it says in its file.
-    fn text(&self, at: usize) -> Vec<(&'static str, String)> {
-        vec![
-            ("prompt", self.prompts[at].clone()),
-            ("negative", self.negative.to_owned()),
-            ("seed", self.seed.to_string()),
-            ("steps", self.steps.to_string()),
-            ("guidance", self.guidance.to_string()),
-            ("model", {
-                let Recipe { codec, text, model, sampling, .. } = self.recipe;
-                one_line(&(self.recipe.data.size(), codec, text, model, &sampling.sampler))
-            }),
-        ]
+    /// The file of picture `at`; names sort as numbers do.
+    fn file_name(&self, at: usize) -> String {
+        format!("{at:06}.{}", self.format)
     }
-}
-
-/// The file of picture `at`; names sort as numbers do.
-fn file_name(at: usize) -> String {
-    format!("{at:06}.png")
 }
 
 #[cfg(test)]

@@ -22,14 +22,21 @@ pub enum OverrideError {
     },
 }
 
-/// Applies `path=value` to `text`: replaces the value where it stands, or adds the field to its parent.
+/// Applies `path=value` to `text`.
 ///
 /// # Errors
 /// When the assignment has no `=`, or the parent of its path is not in the recipe.
 pub(crate) fn apply(text: &str, assignment: &str) -> Result<String, OverrideError> {
     let (path, value) =
         assignment.split_once('=').ok_or_else(|| OverrideError::NoEquals(assignment.to_owned()))?;
-    let (path, value) = (path.trim(), value.trim());
+    assign(text, path.trim(), value.trim())
+}
+
+/// Replaces the value at `path` where it stands, or adds the field to its parent.
+///
+/// # Errors
+/// When the parent of the path is not in the recipe.
+pub(crate) fn assign(text: &str, path: &str, value: &str) -> Result<String, OverrideError> {
     if let Some(place) = spans::find(text, path) {
         return Ok(splice(text, place, value));
     }

@@ -12,11 +12,9 @@ use miette::NamedSource;
 
 use crate::{
     error::{CoreError, Problem},
+    overlay::{self, Stated},
     overrides, spans, validate,
 };
-
-/// Largest recipe, in bytes. The shipped ones have less than 4 kB.
-const MAX_RECIPE: u64 = 1 << 20;
 
 /// Longest line, in bytes, of a recipe that an error shows whole, and how much around the place of a longer one.
 const LONGEST_LINE: usize = 1000;
@@ -30,7 +28,7 @@ const RENAMED: [(&str, &str); 2] = [("shards", "replicas"), ("rounds", "gradient
 pub struct LoadedRecipe {
     /// What it says.
     pub recipe: Recipe,
-    /// Its file; weights are named relative to this file's folder.
+    /// Its file, the one at the bottom where it changes another; relative paths begin at this file's folder.
     pub path: PathBuf,
 }
 
@@ -54,16 +52,23 @@ impl LoadedRecipe {
     }
 }
 
-/// Reads the recipe at `path`, with `--set` assignments applied first.
+/// Reads the recipe at `path`, and those it is built on, with `--set` assignments applied first.
 ///
 /// # Errors
 /// When the file cannot be read, is not a valid recipe, or is one that cannot be run.
 pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
-    let text = add_files::read_text(path, MAX_RECIPE)
-        .map_err(|source| CoreError::Unreadable { path: path.to_path_buf(), source })?;
+    let Stated { text, path, name } = overlay::read(path)?;
     let text = assignments.iter().try_fold(text, |text, set| overrides::apply(&text, set))?;
-    let recipe = parse(&text, &path.display().to_string())?;
-    Ok(LoadedRecipe { recipe, path: path.to_path_buf() })
+    Ok(LoadedRecipe { recipe: parse(&text, &name)?, path })
+}
+
+/// Reads a whole recipe from `text`, as if it stood in the file at `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_text(text: &str, path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
+    let text = assignments.iter().try_fold(text.to_owned(), |text, set| overrides::apply(&text, set))?;
+    Ok(LoadedRecipe { recipe: parse(&text, &path.display().to_string())?, path: path.to_path_buf() })
 }
 
 /// Reads a recipe from `text`; `name` stands for its file in errors.
@@ -71,19 +76,25 @@ pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreErr
 /// # Errors
 /// When the text is not a valid recipe, or is one that cannot be run.
 pub fn parse(text: &str, name: &str) -> Result<Recipe, CoreError> {
-    let problem = |span: Range<usize>, message: String| {
-        let place = place(text, name, &span);
-        let (shown, span) = shown(text, span);
-        Problem { place, message, text: NamedSource::new(name, shown), span: span.into() }
-    };
-    let recipe: Recipe = options().from_str(text).map_err(|error| {
-        let span = offset(text, error.span.start)..offset(text, error.span.end);
-        CoreError::Syntax(Box::new(problem(span, message(&error.code))))
-    })?;
+    let recipe: Recipe = options().from_str(text).map_err(|error| syntax_error(text, name, &error))?;
     let found = validate::check(&recipe).into_iter();
-    let problems: Vec<Problem> =
-        found.map(|(path, message)| problem(nearest(text, &path), format!("{path}: {message}"))).collect();
+    let problem = |(path, message): (String, String)| {
+        problem(text, name, nearest(text, &path), format!("{path}: {message}"))
+    };
+    let problems: Vec<Problem> = found.map(problem).collect();
     if problems.is_empty() { Ok(recipe) } else { Err(CoreError::Invalid { path: name.to_owned(), problems }) }
+}
+
+/// What a reader says of a text that it cannot read, with its place.
+pub(crate) fn syntax_error(text: &str, name: &str, error: &ron::error::SpannedError) -> CoreError {
+    let span = offset(text, error.span.start)..offset(text, error.span.end);
+    CoreError::Syntax(Box::new(problem(text, name, span, message(&error.code))))
+}
+
+fn problem(text: &str, name: &str, span: Range<usize>, message: String) -> Problem {
+    let place = place(text, name, &span);
+    let (shown, span) = shown(text, span);
+    Problem { place, message, text: NamedSource::new(name, shown), span: span.into() }
 }
 
 /// What is wrong with a recipe's text. A field's old name is answered with today's.

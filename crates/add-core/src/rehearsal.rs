@@ -3,8 +3,8 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use add_data::Loader;
-use add_plugin::{Dataset, Draw, PluginError, Purpose, Sample, Start, is_adapter};
-use add_recipe::{SampleRequest, data_error, in_bf16, slot::ADAPTERS};
+use add_plugin::{Dataset, Draw, PluginError, Purpose, Sample, is_adapter};
+use add_recipe::{Beginning, Dimensions, SampleRequest, data_error, in_bf16, slot::ADAPTERS};
 use add_train::{TrainError, networks::Role, ranks::Alone};
 
 use crate::{
@@ -123,8 +123,8 @@ pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
             guidance: 1.0,
             seed,
             first: 0,
-            size: recipe.data.size(),
-            start: Start::Noise,
+            size: Dimensions::square(recipe.data.size()),
+            beginning: Beginning::default(),
         };
         let began = Instant::now();
         // Reading the pixels waits for the device.

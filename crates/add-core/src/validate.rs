@@ -12,7 +12,7 @@ const MAX_REPEATS: usize = 10_000;
 /// Most preview prompts, each a column of the grid.
 const MAX_PREVIEWS: usize = 64;
 /// Largest side of a picture, in pixels.
-const MAX_SIDE: usize = 4096;
+pub(crate) const MAX_SIDE: usize = 4096;
 /// Most threads that load batches.
 const MAX_WORKERS: usize = 256;
 

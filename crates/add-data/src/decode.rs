@@ -11,7 +11,7 @@ use image::{
     metadata::Orientation,
 };
 
-use crate::{DataError, colour, jpeg, tiff_palette, unread};
+use crate::{DataError, colour, jpeg, tiff_file, unread};
 
 /// Suffixes of the pictures that can be decoded, in small letters. What a file is follows from its bytes; the suffix only
 /// says that it is a picture.
@@ -22,6 +22,8 @@ pub const SUFFIXES: [&str; 11] =
 pub const MAX_SIDE: u32 = 8192;
 /// Largest size of the decoded pixels, in bytes.
 pub const MAX_DECODED_BYTES: u64 = 256 << 20;
+/// Largest size of what a PNG says beside its pixels, unpacked, in bytes.
+const MAX_PNG_NOTES: u64 = 16 << 20;
 
 /// Decodes the bytes of a PNG, JPEG, WebP, BMP, GIF (its first frame) or TIFF file: upright by its EXIF orientation, in
 /// sRGB by its colour profile, transparent parts on white. What follows the picture in the file is left out.
@@ -55,8 +57,8 @@ fn decoded(bytes: &[u8]) -> Result<Decoded, String> {
     };
     check_still(bytes, format).map_err(problem)?;
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    reader.limits(limits());
-    if let Some(pixels) = tiff_palette::decode(bytes)? {
+    reader.limits(limits(format));
+    if let Some(pixels) = tiff_file::palette(bytes)? {
         return Ok(Decoded { pixels, orientation: Orientation::NoTransforms });
     }
     let mut decoder = reader.into_decoder().map_err(problem)?;
@@ -65,7 +67,11 @@ fn decoded(bytes: &[u8]) -> Result<Decoded, String> {
     too_large(width, height, decoder.total_bytes())?;
     // A picture with a damaged note about itself is as good as one without.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let Some(icc) = decoder.icc_profile().ok().flatten() else {
+    let icc = match format {
+        Some(ImageFormat::Tiff) => tiff_file::profile(bytes),
+        _ => decoder.icc_profile().ok().flatten(),
+    };
+    let Some(icc) = icc else {
         let pixels = DynamicImage::from_decoder(decoder).map_err(problem)?;
         return Ok(Decoded { pixels, orientation });
     };
@@ -88,18 +94,19 @@ pub(crate) fn too_large(width: u32, height: u32, bytes: u64) -> Result<(), Strin
     Err(format!("{width} x {height} pixels; at most {MAX_SIDE} a side and {most} MiB decoded are allowed"))
 }
 
-fn limits() -> Limits {
+/// What a decoder may allocate beside the pixels, whose size [`too_large`] judges. In a PNG that is what its notes about
+/// itself unpack to: a colour profile of a few MB is a large one, and one of kilobytes can claim to unpack to gigabytes.
+pub(crate) fn limits(format: Option<ImageFormat>) -> Limits {
     let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    let png = format == Some(ImageFormat::Png);
+    limits.max_alloc = Some(if png { MAX_PNG_NOTES } else { MAX_DECODED_BYTES });
     limits
 }
 
 /// Refuses an animated PNG or WebP, of which the decoders would show a part. (GIF has no other kind.)
 fn check_still(bytes: &[u8], format: Option<ImageFormat>) -> Result<(), ImageError> {
     let animated = match format {
-        Some(ImageFormat::Png) => PngDecoder::with_limits(Cursor::new(bytes), limits())?.is_apng()?,
+        Some(ImageFormat::Png) => PngDecoder::with_limits(Cursor::new(bytes), limits(format))?.is_apng()?,
         Some(ImageFormat::WebP) => WebPDecoder::new(Cursor::new(bytes))?.has_animation(),
         _ => false,
     };

@@ -11,7 +11,7 @@ pub enum DataError {
     #[error("cannot decode the picture: {0}")]
     Decode(String),
     /// A picture cannot be encoded.
-    #[error("cannot encode the picture as PNG: {0}")]
+    #[error("cannot encode the picture: {0}")]
     Encode(String),
     /// A file cannot be written.
     #[error("{path}: {source}", path = path.display())]

@@ -10,6 +10,9 @@ use png::{BitDepth, ColorType, Decoder, Encoder, EncodingError};
 
 use crate::DataError;
 
+/// Largest text that is unpacked, in bytes; what this project writes is not packed.
+const MOST_UNPACKED: usize = 1 << 20;
+
 /// A picture as PNG bytes with `(keyword, text)` metadata: `tEXt` for Latin-1, `iTXt` for everything else.
 /// A keyword has 1 to 79 Latin-1 characters, such as `prompt`.
 ///
@@ -57,6 +60,9 @@ pub fn png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
     let mut text: Vec<_> =
         info.uncompressed_latin1_text.iter().map(|t| (t.keyword.clone(), t.text.clone())).collect();
     for chunk in &info.utf8_text {
+        let mut chunk = chunk.clone();
+        // A megabyte of packed zeros would be a gigabyte.
+        chunk.decompress_text_with_limit(MOST_UNPACKED).map_err(failed)?;
         text.push((chunk.keyword.clone(), chunk.get_text().map_err(failed)?));
     }
     Ok(text)

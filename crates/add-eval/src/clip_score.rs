@@ -43,20 +43,37 @@ pub fn mean_cosine(images: &FeatureSet, texts: &FeatureSet) -> Result<f64, EvalE
     row_cosines(images, texts).map(|cosines| mean(cosines.into_iter()))
 }
 
-/// `max(0, 100 mean cos)`, in `0..=100`.
-///
-/// # Errors
-/// As [`row_cosines`].
-pub fn clip_score_torchmetrics(images: &FeatureSet, texts: &FeatureSet) -> Result<f64, EvalError> {
-    Ok((100.0 * mean_cosine(images, texts)?).max(0.0))
+/// What becomes of the cosines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClipScoreConvention {
+    /// The plain mean, in `-1..=1`.
+    #[default]
+    Cosine,
+    /// `max(0, 100 mean cos)`, in `0..=100`.
+    Torchmetrics,
+    /// `mean 2.5 max(0, cos)`, in `0..=2.5`.
+    Hessel,
 }
 
-/// `mean 2.5 max(0, cos)`, in `0..=2.5`.
-///
-/// # Errors
-/// As [`row_cosines`].
-pub fn clip_score_hessel(images: &FeatureSet, texts: &FeatureSet) -> Result<f64, EvalError> {
-    Ok(2.5 * mean(row_cosines(images, texts)?.into_iter().map(|cosine| cosine.max(0.0))))
+impl ClipScoreConvention {
+    /// The score of one picture.
+    pub fn of_picture(self, cosine: f64) -> f64 {
+        match self {
+            Self::Cosine => cosine,
+            Self::Torchmetrics => 100.0 * cosine,
+            Self::Hessel => 2.5 * cosine.max(0.0),
+        }
+    }
+
+    /// The score of a set from the mean of its pictures'.
+    pub fn of_mean(self, mean: f64) -> f64 {
+        if self == Self::Torchmetrics { mean.max(0.0) } else { mean }
+    }
+
+    /// The score of cosines, at least one.
+    pub fn score(self, cosines: &[f64]) -> f64 {
+        self.of_mean(mean(cosines.iter().map(|&cosine| self.of_picture(cosine))))
+    }
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -75,10 +92,13 @@ mod tests {
         let images = FeatureSet::new(2, vec![2.0, 0.0, 5.0, 0.0]).unwrap();
         let texts = FeatureSet::new(2, vec![1.0, 0.0, -0.3, 0.4]).unwrap();
         assert_close(mean_cosine(&images, &texts).unwrap(), 0.2, 1e-15);
-        assert_close(clip_score_torchmetrics(&images, &texts).unwrap(), 20.0, 1e-15);
-        assert_close(clip_score_hessel(&images, &texts).unwrap(), 1.25, 1e-15);
+        let cosines = row_cosines(&images, &texts).unwrap();
+        assert_close(ClipScoreConvention::Cosine.score(&cosines), 0.2, 1e-15);
+        assert_close(ClipScoreConvention::Torchmetrics.score(&cosines), 20.0, 1e-15);
+        assert_close(ClipScoreConvention::Hessel.score(&cosines), 1.25, 1e-15);
         let against = FeatureSet::new(2, vec![-1.0, 0.0, -1.0, 0.0]).unwrap();
-        assert!(clip_score_torchmetrics(&images, &against).unwrap().abs() < f64::MIN_POSITIVE);
+        let opposed = row_cosines(&images, &against).unwrap();
+        assert!(ClipScoreConvention::Torchmetrics.score(&opposed).abs() < f64::MIN_POSITIVE);
     }
 
     #[test]

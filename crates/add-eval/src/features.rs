@@ -39,17 +39,6 @@ impl FeatureSet {
         Self::new(dim, values.iter().map(|&value| f64::from(value)).collect())
     }
 
-    /// Adds the rows of a further batch, `[n, dim]` row-major.
-    ///
-    /// # Errors
-    /// As [`FeatureSet::new`]; the set is unchanged then.
-    pub fn extend_f32(&mut self, values: &[f32]) -> Result<(), EvalError> {
-        let more = Self::from_f32(self.dim, values)?;
-        self.rows += more.rows;
-        self.values.extend(more.values);
-        Ok(())
-    }
-
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -122,10 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn batches_append_in_order() {
-        let mut set = FeatureSet::from_f32(2, &[1.0, 2.0]).unwrap();
-        set.extend_f32(&[3.0, 4.0, 5.0, 6.0]).unwrap();
-        assert!(set.extend_f32(&[7.0]).is_err());
+    fn rows_are_chosen_in_order() {
+        let set = FeatureSet::from_f32(2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
         assert_eq!((set.rows(), set.row(2)), (3, &[5.0, 6.0][..]));
         assert_eq!(set.select(&[2, 0]).values(), &[5.0, 6.0, 1.0, 2.0]);
     }

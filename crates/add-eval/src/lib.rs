@@ -25,7 +25,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 
-pub use clip_score::{clip_score_hessel, clip_score_torchmetrics, mean_cosine, row_cosines};
+pub use clip_score::{ClipScoreConvention, mean_cosine, row_cosines};
 pub use cmmd::cmmd;
 pub use density_coverage::{Neighbourhoods, neighbourhoods};
 pub use diversity::pixel_std;

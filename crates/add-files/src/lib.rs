@@ -11,7 +11,7 @@ mod text;
 
 pub use cache::{Cache, Key};
 pub use mapped::MappedFile;
-pub use replace::{rename, replace, sync};
+pub use replace::{check_writable, rename, replace, sync};
 pub use text::{decode_text, has_utf_16_mark};
 
 use std::{

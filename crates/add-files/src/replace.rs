@@ -26,6 +26,19 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Resu
     sync(folder_of(path))
 }
 
+/// Whether files can be made in `folder`, or in the nearest folder above it where there is none yet; nothing is left there.
+///
+/// # Errors
+/// When the disk refuses, or what is there is no folder.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
+    let here = |folder: &Path| folder.as_os_str().is_empty() || folder.exists();
+    let nearest = folder.ancestors().find(|folder| here(folder)).unwrap_or(folder);
+    let nearest = if nearest.as_os_str().is_empty() { Path::new(".") } else { nearest };
+    let trial = nearest.join(format!(".writable-{}.tmp", std::process::id()));
+    File::create_new(&trial)?;
+    fs::remove_file(&trial)
+}
+
 /// Renames a finished file or folder, whose content is on the disk, for good.
 ///
 /// # Errors
@@ -80,6 +93,18 @@ mod tests {
         replace(&path, |file| file.write_all(b"new")).expect("written");
         assert_eq!(fs::read(&path).expect("there"), b"new");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_folder_is_tried_before_it_is_needed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        check_writable(&folder.path().join("not/yet/there")).expect("it can be made");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left");
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("written");
+        check_writable(&file.join("below")).expect_err("below a file");
+        check_writable(Path::new("/proc/no/such")).expect_err("no files can be made there");
+        check_writable(Path::new("")).expect("here");
     }
 
     #[test]

@@ -53,10 +53,11 @@ pub struct SamplerContext<'a> {
 }
 
 /// What is there before a sampler's first step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub enum Start {
     /// Noise alone.
+    #[default]
     Noise,
     /// A clean sample `[B, C, H, W]` under the noise, of whose steps only the last part is gone.
     Picture {

@@ -5,7 +5,9 @@
 //! (encodings of frozen networks, adapters, computing in bf16, pictures of how far a run is).
 
 pub mod adapters;
+mod beginning;
 mod caption_dropout;
+mod dimensions;
 mod dtype;
 mod encodings;
 pub mod in_bf16;
@@ -24,7 +26,9 @@ mod weights;
 use add_data::DataError;
 use add_plugin::PluginError;
 use add_train::TrainError;
+pub use beginning::{Beginning, Mask};
 pub use caption_dropout::caption_dropout;
+pub use dimensions::Dimensions;
 pub use dtype::{Dtype, Dtypes};
 pub use encodings::Encodings;
 pub use kernels::Kernels;
@@ -35,7 +39,7 @@ pub use recipe::{
     Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,
     ReleasedModel, RowModel, Sampling,
 };
-pub use sampled::{SampleRequest, SampledModel};
+pub use sampled::{SampleRequest, SampledModel, guidance_scale, latents_shape};
 pub use slot::{Condition, Hooks, Slot, Source};
 pub use text::{one_line, options, show};
 pub use weights::Weights;

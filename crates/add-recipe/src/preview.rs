@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use add_data::{Grid, RgbImage, pictures, write_png};
-use add_plugin::{Pixels, Sampler, Start};
+use add_plugin::{Pixels, Sampler};
 use add_train::TrainError;
 
-use crate::{Recipe, SampleRequest, data_error};
+use crate::{Beginning, Dimensions, Recipe, SampleRequest, data_error};
 
 /// One row of a grid.
 pub struct PreviewRow {
@@ -31,8 +31,8 @@ pub fn request<'a>(
         guidance,
         seed: recipe.seed,
         first: 0,
-        size: recipe.data.size(),
-        start: Start::Noise,
+        size: Dimensions::square(recipe.data.size()),
+        beginning: Beginning::default(),
     }
 }
 

@@ -53,10 +53,3 @@ pub enum StoreError {
         problem: String,
     },
 }
-
-impl StoreError {
-    /// Whether the file itself is at fault, so that reading it again gives the same error.
-    pub fn is_of_the_file(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::TooLarge { .. })
-    }
-}

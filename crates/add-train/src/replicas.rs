@@ -17,9 +17,20 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{
     TrainError,
+    gradients::GradientMap,
     ranks::{Alone, Collective},
+    report::StepReport,
     sum::Sum,
 };
+
+/// One part of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchPart {
+    /// Its samples, by their places in the batch of all ranks.
+    pub samples: Range<usize>,
+    /// Where these are in what this rank has loaded of the batch.
+    pub loaded: Range<usize>,
+}
 
 /// The threads of each replica, and how many parts each computes.
 #[derive(Debug)]
@@ -87,6 +98,30 @@ impl Replicas {
         assert!(batch.is_multiple_of(count), "`validate` refuses a batch of {batch} in {count} parts");
         let own = |part: &usize| part / each % self.ranks.size() == self.ranks.rank();
         (0..count).filter(own).map(|i| i * batch / count..(i + 1) * batch / count).collect()
+    }
+
+    /// The parts of this rank of a batch of `batch`, of all ranks together.
+    pub fn parts(&self, batch: usize) -> impl Iterator<Item = BatchPart> + use<> {
+        let each = batch / self.count();
+        let ranges = self.ranges(batch).into_iter();
+        ranges.zip((0..).step_by(each)).map(move |(samples, at)| BatchPart { samples, loaded: at..at + each })
+    }
+
+    /// What the parts report together, and the sum of their gradients on `device`: `prepare` for each part, then `gradient` for
+    /// those of an accumulation step at the same time.
+    pub fn gradient<T, U: Send>(
+        &self,
+        device: Device,
+        parts: Vec<T>,
+        prepare: impl FnMut(T) -> U,
+        gradient: impl Fn(U) -> (StepReport, GradientMap) + Sync,
+    ) -> (StepReport, GradientMap) {
+        let mut sum = self.sum(device);
+        self.each(parts, prepare, gradient, |(report, gradient)| sum.add(report, gradient));
+        let (reports, gradients) = sum.finish();
+        let mut report = StepReport::default();
+        report.extend(reports);
+        (report, gradients)
     }
 
     /// In every accumulation step: `prepare` for each of its parts, on this thread; `body` for all of them, at the same time;
@@ -176,6 +211,10 @@ mod tests {
         assert_eq!(ranges(2, 1, 4), [[0..4, 8..12], [4..8, 12..16]]);
         assert_eq!(ranges(2, 2, 2), [[0..4, 4..8], [8..12, 12..16]]);
         assert_eq!(ranges(1, 2, 4).concat(), ranges(4, 2, 4).concat());
+        let second = Threads::new(2).remove(1);
+        let parts: Vec<_> = Replicas::among(Rc::new(second), 1, 4).unwrap().parts(16).collect();
+        let part = |samples, loaded| BatchPart { samples, loaded };
+        assert_eq!(parts, [part(4..8, 0..4), part(12..16, 4..8)]);
     }
 
     #[test]

@@ -129,11 +129,6 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// The folder of the hub's cache that the environment names.
-pub fn hub_cache() -> PathBuf {
-    Hub::from_env().cache
-}
-
 fn repo(place: &HubPlace) -> Repo {
     Repo::with_revision(place.repository.clone(), RepoType::Model, place.revision.clone())
 }

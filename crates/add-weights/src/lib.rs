@@ -19,7 +19,7 @@ mod write;
 pub use arrange::arrange;
 pub use error::{Mismatch, WeightsError};
 pub use file::{TensorInfo, WeightsFile};
-pub use hub::{Progress, hub_cache};
+pub use hub::Progress;
 pub use hub_place::HubPlace;
 pub use limits::{MAX_HEADER_BYTES, MAX_TENSORS};
 pub use load::{Loading, load_into};

@@ -5,12 +5,12 @@ use std::{iter::repeat_n, path::Path};
 use add_core::{
     assemble, device,
     read::LoadedRecipe,
-    recipe::{SampleRequest, SampledModel},
-    request::{MAX_PICTURES, check_request, picture_start},
+    recipe::{Dimensions, SampleRequest, SampledModel},
+    request::{InputFiles, Inputs, MAX_PICTURES, check_request, check_size},
     weights::{self, Use},
 };
 use add_data::{RgbImage, pictures};
-use add_plugin::{Autoencoder, Start};
+use add_plugin::Autoencoder;
 use add_weights::{Location, Progress};
 
 use crate::{Error, Request, release};
@@ -104,29 +104,30 @@ impl Pipeline {
         let captions: Vec<String> =
             request.captions.iter().flat_map(|caption| repeat_n(caption.clone(), request.count)).collect();
         check_request(&captions, &request.negative, steps, guidance)?;
+        let size = request.size.unwrap_or(Dimensions::square(recipe.data.size()));
+        check_size(recipe, size)?;
+        let Some(end) = request.index.checked_add(captions.len() as u64) else {
+            return Err(Error::Argument { name: "index", problem: "expected less".to_owned() });
+        };
+        let files = InputFiles {
+            init: request.start.as_ref().map(|(path, _)| path.as_path()),
+            strength: request.start.as_ref().map_or(1.0, |(_, strength)| *strength),
+            mask: request.mask.as_deref(),
+            latents: request.noise.as_deref(),
+        };
+        let inputs = Inputs::read(&files, recipe, size, steps, request.index..end)?;
         let wanted = SampleRequest {
-            size: self.recipe.recipe.data.size(),
+            size,
             captions: &captions,
             negative: &request.negative,
             sampler: &*recipe.sampling.sampler,
             steps,
             guidance,
             seed: request.seed,
-            first: 0,
-            start: self.start(request, steps)?,
+            first: request.index,
+            beginning: inputs.beginning(recipe, &*self.codec)?,
         };
         Ok(pictures(&self.model.generate(recipe, &*self.codec, &wanted)))
-    }
-
-    fn start(&self, request: &Request, steps: usize) -> Result<Start, Error> {
-        let Some((path, strength)) = &request.start else { return Ok(Start::Noise) };
-        if !(*strength > 0.0 && *strength <= 1.0) || steps as f64 * strength < 1.0 {
-            let problem = format!(
-                "expected a number above 0 up to 1 that leaves at least one of {steps} steps, got {strength}"
-            );
-            return Err(Error::Argument { name: "strength", problem });
-        }
-        picture_start(&self.recipe.recipe, &*self.codec, path, *strength)
     }
 
     /// A model with the weights that the recipe itself names.
@@ -146,6 +147,8 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use add_core::recipe::Beginning;
+
     use super::*;
 
     fn shipped() -> Pipeline {
@@ -164,6 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn one_picture_of_many_is_made_alone() {
+        let pipeline = shipped();
+        let wide = |request: Request| pipeline.generate(&request.size(48, 32).seed(3)).unwrap();
+        let all = wide(Request::new("a red apple").count(5));
+        assert_eq!(all[0].dimensions(), (48, 32));
+        assert_eq!(wide(Request::new("a red apple").index(3))[0], all[3]);
+        assert_eq!(wide(Request::new("a red apple").index(1).guidance(0.0))[0], all[1], "0 is no guidance");
+    }
+
+    #[test]
     fn a_request_out_of_range_is_an_error_in_words_of_a_library() {
         let pipeline = shipped();
         let cat = || Request::new("a cat");
@@ -175,11 +188,17 @@ mod tests {
             (cat().guidance(f64::NAN), "guidance"),
             (cat().start("nowhere.png", 0.0), "strength"),
             (Request::new("a".repeat(5000)), "prompt"),
+            (cat().size(32, 33), "size"),
+            (cat().size(0, 32), "size"),
+            (cat().mask("nowhere.png"), "mask"),
+            (cat().index(u64::MAX), "index"),
         ] {
             let error = pipeline.generate(&request).unwrap_err();
             assert!(matches!(error, Error::Argument { name: found, .. } if found == name), "{error}");
             assert!(!error.to_string().contains("--"), "{error}");
         }
+        let no_picture = pipeline.generate(&cat().noise("Cargo.toml")).unwrap_err().to_string();
+        assert!(no_picture.contains(".safetensors"), "{no_picture}");
         let missing = pipeline.generate(&cat().start("nowhere.png", 1.0)).unwrap_err().to_string();
         assert!(missing.contains("nowhere.png"), "{missing}");
     }
@@ -189,7 +208,7 @@ mod tests {
         let pipeline = shipped();
         let recipe = &pipeline.recipe.recipe;
         let wanted = SampleRequest {
-            size: recipe.data.size(),
+            size: Dimensions::square(recipe.data.size()),
             captions: &[],
             negative: "",
             sampler: &*recipe.sampling.sampler,
@@ -197,7 +216,7 @@ mod tests {
             guidance: 1.0,
             seed: 0,
             first: 0,
-            start: Start::Noise,
+            beginning: Beginning::default(),
         };
         let made = pipeline.model.generate(recipe, &*pipeline.codec, &wanted);
         assert_eq!(made.0.dims(), [0, 3, 32, 32]);

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use add_core::recipe::Dimensions;
+
 /// Captions, and how their pictures are made. What is not stated is taken from the pipeline's recipe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -11,7 +13,11 @@ pub struct Request {
     pub(crate) steps: Option<usize>,
     pub(crate) guidance: Option<f64>,
     pub(crate) seed: u64,
+    pub(crate) index: u64,
+    pub(crate) size: Option<Dimensions>,
     pub(crate) start: Option<(PathBuf, f64)>,
+    pub(crate) mask: Option<PathBuf>,
+    pub(crate) noise: Option<PathBuf>,
 }
 
 impl Request {
@@ -29,7 +35,11 @@ impl Request {
             steps: None,
             guidance: None,
             seed: 0,
+            index: 0,
+            size: None,
             start: None,
+            mask: None,
+            noise: None,
         }
     }
 
@@ -45,7 +55,7 @@ impl Request {
         Self { steps: Some(steps), ..self }
     }
 
-    /// Scale of classifier-free guidance, 0 to 100; 1 is none.
+    /// Scale of classifier-free guidance, 0 to 100; 1 is none, and 0 is taken as 1.
     #[must_use]
     pub fn guidance(self, scale: f64) -> Self {
         Self { guidance: Some(scale), ..self }
@@ -63,8 +73,34 @@ impl Request {
         Self { seed, ..self }
     }
 
-    /// Begins with the picture in a file instead of noise alone: its central square, resized. `strength`, above 0 up to 1,
-    /// is the part of the steps that is done, and so how much of the picture is made anew.
+    /// Index of the first picture, 0 unless stated: with it a picture of a larger request is made alone.
+    #[must_use]
+    pub fn index(self, index: u64) -> Self {
+        Self { index, ..self }
+    }
+
+    /// Width and height in pixels; a square of the recipe's size unless stated.
+    #[must_use]
+    pub fn size(self, width: usize, height: usize) -> Self {
+        Self { size: Some(Dimensions { width, height }), ..self }
+    }
+
+    /// Makes anew what is white in the picture at `mask`, which has the size of the one to start from; black is kept.
+    #[must_use]
+    pub fn mask(self, mask: impl Into<PathBuf>) -> Self {
+        Self { mask: Some(mask.into()), ..self }
+    }
+
+    /// Begins with standard normal noise from a safetensors file: `latents` `[N, C, h, w]`, a row for each index, or one row
+    /// for all.
+    #[must_use]
+    pub fn noise(self, file: impl Into<PathBuf>) -> Self {
+        Self { noise: Some(file.into()), ..self }
+    }
+
+    /// Begins with the picture in a file instead of noise alone, cut to the shape of what is made and resized; or with clean
+    /// latents in a safetensors file. `strength`, above 0 up to 1, is the part of the steps that is done, and so how much of
+    /// the picture is made anew.
     #[must_use]
     pub fn start(self, picture: impl Into<PathBuf>, strength: f64) -> Self {
         Self { start: Some((picture.into(), strength)), ..self }

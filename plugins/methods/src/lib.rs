@@ -4,6 +4,8 @@ pub mod add;
 pub mod consistency;
 pub mod diffusion;
 mod guidance;
+#[cfg(test)]
+mod linear;
 mod off;
 pub mod progressive;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use add_eval::{FeatureSet, mean_with_interval, row_cosines};
+use add_eval::{ClipScoreConvention, FeatureSet, mean_with_interval, row_cosines};
 use add_plugin::{
     Better, Entry, FeatureExtractor, FeatureNetwork, Generated, Measurement, Metric, MetricValue, Needs,
     Output, Plugin, PluginError, TextEncoder, TextNetwork, View, inventory,
@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// `clip-score-<image tower>`: the plain cosine, without a factor and without clipping, as Stable Diffusion's and the paper's
-/// tables have it; larger is better. Values on two towers cannot be compared.
+/// tables have it, or in another convention, which is then part of the name; larger is better. Values on two towers cannot be
+/// compared, nor those of two conventions.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClipScore {
@@ -27,6 +28,41 @@ pub(crate) struct ClipScore {
     /// The text tower of the same CLIP.
     #[serde(default = "clip_g14_text")]
     pub(crate) texts: Plugin<dyn TextEncoder>,
+    /// What becomes of the cosines.
+    #[serde(default)]
+    pub(crate) convention: Convention,
+}
+
+/// The conventions in print.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Convention {
+    /// The plain mean, `-1..=1`.
+    #[default]
+    Cosine,
+    /// `max(0, 100 mean)`, torchmetrics' `CLIPScore`.
+    Torchmetrics,
+    /// `2.5 max(0, cosine)` picture by picture, Hessel et al. 2021, Eq. (1).
+    Hessel,
+}
+
+impl Convention {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "clip-score",
+            Self::Torchmetrics => "clip-score-torchmetrics",
+            Self::Hessel => "clip-score-hessel",
+        }
+    }
+}
+
+impl From<Convention> for ClipScoreConvention {
+    fn from(convention: Convention) -> Self {
+        match convention {
+            Convention::Cosine => Self::Cosine,
+            Convention::Torchmetrics => Self::Torchmetrics,
+            Convention::Hessel => Self::Hessel,
+        }
+    }
 }
 
 /// The text encoder whose pooled embedding is projected; that of Stable Diffusion's own is not.
@@ -60,9 +96,10 @@ impl Metric for ClipScore {
             );
             return Err(PluginError::Field { field: "texts", problem });
         }
-        let name = names("clip-score", networks[0], Output::Embedding).remove(0);
+        let name = names(self.convention.name(), networks[0], Output::Embedding).remove(0);
         Ok(Box::new(Cosines {
             name,
+            convention: self.convention.into(),
             texts: self.texts.init(0, device)?,
             width: texts,
             known: BTreeMap::new(),
@@ -74,6 +111,7 @@ inventory::submit!(Entry::metric::<ClipScore>("ClipScore", "Hessel et al. 2021; 
 
 struct Cosines {
     name: String,
+    convention: ClipScoreConvention,
     texts: Box<dyn TextNetwork>,
     width: usize,
     /// Embeddings of captions: every model is measured on the same.
@@ -104,7 +142,9 @@ impl Measurement for Cosines {
         let images = set(&generated.features[0][0]).map_err(&failed)?;
         let texts = FeatureSet::from_f32(self.width, &texts).map_err(&failed)?;
         let cosines = row_cosines(&images, &texts).map_err(&failed)?;
-        let (value, interval) = mean_with_interval(&cosines, generated.resamples).map_err(&failed)?;
+        let scores: Vec<f64> = cosines.iter().map(|&cosine| self.convention.of_picture(cosine)).collect();
+        let (mean, interval) = mean_with_interval(&scores, generated.resamples).map_err(&failed)?;
+        let value = self.convention.of_mean(mean);
         let (name, better) = (self.name.clone(), Some(Better::Higher));
         Ok(vec![MetricValue { name, better, value, interval, n: cosines.len() }])
     }

@@ -172,7 +172,7 @@ fn others() -> Vec<(Vec<u8>, &'static str)> {
         (png_of_profile(&zeros), "cannot decode"),
         (png_of_profile(b"no zlib"), "cannot decode"),
         (b"\0\0\0\x1Cftypavif\0\0\0\0mif1".to_vec(), "AVIF is a format that is not read"),
-        (b"\xFF\xFF\xFF\xFFftypheic".to_vec(), "a video is a format that is not read"),
+        (b"\xFF\xFF\xFF\xFFftypheic".to_vec(), "HEIC is a format that is not read"),
         (b"<!DOCTYPE html><html>".to_vec(), "a web page (HTML)"),
     ]
 }
@@ -200,4 +200,64 @@ fn no_picture_of_a_folder_is_too_odd_to_be_refused() {
         hostile.refuses(&["train", text(&recipe), "--out", "run"], reason);
     }
     hostile.check(50);
+}
+
+#[test]
+fn no_picture_is_too_odd_to_be_refused_as_one_to_make_again() {
+    let mut hostile = Hostile::new();
+    let say = |json: &str| chunk(*b"tEXt", &[b"add\0", json.as_bytes()].concat());
+    let pixels = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &[0; 8 * 25]).unwrap();
+        chunk(*b"IDAT", &encoder.finish().unwrap())
+    };
+    let picture = |text: Vec<u8>| png(8, 8, [8, 2], &[text, pixels.clone()]);
+    let bomb = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        (0..300).for_each(|_| std::io::Write::write_all(&mut encoder, &vec![b'x'; 1 << 20]).unwrap());
+        chunk(*b"iTXt", &[&b"add\0\x01\0\0\0"[..], &encoder.finish().unwrap()].concat())
+    };
+    let record = |change: (&str, &str)| {
+        let recipe =
+            super::TINY.replace("DATA", "Off(size: 8)").replace("objective: Diffusion()", "objective: Off()");
+        let recipe = serde_json::to_string(&recipe).unwrap();
+        let record = format!(
+            "{{\"version\":\"1\",\"prompts\":[\"a\"],\"count\":1,\"index\":0,\"seed\":1,\"steps\":1,\"guidance\":1.0,\
+             \"size\":\"8x8\",\"recipe_file\":\"x.ron\",\"recipe\":{recipe}}}"
+        );
+        assert!(change.0.is_empty() || record.contains(change.0), "{}", change.0);
+        picture(say(&record.replace(change.0, change.1)))
+    };
+    let many = format!("[{}\"b\"]", "\"a\",".repeat(70_000));
+    let deep = format!("\"recipe\":\"{}\"", "(a:".repeat(100_000));
+    let recipe = ("\"recipe\":", "\"recipe\":\"\",\"was\":");
+    for (bytes, reason) in [
+        (picture(bomb), "cannot decode"),
+        (picture(say("")), "damaged"),
+        (picture(say(&"[".repeat(1_000_000))), "damaged"),
+        (picture(say("{\"version\": 3}")), "damaged"),
+        (record(("\"count\":1", "\"count\":0")), "expected 1 to"),
+        (record(("\"count\":1", "\"count\":18446744073709551615")), "expected at most"),
+        (record(("\"count\":1", "\"count\":-1")), "damaged"),
+        (record(("[\"a\"]", "[]")), "expected 1 to"),
+        (record(("[\"a\"]", &many)), "expected at most"),
+        (record(("\"index\":0", "\"index\":18446744073709551615")), "index"),
+        (record(("\"steps\":1", "\"steps\":1000000")), "steps"),
+        (record(("\"guidance\":1.0", "\"guidance\":1e300")), "guidance"),
+        (record(("8x8", "9999999x9999999")), "size"),
+        (record(("8x8", "9x8")), "size"),
+        (record(("8x8", "")), "damaged"),
+        (record(recipe), "damaged"),
+        (record(("\"recipe_file\"", "\"weights\":{\"name\":\"/dev/zero\"},\"recipe_file\"")), "/dev/zero"),
+        (record(("\"recipe_file\"", "\"init\":{\"name\":\"/dev/zero\"},\"recipe_file\"")), "/dev/zero"),
+        (record(("\"recipe_file\"", "\"latents\":{\"name\":\"/proc/self/mem\"},\"recipe_file\"")), ""),
+        (png(8, 8, [8, 2], &[say("{}")]), ""),
+        (deep.into_bytes(), "expected a PNG"),
+        (b"\xFF\xD8\xFF\xE1\xFF\xFFExif\0\0MM\0*\0\0\0\x08\xFF\xFF".to_vec(), "cut off"),
+        (webp(&[(b"VP8X", canvas(8, 8, 8)), (b"EXIF", b"MM\0*\xFF\xFF\xFF\xFF".to_vec())]), ""),
+    ] {
+        let path = hostile.write("from.png", bytes);
+        hostile.refuses(&["sample", "--from", text(&path), "--out", "never.png"], reason);
+    }
+    hostile.check(20);
 }

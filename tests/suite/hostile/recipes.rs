@@ -140,6 +140,32 @@ fn no_text_is_too_odd_to_be_refused() {
 }
 
 #[test]
+fn no_recipe_on_top_of_another_is_too_odd_to_be_refused() {
+    let mut hostile = Hostile::new();
+    hostile.write("sound.ron", TINY.replace("DATA", "Emoji(size: 32)"));
+    let values = format!("(base: \"sound.ron\", set: {{ {} }})", "\"seed\": 1, ".repeat(20_000));
+    for (odd, reason) in [
+        ("(base: \"odd.ron\", set: {})", "its own `base`"),
+        ("(base: \"/dev/zero\", set: {})", "found a pipe or device"),
+        ("(base: \"../../../../../../etc/passwd\", set: {})", "passwd"),
+        ("(base: \"\", set: {})", "found a folder"),
+        ("(base: 7, set: {})", "odd.ron:1"),
+        ("(base: \"sound.ron\")", "set"),
+        ("(base: \"sound.ron\", set: { \"\": 1 })", "odd.ron"),
+        ("(base: \"sound.ron\", set: { \"....\": 1 })", "odd.ron"),
+        ("(base: \"sound.ron\", set: { \"batch\": ) })", "odd.ron:1"),
+        ("(base: \"sound.ron\", set: { \"batch\": 2, seed: 3 })", "odd.ron:1"),
+        ("(base: \"sound.ron\", set: { \"batch\": 4000000000000000000 })", "batch: expected at most 65536"),
+        ("(base: \"sound.ron\", set: { \"base\": \"x\" })", "base"),
+        (&values, "`seed` is set twice"),
+    ] {
+        let path = hostile.write("odd.ron", odd);
+        hostile.refuses(&["train", text(&path), "--out", "run"], reason);
+    }
+    hostile.check(13);
+}
+
+#[test]
 fn no_override_is_too_odd_to_be_refused() {
     let mut hostile = Hostile::new();
     let recipe = emoji();

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM at any moment: a checkpoint within one step, the signal's exit code, and a resume to the bit.
+//! SIGINT, SIGTERM and SIGHUP at any moment: a checkpoint within one step, the signal's exit code, and a resume to the bit.
 
 use std::{path::Path, thread::sleep};
 
@@ -11,7 +11,7 @@ use super::{
 pub(super) fn run(stage: &mut Stage, count: usize) -> Result<String, String> {
     let (mut held, mut sent, mut early) = (0, 0, 0);
     while sent < count {
-        let (signal, code) = [("INT", 130), ("TERM", 143)][sent % 2];
+        let (signal, code) = [("INT", 130), ("TERM", 143), ("HUP", 129)][sent % 3];
         let out = stage.empty("signalled")?;
         let child = stage.subject.start(&out, "auto", STEPS)?;
         sleep(stage.moment());

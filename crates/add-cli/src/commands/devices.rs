@@ -4,7 +4,6 @@ use add_core::device::{Listing, list, missing_features};
 use clap::Args;
 
 use super::print;
-use crate::Outcome;
 
 /// Arguments of `devices`.
 #[derive(Debug, Args)]
@@ -16,7 +15,7 @@ pub(crate) struct Devices {
 
 impl Devices {
     /// Exit with code 1 when a device is there and cannot be used.
-    pub(crate) fn run(&self) -> Outcome {
+    pub(crate) fn run(&self) -> u8 {
         let (devices, missing) = (list(), missing_features());
         if self.json {
             let devices: Vec<_> = devices.iter().map(json).collect();
@@ -24,14 +23,16 @@ impl Devices {
             let all = serde_json::json!({ "devices": devices, "missing_features": missing });
             print(&format!("{all:#}"));
         } else {
-            devices.iter().for_each(|device| print(&text(device)));
+            for device in &devices {
+                print(&text(device));
+            }
             for (feature, devices) in missing {
                 print(&format!(
                     "This binary was built without the feature `{feature}`, which adds {devices}."
                 ));
             }
         }
-        Ok(u8::from(devices.iter().any(|device| device.problem.is_some())))
+        u8::from(devices.iter().any(|device| device.problem.is_some()))
     }
 }
 

@@ -20,10 +20,7 @@ use add_eval::{
 use clap::Args;
 
 use super::{print, run_folder, student_file};
-use crate::{
-    Outcome,
-    progress::{Counter, say},
-};
+use crate::{Outcome, progress::Counter, terminal::say};
 
 /// What a folder is measured by, unless a recipe or --metrics says otherwise.
 const METRICS: &str = "[Fid(), Kid(), PrecisionRecall(features: InceptionV3(), look: Inception(Torch)), \

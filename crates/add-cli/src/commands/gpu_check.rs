@@ -21,7 +21,7 @@ use clap::Args;
 use kept::Kept;
 
 use super::{parity::Count, print};
-use crate::{Outcome, progress::say};
+use crate::{Outcome, terminal::say};
 
 /// Arguments of `gpu-check`.
 #[derive(Debug, Args)]
@@ -169,15 +169,16 @@ fn of_family(
     kept: &Kept,
     name: &str,
 ) -> Result<Count, CoreError> {
-    let (mut count, mut text) = (Count::default(), String::new());
+    let (mut count, mut lines) = (Count::default(), Vec::new());
     for found in found.iter().filter(|found| found.family == family) {
         let rows = add_parity::run(found, device);
         for row in rows.iter().filter(|row| row.failure()) {
-            text += &format!("{} {}: {:?}\n", found.label, row.tensor, row.outcome);
+            lines.push(format!("{} {}: {:?}", found.label, row.tensor, row.outcome));
         }
         count.add(Count::of(&rows));
     }
-    kept.put(name, &(text + &count.text()))?;
+    lines.push(count.text());
+    kept.put(name, &lines.join("\n"))?;
     Ok(count)
 }
 

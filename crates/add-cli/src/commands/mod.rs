@@ -1,11 +1,13 @@
 //! The subcommands, one file each.
 
+mod completions;
 mod config;
 mod devices;
 mod doctor;
 mod eval;
 mod export;
 mod gpu_check;
+mod man;
 mod parity;
 mod plan;
 mod plugins;
@@ -25,7 +27,10 @@ use add_core::{
 };
 use clap::{Args, Subcommand};
 
-use crate::{Outcome, progress::say};
+use crate::{
+    Outcome,
+    terminal::{clean, say},
+};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -33,7 +38,7 @@ pub(crate) enum Command {
     /// Train the model of a recipe.
     Train(train::Train),
     /// Make pictures with a trained model.
-    Sample(sample::Sample),
+    Sample(Box<sample::Sample>),
     /// Measure the models of a recipe, or folders of pictures.
     Eval(eval::Eval),
     /// Write a model for other programs: a folder for diffusers, or one file.
@@ -52,6 +57,10 @@ pub(crate) enum Command {
     Plugins(plugins::Plugins),
     /// Show or check a recipe.
     Config(config::Config),
+    /// Print completions of these commands for a shell.
+    Completions(completions::Completions),
+    /// Write manual pages of these commands.
+    Man(man::Man),
 }
 
 /// A recipe on the command line.
@@ -104,7 +113,12 @@ fn student_file(
 
 /// Prints a result to standard output. Where that is full, the program ends; a reader who closed it has read enough.
 fn print(text: &str) {
-    match writeln!(io::stdout(), "{text}") {
+    print_bytes(format!("{}\n", clean(text, false)).as_bytes());
+}
+
+/// The same of bytes that are this program's own.
+fn print_bytes(bytes: &[u8]) {
+    match io::stdout().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             say(&format!("standard output: {error}"));
             std::process::exit(1);
@@ -122,10 +136,12 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Export(export) => export.run(),
         Command::Plan(plan) => plan.run(),
         Command::Parity(parity) => parity.run(),
-        Command::Devices(devices) => devices.run(),
+        Command::Devices(devices) => Ok(devices.run()),
         Command::GpuCheck(check) => check.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Plugins(plugins) => Ok(plugins.run()),
         Command::Config(config) => config.run(),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Man(man) => man.run(),
     }
 }

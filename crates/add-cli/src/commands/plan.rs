@@ -10,7 +10,7 @@ use add_core::{
 use clap::Args;
 
 use super::{RecipeArgs, memory, print};
-use crate::{Outcome, progress::say};
+use crate::{Outcome, terminal::say};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]

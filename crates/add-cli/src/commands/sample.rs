@@ -1,77 +1,106 @@
 //! `add sample`: pictures from captions.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod notes;
+mod places;
+mod wanted;
+
+use std::path::{Path, PathBuf};
 
 use add_core::{
     assemble, device,
     error::CoreError,
+    made_with::FileUsed,
     many::{Many, Shard},
-    read::{LoadedRecipe, show},
-    recipe::{LongPrompt, Recipe, SampleRequest, SampledModel},
-    request::{MAX_PICTURES, check_request, picture_start},
+    read::LoadedRecipe,
+    recipe::{Dimensions, LongPrompt, SampleRequest, SampledModel},
+    request::{InputFiles, Inputs, MAX_PICTURES, check_request, check_size, write_latents},
     weights::{self, Use},
 };
-use add_data::{Grid, pictures, read_prompts, write_png};
-use add_plugin::{Autoencoder, Start};
+use add_data::{Grid, PictureFormat, pictures, read_prompts};
 use clap::{Args, ValueEnum};
 
-use super::{RecipeArgs, student_file};
+use self::{places::Places, wanted::Wanted};
+use super::student_file;
 use crate::{
     Outcome,
-    progress::{Counter, Download, say},
+    progress::{Counter, Download},
+    terminal::say,
 };
-
-/// Longest text that a warning quotes, in characters.
-const TOLD: usize = 300;
 
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
 pub(crate) struct Sample {
-    #[command(flatten)]
-    recipe: RecipeArgs,
-    /// What the pictures should show; may be repeated.
-    #[arg(long, required_unless_present = "prompts", conflicts_with = "prompts")]
+    /// The recipe, a RON file such as configs/emoji.ron; with --from it takes the place of the picture's.
+    #[arg(required_unless_present = "from")]
+    recipe: Option<PathBuf>,
+    /// Override a field, such as --set sampling.guidance=3; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Make pictures again that `sample` made: prompt, seed and all else that is not stated are read from this file.
+    #[arg(long, value_name = "PICTURE", conflicts_with = "prompts")]
+    from: Option<PathBuf>,
+    /// What the pictures should show; may be repeated. Weights such as (red:1.3) are not supported.
+    #[arg(long, required_unless_present_any = ["prompts", "from"], conflicts_with = "prompts")]
     prompt: Vec<String>,
     /// A list of prompts, .txt, .jsonl or .csv: one picture each, 000000.png and so on, into --out. Pictures that exist
     /// are not made again.
-    #[arg(long, value_name = "FILE", requires = "out", conflicts_with_all = ["grid", "init", "count"])]
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with_all = ["grid", "init", "count", "index", "latents", "save_latents"])]
     prompts: Option<PathBuf>,
     /// Which share of --prompts to make, such as 0/4, 1/4, 2/4 and 3/4 in four processes.
     #[arg(long, value_name = "I/N", requires = "prompts")]
     shard: Option<Shard>,
     /// What the pictures should not show; used by guidance above 1.
-    #[arg(long, default_value = "")]
-    negative: String,
+    #[arg(long)]
+    negative: Option<String>,
     /// Denoiser calls [default: the recipe's].
     #[arg(long)]
     steps: Option<usize>,
-    /// Guidance scale, 1 for none [default: the recipe's].
+    /// Guidance scale; 1 is none, and 0 is taken as 1 [default: the recipe's].
     #[arg(long)]
     guidance: Option<f64>,
-    /// Seed of the noise; the same seed gives the same pictures.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// A picture to start from, with noise added; it is cropped to its central square and resized.
-    #[arg(long, value_name = "PICTURE")]
+    /// Width and height in pixels, such as 768x512 [default: a square of the recipe's size].
+    #[arg(long, value_name = "WxH")]
+    size: Option<Dimensions>,
+    /// Seed of the noise; the same seed gives the same pictures [default: 0].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Index of the first picture: those of one seed differ by their index, so `--count 8` makes 0 to 7 [default: 0].
+    #[arg(long)]
+    index: Option<u64>,
+    /// A picture to start from, with noise added, cut to the shape of --size; or clean latents, a .safetensors file.
+    #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// How much of --init is changed: the fraction of the steps that is done, above 0 and at most 1.
-    #[arg(long, default_value_t = 0.8, requires = "init")]
-    strength: f64,
+    /// How much of --init is changed: the fraction of the steps that is done, above 0 and at most 1 [default: 0.8].
+    #[arg(long)]
+    strength: Option<f64>,
+    /// A picture of the size of --init: what is white there is made anew, what is black is kept.
+    #[arg(long, value_name = "PICTURE")]
+    mask: Option<PathBuf>,
+    /// Noise to start from in place of the seed's: a .safetensors file with `latents` [N, C, h, w], a row for each index.
+    #[arg(long, value_name = "FILE")]
+    latents: Option<PathBuf>,
     /// What becomes of a prompt with more tokens than the text encoder takes [default: the recipe's].
     #[arg(long, value_enum, ignore_case = true)]
     long_prompt: Option<Long>,
-    /// Pictures per prompt.
-    #[arg(long, default_value_t = 1)]
-    count: usize,
-    /// Write all pictures as one grid.
-    #[arg(long, value_name = "PNG")]
+    /// Pictures per prompt [default: 1].
+    #[arg(long)]
+    count: Option<usize>,
+    /// Write all pictures as one grid, a .png, .jpg or .webp file.
+    #[arg(long, value_name = "FILE")]
     grid: Option<PathBuf>,
-    /// Write every picture as a file into this folder.
-    #[arg(long, value_name = "FOLDER")]
+    /// Write every picture as a file into this folder, with the next free numbers; or one picture as this .png, .jpg or .webp
+    /// file.
+    #[arg(long, value_name = "FOLDER|FILE")]
     out: Option<PathBuf>,
+    /// Format of the files in the folder --out [default: png].
+    #[arg(long, value_enum, ignore_case = true, requires = "out")]
+    format: Option<Format>,
+    /// Write the clean latents [N, C, h, w] of all pictures into a .safetensors file, which --init can read.
+    #[arg(long, value_name = "FILE")]
+    save_latents: Option<PathBuf>,
+    /// Replace files that exist; the numbers in --out begin at 0.
+    #[arg(long, conflicts_with = "prompts")]
+    overwrite: bool,
     /// The model: a file of this project, a diffusers folder, a single file of Stable Diffusion, or hf://owner/repo
     /// [default: that of the recipe's run, else the one shipped with or named by the recipe].
     #[arg(long, value_name = "PLACE")]
@@ -97,167 +126,165 @@ impl From<Long> for LongPrompt {
     }
 }
 
+/// A format of picture files.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Without loss.
+    Png,
+    /// JPEG, with loss.
+    #[value(alias = "jpeg")]
+    Jpg,
+    /// Without loss.
+    Webp,
+}
+
+impl From<Format> for PictureFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Png => Self::Png,
+            Format::Jpg => Self::Jpeg,
+            Format::Webp => Self::WebP,
+        }
+    }
+}
+
 impl Sample {
     pub(crate) fn run(&self) -> Outcome {
-        let mut loaded = self.recipe.read(&[])?;
-        if let Some(long) = self.long_prompt {
-            loaded.recipe.sampling.long_prompt = long.into();
-        }
-        if self.grid.is_none() && self.out.is_none() {
-            return Err(CoreError::Request(
-                "nowhere to write to: give --grid FILE.png or --out FOLDER".to_owned(),
-            ));
-        }
-        let (steps, count) = (self.steps.unwrap_or(loaded.recipe.sampling.steps), self.count);
         if let (Some(list), Some(folder)) = (&self.prompts, &self.out) {
-            return self.list(&mut loaded, list, folder, steps);
+            return self.list(list, folder);
         }
-        if self.prompt.len().saturating_mul(count) > MAX_PICTURES {
+        let mut wanted = self.wanted()?;
+        let made = &wanted.made;
+        let pictures_asked = made.prompts.len().saturating_mul(made.count);
+        if pictures_asked > MAX_PICTURES {
             return Err(CoreError::Request(format!(
-                "--count: expected at most {MAX_PICTURES} pictures of all prompts together, got {count} of each"
+                "--count: expected at most {MAX_PICTURES} pictures of all prompts together, got {} of each",
+                made.count
             )));
         }
         let captions: Vec<String> =
-            self.prompt.iter().flat_map(|p| std::iter::repeat_n(p.clone(), count)).collect();
-        let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
-        check_request(&captions, &self.negative, steps, guidance)?;
-        let model = self.model(&mut loaded)?.in_types(loaded.recipe.dtype);
-        self.say_left_out(&loaded.recipe, &model);
+            made.prompts.iter().flat_map(|p| std::iter::repeat_n(p.clone(), made.count)).collect();
+        check_request(&captions, &made.negative, made.steps, made.guidance)?;
+        let places = self.places(captions.len())?;
+        check_size(&wanted.loaded.recipe, made.size)?;
+        let Some(end) = made.index.checked_add(captions.len() as u64) else {
+            return Err(CoreError::Argument { name: "index", problem: "expected less".to_owned() });
+        };
+        let files = InputFiles {
+            init: wanted.init.as_deref(),
+            strength: made.strength.unwrap_or_default(),
+            mask: wanted.mask.as_deref(),
+            latents: wanted.latents.as_deref(),
+        };
+        let inputs = Inputs::read(&files, &wanted.loaded.recipe, made.size, made.steps, made.index..end)?;
+        for format in places.formats() {
+            let said = if places.grid.is_some() { made } else { &made.one(0) };
+            said.check_fits(format)?;
+        }
+        let (model, weights) = model(&mut wanted)?;
+        wanted.made.weights = weights.map(|place| FileUsed::of(&place)).transpose()?;
+        let Wanted { loaded, made, .. } = &wanted;
+        notes::say_all(self, made, &loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let request = SampleRequest {
             captions: &captions,
-            negative: &self.negative,
+            negative: &made.negative,
             sampler: &*loaded.recipe.sampling.sampler,
-            steps,
-            guidance,
-            seed: self.seed,
-            first: 0,
-            size: loaded.recipe.data.size(),
-            start: self.start(&loaded.recipe, &*codec, steps)?,
+            steps: made.steps,
+            guidance: made.guidance,
+            seed: made.seed,
+            first: made.index,
+            size: made.size,
+            beginning: inputs.beginning(&loaded.recipe, &*codec)?,
         };
-        let made = pictures(&model.generate(&loaded.recipe, &*codec, &request));
-        let data = |error: add_data::DataError| CoreError::Request(error.to_string());
-        let (seed, steps, recipe) = (self.seed.to_string(), steps.to_string(), show(&loaded.recipe));
-        let guidance = request.guidance.to_string();
-        let made_with = [
-            ("negative", self.negative.as_str()),
-            ("seed", &seed),
-            ("steps", &steps),
-            ("guidance", &guidance),
-            ("recipe", &recipe),
-        ];
-        if let Some(folder) = &self.out {
-            fs::create_dir_all(folder).map_err(CoreError::io(folder))?;
-            for (i, (picture, prompt)) in made.iter().zip(&captions).enumerate() {
-                let text = [&[("prompt", prompt.as_str())], made_with.as_slice()].concat();
-                write_png(&folder.join(format!("{i:04}.png")), picture, &text).map_err(data)?;
-            }
-            say(&format!("{} pictures in {}", made.len(), folder.display()));
+        let (pixels, latents) = model.generate_both(&loaded.recipe, &*codec, &request);
+        let all = pictures(&pixels);
+        if let Some(path) = &places.latents {
+            write_latents(path, &latents)?;
+            say(&format!("{}", path.display()));
         }
-        if let Some(path) = &self.grid {
-            let scale = (96 / made.first().map_or(96, |p| p.width().max(1))).max(1);
-            let grid = Grid::new(made, count).map_err(data)?.scale(scale).rows(self.prompt.iter().cloned());
-            let prompts = self.prompt.join("; ");
-            let text = [&[("prompt", prompts.as_str())], made_with.as_slice()].concat();
-            write_png(path, &grid.draw(), &text).map_err(data)?;
+        if let Some(target) = &places.pictures {
+            target.write(&all, |at| made.one(at))?;
+        }
+        if let Some(path) = &places.grid {
+            let data = |error: add_data::DataError| CoreError::Request(error.to_string());
+            let scale = (96 / all.first().map_or(96, |p| p.width().max(1))).max(1);
+            let grid =
+                Grid::new(all, made.count).map_err(data)?.scale(scale).rows(made.prompts.iter().cloned());
+            places::write(path, &grid.draw(), made)?;
             say(&format!("{}", path.display()));
         }
         Ok(0)
     }
 
-    /// Names the words that the text encoder does not see.
-    fn say_left_out(&self, recipe: &Recipe, model: &SampledModel) {
-        if recipe.sampling.long_prompt != LongPrompt::Cut {
-            return;
+    /// Where results go, checked before any work.
+    fn places(&self, count: usize) -> Result<Places, CoreError> {
+        places::Targets {
+            out: self.out.as_deref(),
+            grid: self.grid.as_deref(),
+            latents: self.save_latents.as_deref(),
+            format: self.format.map(Into::into),
+            overwrite: self.overwrite,
         }
-        let prompts = self.prompt.iter().map(|prompt| ("--prompt", prompt));
-        for (argument, prompt) in prompts.chain([("--negative", &self.negative)]) {
-            if let Some(words) = model.text.left_out(prompt) {
-                let count = words.split_whitespace().count();
-                let shown: String = words.chars().take(TOLD).collect();
-                let more = if shown.len() < words.len() { "…" } else { "" };
-                let tokens = recipe.text.info().tokens;
-                tracing::warn!(
-                    "{argument}: the text encoder takes {tokens} tokens with start and end: its last {count} words are \
-                     left out, from \"{shown}{more}\" on; --long-prompt Chunks takes them too"
-                );
-            }
-        }
+        .check(count)
     }
 
     /// A picture for each prompt of `--prompts`.
-    fn list(&self, loaded: &mut LoadedRecipe, list: &Path, folder: &Path, steps: usize) -> Outcome {
+    fn list(&self, list: &Path, folder: &Path) -> Outcome {
         let prompts = read_prompts(list).map_err(|error| CoreError::Request(error.to_string()))?;
         let prompts: Vec<String> = prompts.into_iter().map(|prompt| prompt.text).collect();
-        let guidance = self.guidance.unwrap_or(loaded.recipe.sampling.guidance);
+        let mut wanted = self.wanted()?;
         // A list may be longer than what is made at once.
         for part in prompts.chunks(MAX_PICTURES) {
-            check_request(part, &self.negative, steps, guidance)?;
+            check_request(part, &wanted.made.negative, wanted.made.steps, wanted.made.guidance)?;
         }
-        let model = self.model(loaded)?.in_types(loaded.recipe.dtype);
-        say_left_out_of(&prompts, &loaded.recipe, &model);
+        places::check_folder(folder)?;
+        check_size(&wanted.loaded.recipe, wanted.made.size)?;
+        wanted.made.prompts = prompts;
+        let format = self.format.map_or(PictureFormat::Png, Into::into);
+        wanted.made.one(0).check_fits(format)?;
+        let (model, weights) = model(&mut wanted)?;
+        wanted.made.weights = weights.map(|place| FileUsed::of(&place)).transpose()?;
+        let Wanted { loaded, made, .. } = &wanted;
+        notes::say_of_list(self, made, &loaded.recipe, &model);
         let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe)?)?;
         let many = Many {
             recipe: &loaded.recipe,
             model: &model,
             codec: &*codec,
-            prompts: &prompts,
-            negative: &self.negative,
-            sampler: &*loaded.recipe.sampling.sampler,
-            steps,
-            guidance,
-            seed: self.seed,
+            made,
+            format,
             shard: self.shard.unwrap_or(Shard { index: 0, of: 1 }),
         };
         let mut counter = Counter::new();
-        let made =
+        let count =
             many.make(folder, &mut |done, total| counter.show("pictures", done as u64, total as u64))?;
-        say(&format!("{made} pictures made in {}", folder.display()));
+        say(&format!("{count} pictures made in {}", folder.display()));
         Ok(0)
-    }
-
-    /// Noise, or the picture of `--init` as latents.
-    fn start(&self, recipe: &Recipe, codec: &dyn Autoencoder, steps: usize) -> Result<Start, CoreError> {
-        let Some(path) = &self.init else { return Ok(Start::Noise) };
-        let strength = self.strength;
-        if !(strength > 0.0 && strength <= 1.0) || steps as f64 * strength < 1.0 {
-            return Err(CoreError::Request(format!(
-                "--strength: expected a number above 0 up to 1 that leaves at least one of {steps} steps, got {strength}"
-            )));
-        }
-        picture_start(recipe, codec, path, strength)
-    }
-
-    /// The model that is meant, with everything that it needs on this machine.
-    fn model(&self, loaded: &mut LoadedRecipe) -> Result<SampledModel, CoreError> {
-        let progress = &mut Download::new();
-        let file = match &self.weights {
-            Some(place) => weights::choose(loaded, place, progress)?,
-            None if !loaded.recipe.objective.trains() => None,
-            None => Some(student_file(None, None, loaded)?),
-        };
-        if let Some(file) = file {
-            weights::fetch(loaded, Use::SamplingTrained, progress)?;
-            return assemble::sampled(loaded, &file);
-        }
-        weights::fetch(loaded, Use::Sampling, progress)?;
-        let student_timesteps = weights::student_timesteps(loaded)?;
-        assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)
     }
 }
 
-/// Counts the prompts of a list of which the text encoder does not see all words.
-fn say_left_out_of(prompts: &[String], recipe: &Recipe, model: &SampledModel) {
-    if recipe.sampling.long_prompt != LongPrompt::Cut {
-        return;
+/// The model that is meant, with everything that it needs on this machine, and the place of its weights where that is not
+/// the recipe's.
+fn model(wanted: &mut Wanted) -> Result<(SampledModel, Option<String>), CoreError> {
+    let progress = &mut Download::new();
+    let loaded: &mut LoadedRecipe = &mut wanted.loaded;
+    let (file, place) = match &wanted.weights {
+        Some(place) => (weights::choose(loaded, place, progress)?, Some(place.clone())),
+        None if !loaded.recipe.objective.trains() => (None, None),
+        None => {
+            let file = student_file(None, None, loaded)?;
+            let place = file.to_string_lossy().into_owned();
+            (Some(file), Some(place))
+        }
+    };
+    let dtype = loaded.recipe.dtype;
+    if let Some(file) = file {
+        weights::fetch(loaded, Use::SamplingTrained, progress)?;
+        return Ok((assemble::sampled(loaded, &file)?.in_types(dtype), place));
     }
-    let cut = prompts.iter().filter(|prompt| model.text.left_out(prompt).is_some()).count();
-    if cut > 0 {
-        tracing::warn!(
-            "--prompts: {cut} of {} prompts have more than the text encoder's {} tokens, and their last words are left \
-             out; --long-prompt Chunks takes them too",
-            prompts.len(),
-            recipe.text.info().tokens
-        );
-    }
+    weights::fetch(loaded, Use::Sampling, progress)?;
+    let student_timesteps = weights::student_timesteps(loaded)?;
+    let model = assemble::untrained(loaded, &loaded.recipe.model, student_timesteps)?;
+    Ok((model.in_types(dtype), place))
 }

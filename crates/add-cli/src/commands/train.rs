@@ -23,9 +23,10 @@ use tracing::{error, info};
 use super::{RecipeArgs, print, run_folder};
 use crate::{
     Outcome,
-    progress::{Download, Progress, Quiet, say},
+    progress::{Download, Progress, Quiet},
     ranks, run_log,
     signals::Signals,
+    terminal::say,
 };
 
 /// Arguments of `train`.

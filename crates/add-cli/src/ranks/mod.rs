@@ -14,7 +14,7 @@ use std::{
 use add_core::{device, error::CoreError, recipe::DeviceChoice};
 use add_train::ranks::{Alone, Collective, Threads};
 
-use crate::{Outcome, progress::say};
+use crate::{Outcome, terminal::say};
 
 /// Where launchers say how many processes they started: Open MPI, MPICH and Slurm's PMI-2, Slurm itself.
 const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
@@ -33,7 +33,7 @@ pub(crate) fn on_each(
     match (started, threads) {
         (1, 1) => work(&(Rc::new(Alone) as Rc<dyn Collective>), device),
         (1, _) => {
-            let work = &work;
+            let (work, device) = (&work, device::resolve(device));
             let ranks = device::ranks(device, threads)?;
             thread::scope(|scope| {
                 let start = |rank: Threads| {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use add_plugin::{Autoencoder, Codec, Plugin, Sampler, Start, TextEncoder};
+use add_plugin::{Autoencoder, Codec, Plugin, Sampler, TextEncoder};
 use add_recipe::{
-    EvaluationRow, Model, NamedModel, Recipe, ReleasedModel, RowModel, SampleRequest, SampledModel, one_line,
+    Beginning, Dimensions, EvaluationRow, Model, NamedModel, Recipe, ReleasedModel, RowModel, SampleRequest,
+    SampledModel, one_line,
 };
 use burn::tensor::Device;
 
@@ -175,8 +176,8 @@ impl Subject<'_> {
             guidance: plan.guidance,
             seed: SEED,
             first: first as u64,
-            size: self.size,
-            start: Start::Noise,
+            size: Dimensions::square(self.size),
+            beginning: Beginning::default(),
         };
         add_data::pictures(&self.model.generate(self.recipe, &*self.codec, &request))
     }

@@ -10,7 +10,9 @@
 //! Source: Pillow's `Resample.c`; Parmar, Zhang, Zhu, "On aliased resizing", 2022 (clean-fid resizes each channel
 //! as float32 and clips to `0..=255`); Keys, "Cubic convolution interpolation", 1981.
 
-use super::{HwcImage, Taps, separable};
+use add_resample::{Filter, Taps};
+
+use super::{HwcImage, separable};
 use crate::EvalError;
 
 /// Resizes to `[height, width]` as clean-fid does; the result is in `0..=255`.
@@ -18,7 +20,7 @@ use crate::EvalError;
 /// # Errors
 /// When a side is zero.
 pub fn clean(image: &HwcImage, height: usize, width: usize) -> Result<HwcImage, EvalError> {
-    let mut out = separable(image, height, width, bicubic_taps)?;
+    let mut out = separable(image, height, width, bicubic)?;
     for value in &mut out.values {
         *value = value.clamp(0.0, 255.0);
     }
@@ -26,52 +28,13 @@ pub fn clean(image: &HwcImage, height: usize, width: usize) -> Result<HwcImage, 
 }
 
 /// PIL's taps for one axis.
-pub(super) fn bicubic_taps(input: usize, output: usize) -> Vec<Taps> {
-    let scale = input as f64 / output as f64;
-    let widening = scale.max(1.0);
-    let support = 2.0 * widening;
-    (0..output)
-        .map(|at| {
-            let centre = (at as f64 + 0.5) * scale;
-            // A cast to unsigned cuts at zero, as PIL does.
-            let first = (centre - support + 0.5) as usize;
-            let end = ((centre + support + 0.5) as usize).min(input);
-            let mut weights: Vec<f64> =
-                (first..end).map(|pixel| keys((pixel as f64 + 0.5 - centre) / widening)).collect();
-            let sum: f64 = weights.iter().sum();
-            for weight in &mut weights {
-                *weight /= sum;
-            }
-            Taps { first, weights }
-        })
-        .collect()
-}
-
-/// Keys' cubic with `a = -1/2`.
-fn keys(x: f64) -> f64 {
-    let x = x.abs();
-    if x < 1.0 {
-        (1.5 * x - 2.5) * x * x + 1.0
-    } else if x < 2.0 {
-        ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    } else {
-        0.0
-    }
+pub(super) fn bicubic(input: usize, output: usize) -> Vec<Taps> {
+    Filter::CubicAntialiased.taps(input, output)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_filter_interpolates_and_its_shifts_sum_to_one() {
-        assert!((keys(0.0) - 1.0).abs() < 1e-15 && keys(1.0).abs() < 1e-15 && keys(2.0).abs() < 1e-15);
-        assert!((keys(0.5) - 0.5625).abs() < 1e-15 && (keys(1.5) + 0.0625).abs() < 1e-15);
-        for shift in [0.1, 0.37, 0.9] {
-            let sum: f64 = (-2..=2).map(|at| keys(f64::from(at) + shift)).sum();
-            assert!((sum - 1.0).abs() < 1e-14);
-        }
-    }
 
     #[test]
     fn shrinking_a_checkerboard_gives_grey_where_no_antialiasing_gives_noise() {
@@ -91,7 +54,7 @@ mod tests {
         let image = HwcImage::from_u8(1, 16, 1, &edge).unwrap();
         let out = clean(&image, 1, 48).unwrap();
         assert!(out.values().iter().all(|value| (0.0..=255.0).contains(value)));
-        let raw = separable(&image, 1, 48, bicubic_taps).unwrap();
+        let raw = separable(&image, 1, 48, bicubic).unwrap();
         assert!(raw.values().iter().any(|&value| value < -1.0));
     }
 }

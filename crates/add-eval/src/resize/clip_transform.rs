@@ -9,8 +9,9 @@
 //! arithmetic all through. Source: Pillow's `Resample.c`; `open_clip`'s `image_transform` (shortest side, torchvision
 //! `Resize` and `CenterCrop`); mean and std of Radford et al., "Learning transferable visual models", 2021.
 
-use super::bicubic::bicubic_taps;
-use super::{Taps, check_shape};
+use add_resample::Taps;
+
+use super::{bicubic::bicubic, check_shape};
 use crate::EvalError;
 
 /// Mean of CLIP's training pictures, RGB in `0..=1`.
@@ -71,9 +72,9 @@ pub fn pil_bicubic(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Result<Ve
     let wide = if from[1] == to[1] {
         pixels.to_vec()
     } else {
-        resize_rows(pixels, from[1], &bicubic_taps(from[1], to[1]))
+        resize_rows(pixels, from[1], &bicubic(from[1], to[1]))
     };
-    Ok(if from[0] == to[0] { wide } else { resize_columns(&wide, to[1], &bicubic_taps(from[0], to[0])) })
+    Ok(if from[0] == to[0] { wide } else { resize_columns(&wide, to[1], &bicubic(from[0], to[0])) })
 }
 
 /// Python's `round((from - to) / 2)`: halves go to the even number.

@@ -11,21 +11,20 @@
 //! - [`clean`]: PIL bicubic with antialiasing on float, clipped to `0..=255` (clean-fid).
 //! - [`tf1_bilinear`]: TensorFlow 1 bilinear, no half-pixel shift, no antialiasing (torch-fidelity).
 //! - [`torch_bilinear`]: half-pixel centres, no antialiasing (pytorch-fid).
-//! - [`area`]: the mean over the pixels an output pixel touches (torch `mode="area"`).
 //! - [`pil_bicubic`]: PIL bicubic in 8 bits (dgm-eval).
 //! - [`clip_transform`]: `open_clip`'s 8-bit PIL bicubic, centre crop and normalisation.
 
-mod area;
 mod bicubic;
 mod clip_transform;
 mod tf1;
 mod torch;
 
-pub use area::area;
 pub use bicubic::clean;
 pub use clip_transform::{CLIP_MEAN, CLIP_STD, clip_square, clip_transform, pil_bicubic};
 pub use tf1::tf1_bilinear;
 pub use torch::torch_bilinear;
+
+use add_resample::Taps;
 
 use crate::EvalError;
 
@@ -86,12 +85,6 @@ fn check_shape(height: usize, width: usize, channels: usize, got: usize) -> Resu
     if expected == got { Ok(()) } else { Err(EvalError::Length { what: "image", expected, got }) }
 }
 
-/// The input indices of one output index and their weights.
-struct Taps {
-    first: usize,
-    weights: Vec<f64>,
-}
-
 /// Resizes with one rule of taps `rule(input size, output size)` for both axes; sums run in float64.
 fn separable(
     image: &HwcImage,
@@ -148,7 +141,7 @@ mod tests {
     fn every_convention_keeps_a_flat_picture_flat_and_its_own_size_unchanged() {
         let flat = HwcImage::from_u8(9, 7, 2, &[77; 126]).unwrap();
         let ramp = HwcImage::from_u8(9, 7, 2, &(0..126).collect::<Vec<u8>>()).unwrap();
-        for resize in [clean, tf1_bilinear, torch_bilinear, area] {
+        for resize in [clean, tf1_bilinear, torch_bilinear] {
             for (height, width) in [(3, 20), (31, 1), (9, 7)] {
                 let out = resize(&flat, height, width).unwrap();
                 assert_eq!((out.height(), out.width(), out.channels()), (height, width, 2));
@@ -161,7 +154,7 @@ mod tests {
     #[test]
     fn a_side_of_zero_is_refused() {
         let image = HwcImage::from_u8(1, 1, 1, &[0]).unwrap();
-        for resize in [clean, tf1_bilinear, torch_bilinear, area] {
+        for resize in [clean, tf1_bilinear, torch_bilinear] {
             assert!(resize(&image, 0, 3).is_err() && resize(&image, 3, 0).is_err());
         }
         assert!(HwcImage::from_u8(0, 4, 3, &[]).is_err());

@@ -4,10 +4,7 @@
 //! distance by several libraries and formulas; `kid.<case>.*` the unbiased kernel distance of the same sets;
 //! `clip.{image, text}` the features whose cosines and scores are given.
 
-use add_eval::{
-    FeatureSet, Moments, clip_score_hessel, clip_score_torchmetrics, frechet_distance, kid, mean_cosine,
-    row_cosines,
-};
+use add_eval::{ClipScoreConvention, FeatureSet, Moments, frechet_distance, kid, mean_cosine, row_cosines};
 
 use crate::{
     Fixture, ParityError,
@@ -31,11 +28,13 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
     }
     if fixture.has("clip.image") {
         let (images, texts) = (set(fixture, "clip.image")?, set(fixture, "clip.text")?);
+        let cosines = row_cosines(&images, &texts)?;
+        let score = |convention: ClipScoreConvention| vec![convention.score(&cosines)];
         for (key, got) in [
-            ("clip.cos", row_cosines(&images, &texts)?),
             ("clip.mean_cos", vec![mean_cosine(&images, &texts)?]),
-            ("clip.torchmetrics_100", vec![clip_score_torchmetrics(&images, &texts)?]),
-            ("clip.hessel_2.5", vec![clip_score_hessel(&images, &texts)?]),
+            ("clip.torchmetrics_100", score(ClipScoreConvention::Torchmetrics)),
+            ("clip.hessel_2.5", score(ClipScoreConvention::Hessel)),
+            ("clip.cos", cosines.clone()),
         ] {
             rows.check_values(key, &got, Tolerance::relative(1e-13));
         }

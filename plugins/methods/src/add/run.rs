@@ -10,8 +10,8 @@ use add_recipe::{
     slot::{CODEC, STUDENT, TEACHER, TEXT},
 };
 use add_train::{
-    TrainError, distance::Space, networks::NetworkSet, noise::normal, report::StepReport, run::Objective,
-    state::State,
+    TrainError, distance::Space, networks::NetworkSet, noise::normal, replicas::BatchPart,
+    report::StepReport, run::Objective, state::State,
 };
 use burn::tensor::Device;
 
@@ -149,22 +149,17 @@ impl Objective for AddRun<'_> {
         let Recipe { seed, batch: whole, .. } = *self.recipe;
         let pixels = batch.pixels(&self.device);
         let x_0 = self.latents.latents(self.trainer.networks.codec(CODEC), &pixels);
-        let each = whole / self.trainer.replicas.count();
-        let ranges = self.trainer.replicas.ranges(whole).into_iter();
-        let parts = ranges
-            .zip((0..).step_by(each))
-            .map(|(range, here)| {
-                let here = here..here + each;
-                let real = (
-                    Pixels(pixels.0.clone().slice([here.clone()])),
-                    Latents(x_0.0.clone().slice([here.clone()])),
-                );
-                let first = step * whole as u64 + range.start as u64;
-                let dropout = self.method.caption_dropout;
-                let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
-                self.part(step, first, real, &captions)
-            })
-            .collect();
+        let part = |BatchPart { samples, loaded }| {
+            let real = (
+                Pixels(pixels.0.clone().slice([loaded.clone()])),
+                Latents(x_0.0.clone().slice([loaded.clone()])),
+            );
+            let first = step * whole as u64 + samples.start as u64;
+            let dropout = self.method.caption_dropout;
+            let captions = caption_dropout(&batch.captions[loaded], dropout, seed, step, first);
+            self.part(step, first, real, &captions)
+        };
+        let parts = self.trainer.replicas.parts(whole).map(part).collect();
         let steps = self.recipe.run.steps;
         let lr_g = self.method.generator.lr_at(step, steps);
         let lr_d = self.method.discriminator.lr_at(step, steps);

@@ -216,18 +216,16 @@ impl AddTrainer<'_> {
             waiting.extend(parts.into_iter().map(|inputs| Waiting::Inputs(Box::new(inputs))));
         }
 
-        let mut sum = self.replicas.sum(device);
-        self.replicas.each(
+        let (reports, gradients) = self.replicas.gradient(
+            device,
             waiting,
             |part| {
                 let networks = matches!(part, Waiting::Inputs(_)).then(|| AddNetworks::fork(&self.networks));
                 (part, networks, self.networks.heads(HEADS).frozen())
             },
             |(part, networks, heads)| part.go_on(method, networks, batch).student_gradient(&*heads),
-            |(report, gradient)| sum.add(report, gradient),
         );
-        let (reports, gradients) = sum.finish();
-        report.extend(reports);
+        report.extend([reports]);
         report_balance(&mut report);
         self.networks.update(OPTIMIZER_G, gradients, lr_g, batch, "grad_norm_g", &mut report);
         report

@@ -10,7 +10,8 @@ use add_recipe::{
     slot::{CODEC, STUDENT, TEXT},
 };
 use add_train::{
-    TrainError, networks::NetworkSet, noise::normal, report::StepReport, run::Objective, state::State,
+    TrainError, networks::NetworkSet, noise::normal, replicas::BatchPart, report::StepReport, run::Objective,
+    state::State,
 };
 use burn::tensor::Device;
 
@@ -89,16 +90,11 @@ impl Objective for ConsistencyRun<'_> {
         let whole = self.recipe.batch;
         let codec = self.trainer.networks.codec(CODEC);
         let x_0 = self.latents.latents(codec, &batch.pixels(&self.device)).0;
-        let each = whole / self.trainer.replicas.count();
-        let ranges = self.trainer.replicas.ranges(whole).into_iter();
-        let parts = ranges
-            .zip((0..).step_by(each))
-            .map(|(range, here)| {
-                let here = here..here + each;
-                let x_0 = Latents(x_0.clone().slice([here.clone()]));
-                self.part(step, step * whole as u64 + range.start as u64, x_0, &batch.captions[here])
-            })
-            .collect();
+        let part = |BatchPart { samples, loaded }| {
+            let x_0 = Latents(x_0.clone().slice([loaded.clone()]));
+            self.part(step, step * whole as u64 + samples.start as u64, x_0, &batch.captions[loaded])
+        };
+        let parts = self.trainer.replicas.parts(whole).map(part).collect();
         let lr = self.method.optimizer.lr_at(step, self.recipe.run.steps);
         let mut report = self.trainer.step(parts, lr);
         report.number("lr", lr);

@@ -1,67 +1,23 @@
 //! Steps of linear models, against numbers that `reference.py` beside this file works out in float64.
 
 use add_loss::ConsistencyDistance;
-use add_plugin::{Conditioning, Denoiser, Latents, NoiseSchedule, Prediction, Timesteps};
+use add_plugin::{Latents, NoiseSchedule, Prediction, Timesteps};
 use add_recipe::slot::{STUDENT, TEACHER};
 use add_train::{
     ema::Home,
-    networks::{AnyNetwork, Averaging, Change, NetworkSet, Training},
+    networks::{Averaging, Change, NetworkSet, Training},
     optimizer::AdamWConfig,
     process::Process,
     replicas::Replicas,
     report::StepReport,
 };
-use burn::{
-    module::{Module, Param},
-    tensor::{Device, Tensor, TensorData},
-};
+use burn::tensor::Device;
 
 use super::{ConsistencyInputs, ConsistencyOptions, ConsistencyTrainer, OPTIMIZER, TARGET};
+use crate::linear::{Linear, captions, pictures};
 
-/// `eps_hat = p_0 x + p_1 c + p_2 w`; without a scale the last term is left out.
-#[derive(Module, Debug)]
-struct Linear {
-    p: Param<Tensor<1>>,
-}
-
-impl Linear {
-    fn on(device: &Device) -> AnyNetwork {
-        let p = Tensor::from_floats([0.3, -0.2, 0.05], device);
-        AnyNetwork::Denoiser(Box::new(Self { p: Param::from_tensor(p) }))
-    }
-}
-
-impl Denoiser for Linear {
-    fn predict(&self, x_t: Tensor<4>, _: &Timesteps, conditioning: &Conditioning) -> Tensor<4> {
-        let p = |i: usize| self.p.val().narrow(0, i, 1).reshape([1, 1, 1, 1]);
-        let batch = x_t.dims()[0];
-        let caption = conditioning.pooled.clone().reshape([batch, 1, 1, 1]);
-        let output = x_t.clone() * p(0) + caption * p(1);
-        match &conditioning.guidance {
-            Some(scales) => output + add_plugin::per_sample(scales, &x_t) * p(2),
-            None => output,
-        }
-    }
-
-    fn takes_guidance(&self) -> bool {
-        true
-    }
-
-    fn frozen(&self) -> Box<dyn Denoiser> {
-        Box::new(self.valid())
-    }
-}
-
-fn captions(values: &[f32]) -> Conditioning {
-    let device = Device::flex();
-    let batch = values.len();
-    let pooled = Tensor::from_data(TensorData::new(values.to_vec(), [batch, 1]), &device);
-    Conditioning::new(Tensor::zeros([batch, 1, 1], &device), pooled)
-}
-
-fn pictures(rows: [[f32; 2]; 2]) -> Tensor<4> {
-    Tensor::<2>::from_floats(rows, &Device::flex()).reshape([2, 1, 1, 2])
-}
+/// What the network begins as; it predicts the noise.
+const NETWORK: [f32; 3] = [0.3, -0.2, 0.05];
 
 fn inputs() -> ConsistencyInputs {
     ConsistencyInputs {
@@ -98,9 +54,9 @@ fn trainer(replicas: usize, distance: ConsistencyDistance) -> ConsistencyTrainer
         average: Some(Averaging { file: "ema", half_life: 4.0, home: Home::Device }),
     };
     let mut networks = NetworkSet::default()
-        .with(STUDENT, Linear::on(&device.clone().autodiff()), Change::Trained(training))
-        .with(TEACHER, Linear::on(&device), Change::Frozen)
-        .with(TARGET, Linear::on(&device), Change::Follows(STUDENT));
+        .with(STUDENT, Linear::on(&device.clone().autodiff(), NETWORK), Change::Trained(training))
+        .with(TEACHER, Linear::on(&device, NETWORK), Change::Frozen)
+        .with(TARGET, Linear::on(&device, NETWORK), Change::Follows(STUDENT));
     networks.start();
     let average = networks.average_mut(OPTIMIZER).expect("the student has one");
     *average = average.clone().constant();

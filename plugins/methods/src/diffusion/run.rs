@@ -1,6 +1,6 @@
 //! A pretraining run: batches and noise drawn from the seed.
 
-use std::{ops::Range, path::Path};
+use std::path::Path;
 
 use add_data::Feed;
 use add_plugin::{Draw, Latents, Purpose, Timesteps};
@@ -10,7 +10,8 @@ use add_recipe::{
     slot::{CODEC, DENOISER, TEXT},
 };
 use add_train::{
-    TrainError, networks::NetworkSet, noise::normal, report::StepReport, run::Objective, state::State,
+    TrainError, networks::NetworkSet, noise::normal, replicas::BatchPart, report::StepReport, run::Objective,
+    state::State,
 };
 use burn::tensor::Device;
 
@@ -65,13 +66,11 @@ impl<'a> DiffusionRun<'a> {
         let x_0 = self.latents.latents(self.trainer.networks.codec(CODEC), &batch.pixels(&self.device)).0;
         let frozen_text = !self.recipe.text_is_the_models();
         let text = self.trainer.networks.text(TEXT);
-        let each = whole / self.trainer.replicas.count();
-        let part = |(range, here): (Range<usize>, usize)| {
-            let here = here..here + each;
-            let x_0 = x_0.clone().slice([here.clone()]);
-            let first = first + range.start as u64;
+        let part = |BatchPart { samples, loaded }| {
+            let x_0 = x_0.clone().slice([loaded.clone()]);
+            let first = first + samples.start as u64;
             let dropout = self.method.caption_dropout;
-            let captions = caption_dropout(&batch.captions[here], dropout, seed, step, first);
+            let captions = caption_dropout(&batch.captions[loaded], dropout, seed, step, first);
             DiffusionInputs {
                 eps: normal(seed, step, first, Purpose::StudentNoise, x_0.dims(), &self.device),
                 x_0: Latents(x_0),
@@ -80,11 +79,10 @@ impl<'a> DiffusionRun<'a> {
                 } else {
                     Captions::Text(captions)
                 },
-                t: Timesteps::whole(range.map(t)),
+                t: Timesteps::whole(samples.map(t)),
             }
         };
-        let ranges = self.trainer.replicas.ranges(whole).into_iter();
-        Ok(ranges.zip((0..).step_by(each)).map(part).collect())
+        Ok(self.trainer.replicas.parts(whole).map(part).collect())
     }
 }
 

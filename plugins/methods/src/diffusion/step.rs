@@ -54,7 +54,7 @@ impl DiffusionTrainer {
     /// One update on this rank's parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub fn step(&mut self, parts: Vec<DiffusionInputs>, lr: f64) -> StepReport {
         let batch = self.replicas.whole_batch(parts.iter().map(DiffusionInputs::batch).sum());
-        let mut sum = self.replicas.sum(parts[0].x_0.0.device());
+        let device = parts[0].x_0.0.device();
         let part = |inputs: DiffusionInputs| Part {
             share: inputs.batch() as f64 / batch as f64,
             inputs,
@@ -62,10 +62,7 @@ impl DiffusionTrainer {
             text: fork(self.networks.text(TEXT)),
             diffusion: &self.diffusion,
         };
-        self.replicas.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
-        let (reports, gradients) = sum.finish();
-        let mut report = StepReport::default();
-        report.extend(reports);
+        let (mut report, gradients) = self.replicas.gradient(device, parts, part, Part::gradient);
         self.networks.update(OPTIMIZER, gradients, lr, batch, "grad_norm", &mut report);
         report
     }

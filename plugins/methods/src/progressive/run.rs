@@ -1,6 +1,6 @@
 //! A progressive distillation: batches and noise drawn from the seed, stage after stage.
 
-use std::{ops::Range, path::Path};
+use std::path::Path;
 
 use add_data::Feed;
 use add_loss::{StepTimes, trailing_timesteps};
@@ -11,7 +11,8 @@ use add_recipe::{
     slot::{CODEC, STUDENT, TEACHER, TEXT},
 };
 use add_train::{
-    TrainError, networks::NetworkSet, noise::normal, report::StepReport, run::Objective, state::State,
+    TrainError, networks::NetworkSet, noise::normal, replicas::BatchPart, report::StepReport, run::Objective,
+    state::State,
 };
 use burn::tensor::Device;
 
@@ -98,11 +99,9 @@ impl<'a> ProgressiveRun<'a> {
             |i: usize, of: usize| (((i as f64 + offset) / whole as f64 * of as f64) as usize).min(of - 1);
         let networks = &self.trainer.networks;
         let x = self.latents.latents(networks.codec(CODEC), &batch.pixels(&self.device)).0;
-        let each = whole / self.trainer.replicas.count();
-        let part = |(range, here): (Range<usize>, usize)| {
-            let here = here..here + each;
-            let x = x.clone().slice([here.clone()]);
-            let first = first + range.start as u64;
+        let part = |BatchPart { samples, loaded }| {
+            let x = x.clone().slice([loaded.clone()]);
+            let first = first + samples.start as u64;
             let scale = |i: u64| {
                 let guidance = self.method.guidance.as_ref();
                 guidance.map_or(1.0, |stage| stage.scale.draw(&Draw { seed, step, index: first + i }))
@@ -110,19 +109,18 @@ impl<'a> ProgressiveRun<'a> {
             Inputs {
                 eps: normal(seed, step, first, Purpose::StudentNoise, x.dims(), &self.device),
                 x: Latents(x),
-                captions: self.captions.captions(networks.text(TEXT), &batch.captions[here]),
-                scales: (0..each as u64).map(scale).collect(),
+                captions: self.captions.captions(networks.text(TEXT), &batch.captions[loaded]),
+                scales: (0..samples.len() as u64).map(scale).collect(),
                 times: match stage.lesson {
-                    Lesson::Guidance => Times::Guidance(Timesteps::whole(range.map(|i| place(i, total)))),
+                    Lesson::Guidance => Times::Guidance(Timesteps::whole(samples.map(|i| place(i, total)))),
                     Lesson::Halving(steps) => {
-                        let places: Vec<usize> = range.map(|i| place(i, steps)).collect();
+                        let places: Vec<usize> = samples.map(|i| place(i, steps)).collect();
                         Times::Halving(StepTimes::at(total, steps, &places))
                     }
                 },
             }
         };
-        let ranges = self.trainer.replicas.ranges(whole).into_iter();
-        Ok(ranges.zip((0..).step_by(each)).map(part).collect())
+        Ok(self.trainer.replicas.parts(whole).map(part).collect())
     }
 
     /// A row of the grid: `model` in `steps` steps.

@@ -70,7 +70,7 @@ impl Trainer {
     /// One update on this rank's parts of a batch with learning rate `lr`; left out when its gradient is not finite.
     pub(super) fn step(&mut self, parts: Vec<Inputs>, lr: f64) -> StepReport {
         let batch = self.replicas.whole_batch(parts.iter().map(Inputs::batch).sum());
-        let mut sum = self.replicas.sum(parts[0].x.0.device());
+        let device = parts[0].x.0.device();
         let part = |inputs: Inputs| Part {
             share: inputs.batch() as f64 / batch as f64,
             null: self.null.repeat(inputs.batch()),
@@ -80,10 +80,7 @@ impl Trainer {
             diffusion: &self.diffusion,
             weighting: self.weighting,
         };
-        self.replicas.each(parts, part, Part::gradient, |(report, gradient)| sum.add(report, gradient));
-        let (reports, gradients) = sum.finish();
-        let mut report = StepReport::default();
-        report.extend(reports);
+        let (mut report, gradients) = self.replicas.gradient(device, parts, part, Part::gradient);
         self.networks.update(OPTIMIZER, gradients, lr, batch, "grad_norm", &mut report);
         report
     }

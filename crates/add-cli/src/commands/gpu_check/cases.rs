@@ -56,7 +56,9 @@ pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
         sets.push(format!("dtype=({})", stated.join(", ")));
         let title = match kind {
             Kind::Steps(batch) => {
-                sets.extend([format!("batch={batch}"), "replicas=1".to_owned()]);
+                // The whole batch at once, whatever the recipe does with its own.
+                let alone = ["replicas=1", "gradient_accumulation=1"].map(str::to_owned);
+                sets.extend([format!("batch={batch}")].into_iter().chain(alone));
                 format!("{series}, a training step, batch {batch}")
             }
             Kind::Picture => format!("{series}, caption to picture in one step"),

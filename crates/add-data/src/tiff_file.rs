@@ -1,5 +1,8 @@
-//! TIFF files whose pixels are numbers of colours. The `tiff` crate reads every kind but this one, so it is given the
-//! numbers as if they were grey, and the table of colours is applied here. TIFF 6.0, section 5.
+//! What the `image` crate leaves out of TIFF files.
+//!
+//! Pixels that are numbers of colours: the `tiff` crate reads every kind but this one, so it is given the numbers as if they
+//! were grey, and the table of colours is applied here (TIFF 6.0, section 5). And colour profiles of small pictures: `image`
+//! allows every entry of the file as much memory as the pixels have, so a profile larger than they are is lost.
 
 use std::io::Cursor;
 
@@ -12,6 +15,8 @@ use tiff::{
 
 use crate::decode::{MAX_DECODED_BYTES, too_large};
 
+/// Largest memory of an entry of a file's directory, in bytes; a profile's bytes take 32 each while they are read.
+const MAX_ENTRY: usize = 64 << 20;
 const PHOTOMETRIC: u16 = 262;
 const GREY: u8 = 1;
 const PALETTE: u8 = 3;
@@ -20,7 +25,7 @@ const PALETTE: u8 = 3;
 ///
 /// # Errors
 /// When it is damaged, too large, or has pixels of less than 8 bits.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Option<DynamicImage>, String> {
+pub(crate) fn palette(bytes: &[u8]) -> Result<Option<DynamicImage>, String> {
     let Some(place) = photometric(bytes) else { return Ok(None) };
     if bytes[place] != PALETTE {
         return Ok(None);
@@ -51,6 +56,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<DynamicImage>, String> {
         Rgb(colour(numbers[y as usize * width as usize + x as usize]))
     });
     Ok(Some(picture.into()))
+}
+
+/// The colour profile of a TIFF file's first picture, if it has one that can be read.
+pub(crate) fn profile(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = MAX_ENTRY;
+    let mut decoder = Decoder::new(Cursor::new(bytes)).ok()?.with_limits(limits);
+    decoder.get_tag_u8_vec(Tag::IccProfile).ok()
 }
 
 /// Where the low byte of the kind of colours is, in the first directory of the file.
