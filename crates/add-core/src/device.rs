@@ -49,7 +49,7 @@ pub fn of(recipe: &Recipe) -> Result<Device, CoreError> {
     }
     let choice = resolve(recipe.device);
     Err(CoreError::Request(format!(
-        "dtype: expected F32 for every network: {choice:?}, {}, does not compute in bf16",
+        "dtype: expected F32 for every network: {choice}, {}, does not compute in bf16",
         identity(&device)
     )))
 }
@@ -62,7 +62,7 @@ pub fn resolve(choice: DeviceChoice) -> DeviceChoice {
     }
     *CHOSEN.get_or_init(|| {
         let (chosen, device) = best_gpu().unwrap_or((DeviceChoice::Flex(), Device::flex()));
-        info!("device: Auto() is {chosen:?}, {}", identity(&device));
+        info!("device: Auto() is {chosen}, {}", identity(&device));
         chosen
     })
 }
@@ -134,7 +134,7 @@ pub(crate) fn check_sum(choice: DeviceChoice, ranks: &dyn Collective) -> Result<
             format!("all-reduce test over {} devices failed (is NCCL installed?): {error:?}", devices.len())
         }
     };
-    Err(CoreError::Device { device: format!("{choice:?}"), problem })
+    Err(CoreError::Device { device: choice.to_string(), problem })
 }
 
 /// What a device calls itself, for tables.
@@ -165,7 +165,7 @@ pub fn driver(choice: DeviceChoice) -> Result<String, CoreError> {
 #[cfg(not(all(feature = "cuda-unfused", feature = "wgpu")))]
 fn not_built(choice: DeviceChoice, feature: &str) -> CoreError {
     CoreError::Request(format!(
-        "device: {choice:?}: this binary was built without the feature `{feature}`; expected `device: Flex()`, or a \
+        "device: {choice}: this binary was built without the feature `{feature}`; expected `device: Flex()`, or a \
          binary of `cargo xtask --features {feature} …`"
     ))
 }
@@ -177,7 +177,16 @@ mod tests {
     #[test]
     fn a_device_is_read_as_in_a_recipe() {
         assert_eq!(parse("Wgpu(2)").expect("a name"), DeviceChoice::Wgpu(2));
-        assert_eq!(parse("WgpuSoftware()").expect("a name"), DeviceChoice::WgpuSoftware());
+        for choice in [
+            DeviceChoice::Flex(),
+            DeviceChoice::NdArray(),
+            DeviceChoice::Cuda(1),
+            DeviceChoice::Wgpu(3),
+            DeviceChoice::WgpuSoftware(),
+            DeviceChoice::Auto(),
+        ] {
+            assert_eq!(parse(&choice.to_string()).expect("its own name"), choice);
+        }
         for wrong in ["cuda", "Vulkan(0)", "Cuda", "Cuda(-1)", "Flex() and more"] {
             let error = parse(wrong).expect_err(wrong);
             assert!(error.is_usage() && error.to_string().contains(wrong), "{error}");

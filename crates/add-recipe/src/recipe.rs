@@ -1,5 +1,7 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
+use std::fmt;
+
 use add_data::Keep;
 use add_plugin::{
     Backbone, Codec, DataSource, LatentInfo, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder,
@@ -133,6 +135,20 @@ impl DeviceChoice {
             Self::Flex() | Self::NdArray() | Self::WgpuSoftware() | Self::Auto() => self,
             Self::Cuda(first) => Self::Cuda(first + rank),
             Self::Wgpu(first) => Self::Wgpu(first + rank),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    /// As a recipe names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flex() => f.write_str("Flex()"),
+            Self::NdArray() => f.write_str("NdArray()"),
+            Self::Cuda(index) => write!(f, "Cuda({index})"),
+            Self::Wgpu(index) => write!(f, "Wgpu({index})"),
+            Self::WgpuSoftware() => f.write_str("WgpuSoftware()"),
+            Self::Auto() => f.write_str("Auto()"),
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn opened(choice: DeviceChoice) -> Result<Opened, CoreError> {
     if let Some((_, opened)) = all.iter().find(|(name, _)| *name == choice) {
         return Ok(opened.clone());
     }
-    let failed = |problem: String| CoreError::Device { device: format!("{choice:?}"), problem };
+    let failed = |problem: String| CoreError::Device { device: choice.to_string(), problem };
     kept::keep_tuned_kernels();
     let found = quietly(|| all_like(choice)).map_err(&failed)?;
     let index = match choice {

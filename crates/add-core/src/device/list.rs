@@ -48,7 +48,7 @@ pub fn missing_features() -> Vec<(&'static str, &'static str)> {
 
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
 fn gpu(choice: DeviceChoice) -> Listing {
-    let name = format!("{choice:?}");
+    let name = choice.to_string();
     match super::gpu::opened(choice) {
         Ok(opened) => {
             let facts = opened.facts;
@@ -76,7 +76,7 @@ fn processor() -> Vec<Listing> {
     let listing = |(choice, driver): (DeviceChoice, &str)| {
         let opened = super::device(choice).ok()?;
         Some(Listing {
-            name: format!("{choice:?}"),
+            name: choice.to_string(),
             device: device.to_owned(),
             driver: driver.to_owned(),
             memory: machine_memory(),
