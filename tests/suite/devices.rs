@@ -163,10 +163,12 @@ fn the_check_of_a_gpu_runs_on_a_processor_in_small() {
 }
 
 #[test]
-fn a_recipe_turns_winograd_off_and_a_wrong_name_is_refused() {
+fn a_recipe_turns_kernels_off_and_a_wrong_name_is_refused() {
     let path = root().join("configs/emoji.ron");
     let kernels = |set: &str| read(&path, &[set.to_owned()]).map(|loaded| loaded.recipe.kernels);
     assert!(kernels("seed=7").expect("a recipe").winograd);
     assert!(!kernels("kernels=(winograd: false)").expect("a recipe").winograd);
+    assert!(kernels("seed=7").expect("a recipe").bf16_products);
+    assert!(!kernels("kernels=(bf16_products: false)").expect("a recipe").bf16_products);
     assert!(kernels("kernels=(winogard: false)").is_err());
 }

@@ -55,7 +55,10 @@ fn a_picture_is_made_anew_by_as_much_as_was_asked() {
     assert_ne!(half, three_quarters);
     // Metadata is not compressed: the picture carries the recipe that made it.
     let said = String::from_utf8_lossy(&half).into_owned();
-    assert!(said.contains("name: \"emoji\"") && said.contains("a red apple"), "the recipe is in the picture");
+    assert!(
+        said.contains("name: \\\"emoji\\\"") && said.contains("a red apple"),
+        "the recipe is in the picture"
+    );
     let slight = ["configs/weights/one-step.png", "--strength", "0.1", "--grid", "never.png"];
     refuses(&[&base[..], &slight].concat(), 2, &["--strength"]);
     refuses(&[&base[..], &["configs/emoji.ron", "--grid", "never.png"]].concat(), 2, &["configs/emoji.ron"]);

@@ -135,7 +135,7 @@ fn places_are_checked_before_any_work() {
         ("--out @out --strength 0.5", "--strength: it needs a picture"),
         ("--out @out --mask @old.png", "--mask: it needs a picture"),
         ("--out @out --init @nowhere.png", "nowhere.png"),
-        ("--out @out --init @old.png", "old.png"),
+        ("--out @out --steps 2 --init @old.png", "old.png"),
         ("--out @out --latents @old.png", ".safetensors"),
         ("--out @out --index 18446744073709551615", "--index"),
     ] {
@@ -295,7 +295,7 @@ fn what_a_picture_is_made_again_from_must_be_there() {
         ("--from @a1111.png --out @b.png", "A1111"),
         ("--from @broken.png --out @b.png", "damaged"),
         ("--from @nowhere.png --out @b.png", "nowhere.png"),
-        ("--out @b.png", "--from"),
+        ("--out @b.png", "--prompt"),
     ] {
         let output = here.run(words);
         let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");

@@ -43,6 +43,7 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
 /// As [`device`], and when the device lacks a type that the recipe states.
 pub fn of(recipe: &Recipe) -> Result<Device, CoreError> {
     add_kernels::allow_winograd(recipe.kernels.winograd);
+    add_kernels::allow_bf16_products(recipe.kernels.bf16_products);
     let device = device(recipe.device)?;
     if recipe.dtype.are_f32() || device.supports_dtype(DType::BF16) {
         return Ok(device);

@@ -47,6 +47,22 @@ pub fn check_request(
     Ok(())
 }
 
+/// Checks how much of a picture to start from is to be changed.
+///
+/// # Errors
+/// When it is no part of the whole, or leaves no step.
+pub fn check_strength(strength: f64, steps: usize) -> Result<(), CoreError> {
+    if strength > 0.0 && strength <= 1.0 && steps as f64 * strength >= 1.0 {
+        return Ok(());
+    }
+    refuse(
+        "strength",
+        format!(
+            "expected a number above 0 up to 1 that leaves at least one of {steps} steps, got {strength}"
+        ),
+    )
+}
+
 /// Checks that the recipe's model makes pictures of this size.
 ///
 /// # Errors
@@ -110,13 +126,8 @@ impl Inputs {
         range: Range<u64>,
     ) -> Result<Self, CoreError> {
         let strength = files.strength;
-        if files.init.is_some() && (!(strength > 0.0 && strength <= 1.0) || steps as f64 * strength < 1.0) {
-            return refuse(
-                "strength",
-                format!(
-                    "expected a number above 0 up to 1 that leaves at least one of {steps} steps, got {strength}"
-                ),
-            );
+        if files.init.is_some() {
+            check_strength(strength, steps)?;
         }
         let (mut init, mut mask) = (None, None);
         if let Some(path) = files.init.filter(|path| is_tensors(path)) {

@@ -1,12 +1,15 @@
 //! bfloat16: the range of f32 with 8 bits of precision, in half the memory (Kalamkar et al. 2019).
 //!
-//! It is a type to keep numbers in. Every kernel computes in f32: it widens what it reads, which is exact, and rounds what
-//! it writes to the nearest.
+//! It is a type to keep numbers in. Kernels compute in f32: they widen what they read, which is exact, and round what they
+//! write to the nearest. Where the processor multiplies pairs of bf16 numbers (AVX512-BF16) some products read them as they
+//! are, and sum in f32.
 
 use burn::tensor::{Bytes, DType, Element, Tensor, bf16};
 use burn_flex::FlexTensor;
 use bytemuck::Pod;
 use rayon::prelude::*;
+
+use crate::simd::{LANES, Simd, Task, dispatch};
 
 /// The type in which numbers of this one are summed: f32 for bf16 and f16, otherwise itself.
 pub fn wide_type(dtype: DType) -> DType {
@@ -29,30 +32,116 @@ pub fn as_type<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
 
 /// The numbers of a tensor in f32, in the same places.
 pub(crate) fn widen(tensor: FlexTensor) -> FlexTensor {
-    if tensor.dtype() == DType::BF16 { convert(tensor, bf16::to_f32) } else { tensor }
+    // SAFETY: both have as many numbers.
+    let each = |from: &[bf16], to: &mut [f32]| unsafe { dispatch(Widen { from, to }) };
+    if tensor.dtype() == DType::BF16 { convert(tensor, each) } else { tensor }
+}
+
+/// The numbers of a contiguous bf16 tensor in pairs, each as the bits of one f32; nothing where there is no such view.
+pub(crate) fn pairs(tensor: &FlexTensor) -> Option<&[f32]> {
+    if tensor.dtype() != DType::BF16 {
+        return None;
+    }
+    bytemuck::try_cast_slice(tensor.as_slice::<bf16>()?).ok()
 }
 
 /// The numbers of an f32 tensor, each as the nearest of the type `dtype`, in the same places.
 pub(crate) fn narrow(tensor: FlexTensor, dtype: DType) -> FlexTensor {
-    if dtype == DType::BF16 { convert(tensor, bf16::from_f32) } else { tensor }
+    // SAFETY: both have as many numbers.
+    let each = |from: &[f32], to: &mut [bf16]| unsafe { dispatch(Narrow { from, to }) };
+    if dtype == DType::BF16 { convert(tensor, each) } else { tensor }
 }
 
 fn convert<A: Element + Pod, B: Element + Pod>(
     tensor: FlexTensor,
-    each: impl Fn(A) -> B + Sync,
+    each: impl Fn(&[A], &mut [B]) + Sync,
 ) -> FlexTensor {
     // Of a larger tensor only the part that is seen.
     let whole = tensor.storage::<A>().len() == tensor.layout().num_elements();
     let tensor = if whole { tensor } else { tensor.to_contiguous() };
     let from = tensor.storage::<A>();
     let mut to = vec![B::zeroed(); from.len()];
-    to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = each(*from);
-        }
-    });
+    to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| each(from, to));
     FlexTensor::new(Bytes::from_elems(to), tensor.layout().clone(), B::dtype())
+}
+
+struct Widen<'a> {
+    from: &'a [bf16],
+    to: &'a mut [f32],
+}
+
+impl Task for Widen<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { from, to } = self;
+        for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {
+            s.store_first(to.as_mut_ptr(), s.load_first_bf16(from.as_ptr(), from.len()), to.len());
+        }
+    }
+}
+
+struct Narrow<'a> {
+    from: &'a [f32],
+    to: &'a mut [bf16],
+}
+
+impl Task for Narrow<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { from, to } = self;
+        for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {
+            s.store_first_bf16(to.as_mut_ptr(), s.load_first(from.as_ptr(), from.len()), to.len());
+        }
+    }
 }
 
 /// Numbers that one task converts.
 const CHUNK: usize = 1 << 15;
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{BackendTensor, DispatchTensorKind, Flex};
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    /// Every bf16 number comes back, and f32 numbers are rounded as the crate `half` rounds them.
+    #[test]
+    fn every_number_is_converted_as_by_itself() {
+        let all: Vec<bf16> = (0..=u16::MAX).map(bf16::from_bits).collect();
+        let data = TensorData::new(all.clone(), [all.len()]);
+        let wide: Vec<f32> = widened(Tensor::<1>::from_data(data, (&Device::flex(), DType::BF16)))
+            .into_data()
+            .try_to_vec()
+            .unwrap();
+        for (wide, short) in wide.iter().zip(&all) {
+            assert!(
+                wide.to_bits() == short.to_f32().to_bits() || wide.is_nan() && short.is_nan(),
+                "{short:?}"
+            );
+        }
+        let odd = [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff];
+        let near: Vec<f32> = all
+            .iter()
+            .flat_map(|short| odd.map(|low| f32::from_bits(u32::from(short.to_bits()) << 16 | low)))
+            .collect();
+        let data = TensorData::new(near.clone(), [near.len()]);
+        let tensor = Tensor::<1>::from_data(data, (&Device::flex(), DType::F32));
+        let BackendTensor::Float(tensor) = flex(tensor) else { panic!("a tensor of floats") };
+        let short = narrow(tensor, DType::BF16);
+        for (short, near) in short.storage::<bf16>().iter().zip(&near) {
+            let want = bf16::from_f32(*near);
+            assert!(
+                short.to_bits() == want.to_bits() || short.is_nan() && want.is_nan(),
+                "{near:e}: {short:?}"
+            );
+        }
+    }
+
+    fn flex(tensor: Tensor<1>) -> BackendTensor<Flex> {
+        match tensor.into_dispatch().kind {
+            DispatchTensorKind::Flex(tensor) => tensor,
+            other => panic!("{other:?}"),
+        }
+    }
+}

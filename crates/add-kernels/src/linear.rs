@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-use crate::half::as_type;
-use crate::parallel::{SharedMut, output, parallel_ranges, values};
-use crate::product::{Matrix, Start, multiply};
+use crate::half::{as_type, pairs, widen};
+use crate::parallel::{SharedMut, dense, output, output_bf16, parallel_ranges, values};
+use crate::product::{Matrix, Start, computes_bf16_products, multiply, multiply_pairs};
 use crate::simd::{LANES, Simd, Task, dispatch};
 use crate::tape::{Kernel, apply};
 
@@ -72,6 +72,22 @@ impl<const N: usize> Kernel<N> for Linear {
             multiply(b * n, c_out, c_in, x, weight.transposed(), out, start);
         });
         (y, ())
+    }
+
+    fn forward_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<FlexTensor> {
+        let Self { b, n, c_in, c_out } = *self;
+        if !computes_bf16_products() || !c_in.is_multiple_of(2) {
+            return None;
+        }
+        let x = if inputs[0].is_contiguous() { inputs[0].clone() } else { inputs[0].to_contiguous() };
+        let (x, weight) = (pairs(&x)?, pairs(&inputs[1])?);
+        let (x, weight) = (Matrix::rows(x, c_in / 2), Matrix::rows(weight, c_in / 2));
+        let bias = inputs.get(2).map(|bias| dense(widen(bias.clone())));
+        let start = bias.as_ref().map_or(Start::Zero, |bias| Start::ColumnBias(values(bias).as_ptr()));
+        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
+        Some(output_bf16([b, n, c_out], |out| unsafe {
+            multiply_pairs(b * n, c_out, c_in / 2, x, weight.transposed(), out, start);
+        }))
     }
 
     fn backward(
@@ -148,6 +164,8 @@ impl Task for ColumnSums<'_> {
 mod tests {
     use proptest::prelude::*;
 
+    use burn::tensor::{DType, Device, Distribution};
+
     use super::*;
     use crate::testing::{agree, random};
 
@@ -176,6 +194,36 @@ mod tests {
             } else {
                 agree((x, w), |(x, w)| linear(x, w, None), |(x, w)| linear_reference(x, w, None))?;
             }
+        }
+    }
+
+    /// bf16 numbers have products of 16 bits, which f32 holds exactly: only the order of the sum differs, and the result is
+    /// rounded to bf16 once.
+    #[test]
+    fn numbers_in_bf16_give_what_they_give_in_f32_rounded() {
+        let device = Device::flex();
+        for (tokens, c_in, c_out, bias) in [
+            (70, 320, 1024, true),
+            (9, 1030, 530, true),
+            (1, 2, 3, false),
+            (33, 96, 17, false),
+            (5, 7, 6, true),
+        ] {
+            let narrow = |x: Tensor<2>| x.cast(DType::BF16);
+            let x = narrow(Tensor::random([tokens, c_in], Distribution::Normal(0.0, 1.0), &device));
+            let w = narrow(Tensor::random([c_out, c_in], Distribution::Normal(0.0, 0.2), &device));
+            let b = bias.then(|| Tensor::<1>::random([c_out], Distribution::Default, &device));
+            let exact = linear_reference(
+                x.clone().cast(DType::F32).unsqueeze(),
+                w.clone().cast(DType::F32),
+                b.clone(),
+            );
+            let got = linear(x.unsqueeze(), w, b);
+            assert_eq!(got.dtype(), DType::BF16);
+            let error = (got.cast(DType::F32) - exact.clone()).abs() / (exact.abs() + 1e-3);
+            let largest = error.max().into_scalar::<f32>();
+            // Half a unit in the last of 8 bits, and what the sum's order does to numbers near zero.
+            assert!(largest < 0.0045, "{tokens} {c_in} {c_out}: {largest}");
         }
     }
 

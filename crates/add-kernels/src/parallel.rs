@@ -6,7 +6,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::{Bytes, DType, Shape, bf16};
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
@@ -69,6 +69,32 @@ pub(crate) fn output(shape: impl Into<Shape>, fill: impl FnOnce(SharedMut)) -> F
     // SAFETY: `fill` wrote `num_elements` numbers.
     unsafe { values.set_len(shape.num_elements()) };
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+}
+
+/// The same of bf16 numbers.
+pub(crate) fn output_bf16(shape: impl Into<Shape>, fill: impl FnOnce(SharedBf16)) -> FlexTensor {
+    let shape = shape.into();
+    let mut values = Vec::<bf16>::with_capacity(shape.num_elements());
+    fill(SharedBf16(values.as_mut_ptr()));
+    // SAFETY: `fill` wrote `num_elements` numbers.
+    unsafe { values.set_len(shape.num_elements()) };
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::BF16)
+}
+
+/// As [`SharedMut`], of bf16 numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedBf16(*mut bf16);
+
+unsafe impl Send for SharedBf16 {}
+unsafe impl Sync for SharedBf16 {}
+
+impl SharedBf16 {
+    /// # Safety
+    /// The offset is inside of the memory.
+    #[inline(always)]
+    pub(crate) unsafe fn at(self, offset: usize) -> *mut bf16 {
+        self.0.add(offset)
+    }
 }
 
 /// A view of the numbers of a contiguous tensor.

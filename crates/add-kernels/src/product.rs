@@ -1,9 +1,12 @@
 //! The product of two strided matrices over all threads, and the parts that other products are made of.
 
 mod pack;
+mod pairs;
 mod tile;
 
 pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width, tile_rows};
+pub(crate) use pairs::multiply_pairs;
+pub use pairs::{allow_bf16_products, computes_bf16_products};
 pub(crate) use tile::{Reduction, Start, multiply_panel};
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};

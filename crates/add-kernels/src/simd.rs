@@ -13,6 +13,8 @@ mod portable;
 
 use std::sync::OnceLock;
 
+use burn::tensor::bf16;
+
 #[cfg(test)]
 use math::normal_tail;
 pub(crate) use math::{exp, normal, sigmoid};
@@ -55,6 +57,28 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is writable for `n <= 16` numbers.
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
+    /// The first `n <= 16` bf16 numbers, then zeros.
+    /// # Safety
+    /// `p` is readable for `n` numbers.
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, p: *const bf16, n: usize) -> Self::V {
+        let mut numbers = [0.0; LANES];
+        for (i, number) in numbers.iter_mut().enumerate().take(n) {
+            *number = f32::from_bits(u32::from(p.add(i).read().to_bits()) << 16);
+        }
+        self.load(numbers.as_ptr())
+    }
+    /// Rounded to the nearest bf16 numbers.
+    /// # Safety
+    /// `p` is writable for `n <= 16` numbers.
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, p: *mut bf16, v: Self::V, n: usize) {
+        let mut numbers = [0.0; LANES];
+        self.store(numbers.as_mut_ptr(), v);
+        for (i, number) in numbers.into_iter().enumerate().take(n) {
+            p.add(i).write(bf16::from_f32(number));
+        }
+    }
     /// `a_0 b_0 a_1 b_1 ..`: first half, second half.
     fn interleave(self, pair: [Self::V; 2]) -> [Self::V; 2];
     /// Eight numbers from each pointer.
@@ -143,11 +167,34 @@ pub(crate) fn tile_size() -> [usize; 2] {
     }
     match isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => of::<avx512::Avx512>(),
+        Isa::Avx512 => of::<avx512::Avx512<false>>(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => of::<avx2::Avx2>(),
         Isa::Portable => of::<portable::Portable>(),
     }
+}
+
+/// Whether the processor multiplies pairs of bf16 numbers and sums them in f32 (AVX512-BF16).
+pub(crate) fn has_pairs() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static HAS: OnceLock<bool> = OnceLock::new();
+        *HAS.get_or_init(avx512::pairs_available)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Runs a product whose factors are pairs of bf16 numbers, two to each number of `f32`'s size: there [`Simd::mul_add`] is
+/// `a_0 b_0 + a_1 b_1 + c` of two pairs and an f32 number. Its tile is that of [`dispatch`].
+///
+/// # Safety
+/// [`has_pairs`], and the pointers of the task are valid for what it does.
+pub(crate) unsafe fn dispatch_pairs(task: impl Task) {
+    #[cfg(target_arch = "x86_64")]
+    avx512::run_pairs(task);
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("{} has no pairs", std::any::type_name_of_val(&task));
 }
 
 /// Runs `task` with the best instruction set of this processor.
@@ -233,6 +280,9 @@ mod tests {
             let mut got = [-1.0; LANES];
             s.store(got.as_mut_ptr(), s.load_first(x.as_ptr(), 5));
             assert_eq!(got[..6], [0.0, 1.0, 2.0, 3.0, 4.0, 0.0]);
+            let mut short = [bf16::ZERO; LANES];
+            s.store_first_bf16(short.as_mut_ptr(), s.load(x.as_ptr().add(250)), 6);
+            assert_eq!(short.map(bf16::to_f32)[..7], [250.0, 251.0, 252.0, 253.0, 254.0, 255.0, 0.0]);
             s.store_first(got.as_mut_ptr(), s.splat(9.0), 3);
             assert_eq!(got[..5], [9.0, 9.0, 9.0, 3.0, 4.0]);
             let p = |i: usize| x.as_ptr().wrapping_add(i);

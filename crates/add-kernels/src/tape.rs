@@ -1,6 +1,7 @@
 //! How a kernel joins Burn: it runs on tensors of the `flex` device and records itself on their tape.
 //!
-//! Kernels know f32 alone. A bf16 input is widened for as long as the kernel runs; the tape keeps it as it came.
+//! A bf16 input is widened for as long as the kernel runs, unless nothing is recorded and the kernel computes in bf16 itself;
+//! the tape keeps it as it came.
 
 #![allow(
     clippy::match_wildcard_for_single_variants,
@@ -37,6 +38,11 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     }
 
     fn forward(&self, inputs: &[FlexTensor; N]) -> (FlexTensor, Self::Saved);
+
+    /// The output in bf16 of bf16 inputs, where the kernel and this processor compute in bf16.
+    fn forward_in_bf16(&self, _inputs: &[FlexTensor; N]) -> Option<FlexTensor> {
+        None
+    }
 
     /// The gradients of the inputs that are `wanted`, `None` for the others.
     fn backward(
@@ -84,8 +90,9 @@ pub(crate) fn apply<K: Kernel<N>, const N: usize>(
         DispatchAutodiffContext::Disabled => {
             let inputs = inputs.map(plain);
             let dtype = inputs[0].dtype();
-            let (output, _) = kernel.forward(&inputs.map(read::<K, N>));
-            DispatchTensorKind::Flex(BackendTensor::Float(narrow(output, dtype)))
+            let in_bf16 = (dtype == DType::BF16).then(|| kernel.forward_in_bf16(&inputs)).flatten();
+            let widened = || narrow(kernel.forward(&inputs.map(read::<K, N>)).0, dtype);
+            DispatchTensorKind::Flex(BackendTensor::Float(in_bf16.unwrap_or_else(widened)))
         }
         DispatchAutodiffContext::Enabled(strategy) => {
             let inputs = inputs.map(tracked);

@@ -116,7 +116,8 @@ fn odd_characters_of_a_caption_are_read_as_text() {
         "",
     ];
     for prompt in odd {
-        hostile.bears(&["sample", &recipe, "--prompt", prompt, "--steps", "1", "--out", text(&grid)]);
+        let sample = ["sample", &recipe, "--prompt", prompt, "--steps", "1", "--overwrite", "--out"];
+        hostile.bears(&[&sample[..], &[text(&grid)]].concat());
     }
     hostile.check(5);
 }

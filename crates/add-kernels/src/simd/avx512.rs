@@ -1,13 +1,15 @@
-//! AVX-512: one register per vector.
+//! AVX-512: one register per vector. `PAIRS` is the variant for products of bf16 numbers, see [`super::dispatch_pairs`].
 
 #![allow(clippy::wildcard_imports, reason = "dozens of intrinsics")]
 
 use core::arch::x86_64::*;
 
+use burn::tensor::bf16;
+
 use super::{LANES, Simd, Task};
 
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512<const PAIRS: bool = false>(());
 
 pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -17,11 +19,23 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("fma")
 }
 
+/// Whether the processor multiplies pairs of bf16 numbers.
+pub(super) fn pairs_available() -> bool {
+    available() && is_x86_feature_detected!("avx512bf16")
+}
+
+/// # Safety
+/// The processor has AVX-512 with bf16 and the task's pointers are valid.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")]
+pub(super) unsafe fn run_pairs(task: impl Task) {
+    task.run(Avx512::<true>(()));
+}
+
 /// # Safety
 /// The processor has AVX-512 and the task's pointers are valid.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
 pub(super) unsafe fn run(task: impl Task) {
-    task.run(Avx512(()));
+    task.run(Avx512::<false>(()));
 }
 
 #[inline(always)]
@@ -30,8 +44,8 @@ fn first(n: usize) -> __mmask16 {
     ((1_u32 << n) - 1) as __mmask16
 }
 
-// SAFETY of all calls: a value of `Avx512` is only made by `run`.
-impl Simd for Avx512 {
+// SAFETY of all calls: a value of `Avx512` is only made by `run`, and one with `PAIRS` by `run_pairs`.
+impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     type V = __m512;
     const ROWS: usize = 8;
     const VECS: usize = 2;
@@ -55,6 +69,22 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, v: __m512, n: usize) {
         _mm512_mask_storeu_ps(p, first(n), v);
+    }
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, p: *const bf16, n: usize) -> __m512 {
+        let short = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(short))
+    }
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, p: *mut bf16, v: __m512, n: usize) {
+        // Rounded to the nearest even by whole numbers, which any AVX-512 has; what is no number stays none.
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        let rounded = _mm512_mask_mov_epi32(up, nan, _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000)));
+        let short = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
+        _mm256_mask_storeu_epi16(p.cast(), first(n), short);
     }
     #[inline(always)]
     fn interleave(self, [a, b]: [__m512; 2]) -> [__m512; 2] {
@@ -139,6 +169,11 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        if PAIRS {
+            // SAFETY: both are sixteen times 32 bits.
+            let pairs = |v: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(v) };
+            return unsafe { _mm512_dpbf16_ps(c, pairs(a), pairs(b)) };
+        }
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]

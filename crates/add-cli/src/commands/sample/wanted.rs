@@ -7,6 +7,7 @@ use add_core::{
     made_with::{FileUsed, MadeWith, recipe_file, recipe_of},
     read::{self, LoadedRecipe},
     recipe::{Dimensions, guidance_scale},
+    request::check_strength,
 };
 
 use super::Sample;
@@ -67,6 +68,10 @@ impl Sample {
             path.as_ref().map(|path| FileUsed::of(&path.to_string_lossy())).transpose()
         };
         let strength = self.strength.or(from.and_then(|from| from.strength)).unwrap_or(STRENGTH);
+        let steps = self.steps.or(from.map(|from| from.steps)).unwrap_or(sampling.steps);
+        if init.is_some() {
+            check_strength(strength, steps)?;
+        }
         let own_weights = weights.is_none() && !loaded.recipe.objective.trains();
         let made = MadeWith {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,7 +83,7 @@ impl Sample {
             count: self.count.or(from.map(|from| from.count)).unwrap_or(1),
             index: self.index.or(from.map(|from| from.index)).unwrap_or(0),
             seed: self.seed.or(from.map(|from| from.seed)).unwrap_or(0),
-            steps: self.steps.or(from.map(|from| from.steps)).unwrap_or(sampling.steps),
+            steps,
             guidance: guidance_scale(
                 self.guidance.or(from.map(|from| from.guidance)).unwrap_or(sampling.guidance),
             ),
