@@ -77,10 +77,64 @@ fn a_device_that_is_not_built_in_is_refused_and_a_plan_for_it_is_made() {
     let device = ["--set", "device=Cuda(0)"];
     let sample = ["sample", "configs/emoji.ron", "--prompt", "a", "--grid", "never.png"];
     refuses(&[&sample[..], &device].concat(), 2, &["Cuda(0)", "`cuda`", "Flex()"]);
-    refuses(&[&sample[..], &["--set", "device=Vulkan(0)"]].concat(), 2, &["`vulkan`"]);
-    refuses(&["parity", "configs", "--device", "Gpu(0)"], 2, &["Gpu(0)", "Vulkan(0)"]);
+    for name in ["Wgpu(0)", "WgpuSoftware()"] {
+        refuses(&[&sample[..], &["--set", &format!("device={name}")]].concat(), 2, &["`wgpu`", name]);
+    }
+    refuses(&["parity", "configs", "--device", "Gpu(0)"], 2, &["Gpu(0)", "Wgpu(0)", "add devices"]);
     let output = add(&[&["plan", "configs/emoji.ron"][..], &device].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_devices_of_a_machine_are_listed_with_what_the_binary_lacks() {
+    let output = add(&["devices"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for part in
+        ["Flex()", "NdArray()", "f32", "bf16", "without the feature `cuda`", "without the feature `wgpu`"]
+    {
+        assert!(said.contains(part), "expected {part:?} in: {said}");
+    }
+    let output = add(&["devices", "--json"]);
+    let all: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(all["devices"][0]["name"], "Flex()");
+    assert_eq!(all["missing_features"], serde_json::json!(["cuda", "wgpu"]));
+}
+
+#[test]
+fn auto_is_the_processor_where_the_binary_knows_no_gpu_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let grid = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let sample = |device: &str, grid: &str| {
+        let device = format!("device={device}");
+        add(&[
+            "sample",
+            "configs/emoji.ron",
+            "--prompt",
+            "a red apple, noto emoji",
+            "--grid",
+            grid,
+            "--set",
+            &device,
+        ])
+    };
+    let chosen = sample("Auto()", &grid("auto.png"));
+    let said = String::from_utf8_lossy(&chosen.stderr);
+    assert!(chosen.status.success() && said.contains("Auto() is Flex()"), "{said}");
+    assert!(sample("Flex()", &grid("flex.png")).status.success());
+    // In front of the pixels stands the recipe, which names the device.
+    let pixels = |name: &str| {
+        let bytes = std::fs::read(grid(name)).expect("a grid");
+        let begin = bytes.windows(4).position(|name| name == b"IDAT").expect("pixels");
+        bytes[begin..].to_vec()
+    };
+    assert!(pixels("auto.png") == pixels("flex.png"), "the same pictures");
+}
+
+#[test]
+fn wgpu_has_no_bf16_and_a_recipe_that_asks_for_it_is_refused_by_its_line() {
+    let sets = ["--set", "device=Wgpu(0)", "--set", "dtype=(codec: BF16)"];
+    refuses(&[&["config", "check", "configs/emoji.ron"][..], &sets].concat(), 2, &["dtype", "bf16", "WGSL"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `cargo xtask`: the door to everything.
 //!
-//! `train`, `sample`, `serve`, `eval`, `export`, `plan`, `parity`, `gpu-check`, `doctor`, `plugins`, `config`, `completions` and
-//! `man` are handed to the release build of `add`; the others are maintenance commands.
+//! `train`, `sample`, `serve`, `merge`, `eval`, `export`, `plan`, `parity`, `devices`, `gpu-check`, `doctor`, `plugins`, `config`,
+//! `completions` and `man` are handed to the release build of `add`; the others are maintenance commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
 mod chaos;
@@ -12,6 +12,7 @@ mod licences;
 mod new;
 mod paper;
 mod prose;
+mod software_gpu;
 mod tidy;
 mod workspace;
 
@@ -25,7 +26,7 @@ use crate::workspace::clean_cargo;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
-    /// Cargo features of `add`, such as `cuda`.
+    /// Cargo features of `add`, such as `cuda` or `wgpu`.
     #[arg(long, default_value = "", value_name = "FEATURES")]
     features: String,
     #[command(subcommand)]
@@ -49,6 +50,8 @@ enum Chore {
     New(new::New),
     /// Kill, damage and interrupt a tiny run of `add`: it must end bit for bit like an undisturbed one.
     Chaos(chaos::Chaos),
+    /// Compute the path of a GPU on one made of software (Mesa's llvmpipe), and compare it with the processor's.
+    SoftwareGpu(software_gpu::SoftwareGpu),
     /// Time operations and networks, with `--against torch` in turns with PyTorch; `bench --help` says more.
     #[command(disable_help_flag = true)]
     Bench {
@@ -56,8 +59,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Everything else goes to `add`: train, sample, serve, eval, export, plan, parity, gpu-check, doctor, plugins, config, completions,
-    /// man.
+    /// Everything else goes to `add`: train, sample, serve, merge, eval, export, plan, parity, devices, gpu-check, doctor, plugins,
+    /// config, completions, man.
     #[command(external_subcommand)]
     Add(Vec<String>),
 }
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Chore::Dist => dist::run(&features),
         Chore::New(new) => new.run(),
         Chore::Chaos(chaos) => chaos.run(),
+        Chore::SoftwareGpu(check) => check.run(),
         Chore::Bench { arguments } => return run(&["-p", "add-bench"], "add-bench", &arguments),
         Chore::Add(arguments) => {
             return run(&["-p", "add-cli", "--features", &features], "add", &arguments);

@@ -3,8 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
+
+use cargo_metadata::Message;
 
 /// Its root.
 pub(crate) fn root() -> &'static Path {
@@ -22,6 +24,20 @@ pub(crate) fn clean_cargo() -> Command {
         }
     }
     command
+}
+
+/// The binary `add`, built with these `flags` of cargo.
+pub(crate) fn built(flags: &[&str]) -> Result<PathBuf, String> {
+    let arguments = ["build", "-p", "add-cli", "--bin", "add", "--message-format=json"];
+    let built = clean_cargo().args(arguments).args(flags).stderr(Stdio::inherit()).output();
+    let built = built.map_err(|error| format!("cargo cannot be started: {error}"))?;
+    let messages = Message::parse_stream(&built.stdout[..]).flatten();
+    let executables = messages.filter_map(|message| match message {
+        Message::CompilerArtifact(artifact) => artifact.executable,
+        _ => None,
+    });
+    let binary = executables.last().filter(|_| built.status.success()).ok_or("add was not built")?;
+    Ok(binary.into())
 }
 
 /// Runs cargo and passes its output on.

@@ -48,6 +48,9 @@ use plugins as _;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// What the terminal shows unless `ADD_LOG` says otherwise: warnings, and which device `Auto()` is.
+const SHOWN: &str = "warn,add_core::device=info";
+
 /// Adversarial Diffusion Distillation: train, sample and evaluate one-step text-to-image models.
 #[derive(Debug, Parser)]
 #[command(name = "add", version, propagate_version = true)]
@@ -68,7 +71,7 @@ pub fn main() -> ExitCode {
     let _ = miette::set_hook(Box::new(move |_| {
         Box::new(MietteHandlerOpts::new().wrap_lines(false).color(colours).terminal_links(colours).build())
     }));
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| "warn".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ADD_LOG").unwrap_or_else(|_| SHOWN.into());
     let shown = filter.and(filter_fn(|event| event.target() != run_log::ALONE));
     let lines = terminal::Lines { colours };
     let terminal = fmt::layer()

@@ -1,20 +1,28 @@
 //! The devices that a recipe can name, and whether this binary and this machine have them.
 
-#[cfg(any(feature = "cuda-unfused", feature = "vulkan"))]
+#[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
 mod gpu;
+#[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
+mod kept;
+mod list;
+#[cfg(any(feature = "cuda-unfused", feature = "wgpu", test))]
+mod self_test;
+
+use std::sync::OnceLock;
 
 use add_train::ranks::{Collective, Threads};
-#[cfg(any(feature = "cuda-unfused", feature = "vulkan"))]
-use burn::tensor::DeviceType;
 use burn::tensor::{
-    Device, Tensor,
+    DType, Device, Tensor,
     distributed::{ReduceOperation, all_reduce},
 };
+use tracing::info;
 
 use crate::{
     error::CoreError,
     recipe::{DeviceChoice, Recipe},
 };
+
+pub use list::{Listing, list, missing_features};
 
 /// A device by the name that a recipe would give it, such as `Cuda(0)`.
 ///
@@ -23,7 +31,8 @@ use crate::{
 pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
     ron::from_str(name).map_err(|_| {
         CoreError::Request(format!(
-            "device: expected Flex(), NdArray(), Cuda(0) or Vulkan(0), with the GPU's number, got {name:?}"
+            "device: expected Flex(), NdArray(), Cuda(0), Wgpu(0), WgpuSoftware() or Auto(), where 0 is the GPU's number, got \
+             {name:?}; `add devices` lists those that are here"
         ))
     })
 }
@@ -31,24 +40,53 @@ pub fn parse(name: &str) -> Result<DeviceChoice, CoreError> {
 /// The plain device of a recipe, with the process's kernels as the recipe states them.
 ///
 /// # Errors
-/// As [`device`].
+/// As [`device`], and when the device lacks a type that the recipe states.
 pub fn of(recipe: &Recipe) -> Result<Device, CoreError> {
     add_kernels::allow_winograd(recipe.kernels.winograd);
     add_kernels::allow_bf16_products(recipe.kernels.bf16_products);
-    device(recipe.device)
+    let device = device(recipe.device)?;
+    if recipe.dtype.are_f32() || device.supports_dtype(DType::BF16) {
+        return Ok(device);
+    }
+    let choice = resolve(recipe.device);
+    Err(CoreError::Request(format!(
+        "dtype: expected F32 for every network: {choice}, {}, does not compute in bf16",
+        identity(&device)
+    )))
+}
+
+/// The device that a name stands for: another one for `Auto()` alone.
+pub fn resolve(choice: DeviceChoice) -> DeviceChoice {
+    static CHOSEN: OnceLock<DeviceChoice> = OnceLock::new();
+    if choice != DeviceChoice::Auto() {
+        return choice;
+    }
+    *CHOSEN.get_or_init(|| {
+        let (chosen, device) = best_gpu().unwrap_or((DeviceChoice::Flex(), Device::flex()));
+        info!("device: Auto() is {chosen}, {}", identity(&device));
+        chosen
+    })
+}
+
+#[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
+use gpu::best as best_gpu;
+
+#[cfg(not(any(feature = "cuda-unfused", feature = "wgpu")))]
+fn best_gpu() -> Option<(DeviceChoice, Device)> {
+    None
 }
 
 /// The plain device of this name.
 ///
 /// # Errors
-/// When this binary or this machine has no such device, or it cannot compute.
+/// When this binary or this machine has no such device, or it cannot compute or computes wrong numbers.
 #[cfg_attr(
     not(without_ndarray),
     expect(deprecated, reason = "burn-ndarray gives a second opinion for as long as there is one")
 )]
 pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
-    match choice {
-        DeviceChoice::Flex() => Ok(Device::flex()),
+    match resolve(choice) {
+        DeviceChoice::Flex() | DeviceChoice::Auto() => Ok(Device::flex()),
         #[cfg(not(without_ndarray))]
         DeviceChoice::NdArray() => Ok(Device::ndarray()),
         #[cfg(without_ndarray)]
@@ -58,13 +96,13 @@ pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
                 .to_owned(),
         )),
         #[cfg(feature = "cuda-unfused")]
-        DeviceChoice::Cuda(index) => gpu::open(choice, DeviceType::Cuda, index),
+        choice @ DeviceChoice::Cuda(_) => gpu::open(choice),
         #[cfg(not(feature = "cuda-unfused"))]
-        DeviceChoice::Cuda(_) => Err(not_built(choice, "cuda")),
-        #[cfg(feature = "vulkan")]
-        DeviceChoice::Vulkan(index) => gpu::open(choice, DeviceType::Vulkan, index),
-        #[cfg(not(feature = "vulkan"))]
-        DeviceChoice::Vulkan(_) => Err(not_built(choice, "vulkan")),
+        choice @ DeviceChoice::Cuda(_) => Err(not_built(choice, "cuda")),
+        #[cfg(feature = "wgpu")]
+        choice @ (DeviceChoice::Wgpu(_) | DeviceChoice::WgpuSoftware()) => gpu::open(choice),
+        #[cfg(not(feature = "wgpu"))]
+        choice @ (DeviceChoice::Wgpu(_) | DeviceChoice::WgpuSoftware()) => Err(not_built(choice, "wgpu")),
     }
 }
 
@@ -74,9 +112,9 @@ pub fn device(choice: DeviceChoice) -> Result<Device, CoreError> {
 /// # Errors
 /// When one of them cannot be had.
 pub fn ranks(choice: DeviceChoice, count: usize) -> Result<Vec<Threads>, CoreError> {
-    match choice {
-        DeviceChoice::Cuda(_) if count > 1 => {
-            let devices = (0..count).map(|rank| device(choice.of_rank(rank))).collect::<Result<_, _>>()?;
+    match resolve(choice) {
+        first @ DeviceChoice::Cuda(_) if count > 1 => {
+            let devices = (0..count).map(|rank| device(first.of_rank(rank))).collect::<Result<_, _>>()?;
             Ok(Threads::on(devices))
         }
         _ => Ok(Threads::new(count)),
@@ -97,12 +135,12 @@ pub(crate) fn check_sum(choice: DeviceChoice, ranks: &dyn Collective) -> Result<
             format!("all-reduce test over {} devices failed (is NCCL installed?): {error:?}", devices.len())
         }
     };
-    Err(CoreError::Device { device: format!("{choice:?}"), problem })
+    Err(CoreError::Device { device: choice.to_string(), problem })
 }
 
 /// What a device calls itself, for tables.
 pub fn identity(device: &Device) -> String {
-    #[cfg(any(feature = "cuda-unfused", feature = "vulkan"))]
+    #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
     if let Some(identity) = device.identity() {
         return identity.name;
     }
@@ -111,22 +149,46 @@ pub fn identity(device: &Device) -> String {
     format!("{device:?} on {}", model.map_or("a processor without a name", str::trim))
 }
 
-#[cfg(not(all(feature = "cuda-unfused", feature = "vulkan")))]
+/// What a device calls itself, with its driver and its version.
+///
+/// # Errors
+/// As [`device`].
+pub fn driver(choice: DeviceChoice) -> Result<String, CoreError> {
+    let device = device(choice)?;
+    #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
+    if device.identity().is_some() {
+        let gpu::Facts { name, driver, .. } = gpu::opened(resolve(choice))?.facts;
+        return Ok(format!("{name}, driver {driver}"));
+    }
+    Ok(identity(&device))
+}
+
+#[cfg(not(all(feature = "cuda-unfused", feature = "wgpu")))]
 fn not_built(choice: DeviceChoice, feature: &str) -> CoreError {
     CoreError::Request(format!(
-        "device: {choice:?}: this binary was built without the feature `{feature}`; expected `device: Flex()`, or a \
+        "device: {choice}: this binary was built without the feature `{feature}`; expected `device: Flex()`, or a \
          binary of `cargo xtask --features {feature} …`"
     ))
 }
 
-#[cfg(all(test, not(any(feature = "cuda-unfused", feature = "vulkan"))))]
+#[cfg(all(test, not(any(feature = "cuda-unfused", feature = "wgpu"))))]
 mod tests {
     use super::*;
 
     #[test]
     fn a_device_is_read_as_in_a_recipe() {
-        assert_eq!(parse("Vulkan(2)").expect("a name"), DeviceChoice::Vulkan(2));
-        for wrong in ["cuda", "Cuda", "Cuda(-1)", "Flex() and more"] {
+        assert_eq!(parse("Wgpu(2)").expect("a name"), DeviceChoice::Wgpu(2));
+        for choice in [
+            DeviceChoice::Flex(),
+            DeviceChoice::NdArray(),
+            DeviceChoice::Cuda(1),
+            DeviceChoice::Wgpu(3),
+            DeviceChoice::WgpuSoftware(),
+            DeviceChoice::Auto(),
+        ] {
+            assert_eq!(parse(&choice.to_string()).expect("its own name"), choice);
+        }
+        for wrong in ["cuda", "Vulkan(0)", "Cuda", "Cuda(-1)", "Flex() and more"] {
             let error = parse(wrong).expect_err(wrong);
             assert!(error.is_usage() && error.to_string().contains(wrong), "{error}");
         }
@@ -146,8 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn without_a_gpu_auto_is_the_processor() {
+        assert_eq!(resolve(DeviceChoice::Auto()), DeviceChoice::Flex());
+        assert_eq!(device(DeviceChoice::Auto()).expect("there is one"), Device::flex());
+        assert_eq!(ranks(DeviceChoice::Auto(), 2).expect("threads").len(), 2);
+    }
+
+    #[test]
     fn a_device_that_the_binary_lacks_is_bad_usage_that_names_the_feature() {
-        for (choice, feature) in [(DeviceChoice::Cuda(0), "`cuda`"), (DeviceChoice::Vulkan(1), "`vulkan`")] {
+        for (choice, feature) in [
+            (DeviceChoice::Cuda(0), "`cuda`"),
+            (DeviceChoice::Wgpu(1), "`wgpu`"),
+            (DeviceChoice::WgpuSoftware(), "`wgpu`"),
+        ] {
             let error = device(choice).expect_err("not built");
             assert!(error.is_usage() && error.to_string().contains(feature), "{error}");
         }

@@ -75,6 +75,11 @@ fn dtypes(p: &mut Problems, recipe: &Recipe) {
     p.require(dtype.are_f32() || recipe.device != DeviceChoice::NdArray(), "dtype", || {
         "expected F32 everywhere: the ndarray backend does not support bf16".to_owned()
     });
+    let speaks_wgsl = matches!(recipe.device, DeviceChoice::Wgpu(_) | DeviceChoice::WgpuSoftware());
+    p.require(dtype.are_f32() || !speaks_wgsl, "dtype", || {
+        "expected F32 everywhere: WGSL, the language of wgpu's kernels, has no bf16; Flex() and Cuda(0) have"
+            .to_owned()
+    });
     p.require(dtype.text == Dtype::F32 || !recipe.text_is_the_models(), "dtype.text", || {
         "expected F32: this text encoder's values are part of the model that is trained".to_owned()
     });

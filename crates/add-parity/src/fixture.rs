@@ -48,6 +48,11 @@ pub struct Numbers {
     pub values: Vec<f64>,
 }
 
+/// The widest float type of a device.
+pub(crate) fn widest(device: &Device) -> DType {
+    if device.supports_dtype(DType::F64) { DType::F64 } else { DType::F32 }
+}
+
 impl Numbers {
     /// The largest absolute value.
     pub fn largest(&self) -> f64 {
@@ -97,6 +102,11 @@ impl Fixture {
     /// The plain device on which this build's numbers are computed.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// The type in which what the library computed in f64 is compared: f64, or f32 on a device without it.
+    pub fn wide(&self) -> DType {
+        widest(&self.device)
     }
 
     /// What its files' names begin with.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Display};
 
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{DType, Gradients, Tensor};
 
 use crate::Fixture;
 
@@ -74,7 +74,23 @@ pub(crate) enum Tolerance {
     Absolute(f64),
 }
 
+/// Part of the largest value that computing in f32 may cost where the expected values are those of f64.
+const IN_F32: f64 = 1e-4;
+
+/// Why what was recorded in f64 alone is left out on some devices.
+pub(crate) const NO_F64: &str = "recorded in f64, in which this device does not compute";
+
 impl Tolerance {
+    /// The same for values that were computed in `dtype`: f32 cannot be held to the rounding of f64.
+    pub(crate) fn in_type(self, dtype: DType) -> Self {
+        match self {
+            Self::Relative { part, floor } if dtype != DType::F64 && part < f64::from(f32::EPSILON) => {
+                Self::Relative { part: IN_F32, floor }
+            }
+            other => other,
+        }
+    }
+
     /// A part of the largest expected value.
     pub(crate) fn relative(part: f64) -> Self {
         Self::Relative { part, floor: 0.0 }
@@ -121,13 +137,18 @@ impl<'a> Comparison<'a> {
 
     /// Compares shapes and values.
     pub(crate) fn check_tensor<const D: usize>(&mut self, key: &str, got: Tensor<D>, tolerance: Tolerance) {
-        let shape = got.dims();
+        let (shape, tolerance) = (got.dims(), tolerance.in_type(got.dtype()));
         match self.fixture.shape(key) {
             Ok(expected) if D > 1 && expected != shape => {
                 self.fail(key, format!("expected shape {expected:?}, got {shape:?}"));
             }
             _ => self.check_values(key, &values(got), tolerance),
         }
+    }
+
+    /// What is accepted of values that were computed in the fixture's widest type, where it is f64 at best.
+    pub(crate) fn computed(&self, tolerance: Tolerance) -> Tolerance {
+        tolerance.in_type(self.fixture.wide())
     }
 
     /// Compares values in row-major order.
@@ -283,6 +304,15 @@ mod tests {
         assert_eq!(Tolerance::Rounding(1.0).of(1e5 * 10.0), 5.0);
         assert_eq!(Tolerance::Rounding(0.0).of(1.0), 2e-6, "never tighter than 2e-6 of the largest value");
         assert_eq!(Tolerance::Rounding(1.0).of(1.0), 2e-5, "never looser than 2e-5 of the largest value");
+    }
+
+    #[test]
+    fn f32_is_not_held_to_the_rounding_of_f64() {
+        let double = Tolerance::relative(1e-9);
+        assert_eq!(double.in_type(DType::F64), double);
+        assert_eq!(double.in_type(DType::F32), Tolerance::relative(IN_F32));
+        let single = Tolerance::relative(2e-6);
+        assert_eq!(single.in_type(DType::F32), single, "stated for f32");
     }
 
     #[test]

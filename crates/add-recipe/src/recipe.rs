@@ -1,5 +1,7 @@
 //! What a recipe says: every choice of a run, typed, with its default.
 
+use std::fmt;
+
 use add_data::Keep;
 use add_plugin::{
     Backbone, Codec, DataSource, LatentInfo, LoraConfig, Metric, Plugin, Sampler, Schedule, TextEncoder,
@@ -116,8 +118,13 @@ pub enum DeviceChoice {
     NdArray(),
     /// An NVIDIA GPU by number; needs a binary with the feature `cuda`.
     Cuda(usize),
-    /// A GPU by number, through Vulkan; needs a binary with the feature `vulkan`.
-    Vulkan(usize),
+    /// A GPU by number, of any maker, through Vulkan, Metal or DirectX 12; needs a binary with the feature `wgpu`.
+    Wgpu(usize),
+    /// A GPU made of software, such as Mesa's llvmpipe, which shows on a processor what a GPU would compute; needs a binary with
+    /// the feature `wgpu`, and a driver.
+    WgpuSoftware(),
+    /// The first of these that this binary and this machine have: `Cuda(0)`, a discrete GPU through `Wgpu`, `Flex()`.
+    Auto(),
 }
 
 impl DeviceChoice {
@@ -126,9 +133,23 @@ impl DeviceChoice {
     #[must_use]
     pub fn of_rank(self, rank: usize) -> Self {
         match self {
-            Self::Flex() | Self::NdArray() => self,
+            Self::Flex() | Self::NdArray() | Self::WgpuSoftware() | Self::Auto() => self,
             Self::Cuda(first) => Self::Cuda(first + rank),
-            Self::Vulkan(first) => Self::Vulkan(first + rank),
+            Self::Wgpu(first) => Self::Wgpu(first + rank),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    /// As a recipe names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flex() => f.write_str("Flex()"),
+            Self::NdArray() => f.write_str("NdArray()"),
+            Self::Cuda(index) => write!(f, "Cuda({index})"),
+            Self::Wgpu(index) => write!(f, "Wgpu({index})"),
+            Self::WgpuSoftware() => f.write_str("WgpuSoftware()"),
+            Self::Auto() => f.write_str("Auto()"),
         }
     }
 }

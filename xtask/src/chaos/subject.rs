@@ -7,8 +7,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use cargo_metadata::Message;
 use sha2::{Digest, Sha256};
+
+use crate::workspace::{built, root};
 
 /// Steps of the run.
 pub(super) const STEPS: u64 = 6;
@@ -43,7 +44,6 @@ const MPIRUN: [&str; 3] = ["--mca", "odls_base_sigkill_timeout", "10"];
 /// The built binary.
 pub(super) struct Subject {
     binary: PathBuf,
-    root: PathBuf,
     /// Overrides beside those of the tiny recipe.
     more: Vec<String>,
 }
@@ -66,19 +66,9 @@ impl Subject {
 
     /// Builds the binary with cargo's `flags` too, for runs with `more` overrides.
     pub(super) fn build_with(flags: &[&str], more: &[&str]) -> Result<Self, String> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
-        let arguments = ["build", "--release", "-p", "add-cli", "--bin", "add", "--message-format=json"];
-        let built =
-            crate::workspace::clean_cargo().args(arguments).args(flags).stderr(Stdio::inherit()).output();
-        let built = built.map_err(|e| format!("cargo cannot be started: {e}"))?;
-        let messages = Message::parse_stream(&built.stdout[..]).flatten();
-        let executables = messages.filter_map(|message| match message {
-            Message::CompilerArtifact(artifact) => artifact.executable,
-            _ => None,
-        });
-        let binary = executables.last().filter(|_| built.status.success()).ok_or("add was not built")?;
+        let binary = built(&[&["--release"], flags].concat())?;
         let more = more.iter().map(|&set| set.to_owned()).collect();
-        Ok(Self { binary: binary.into(), root: root.to_path_buf(), more })
+        Ok(Self { binary, more })
     }
 
     /// Starts a run of `steps` steps in `out`.
@@ -125,7 +115,7 @@ impl Subject {
         command.args(["--set", &format!("run.steps={steps}")]);
         command.args(more);
         // The log says from which checkpoint a run goes on.
-        command.current_dir(&self.root).env("ADD_LOG", "info").env("NO_COLOR", "1");
+        command.current_dir(root()).env("ADD_LOG", "info").env("NO_COLOR", "1");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         child.map_err(|e| format!("the run cannot be started: {e}"))
     }

@@ -4,21 +4,21 @@
 //! Every timing is a process of its own, so that one that runs out of memory ends alone and each peak is its own.
 
 mod cases;
+mod kept;
 
 use std::{
-    fs,
+    fs, io,
     path::PathBuf,
-    process::Command,
+    process::{Command, Output},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use add_core::{
-    device::{self, identity},
-    error::CoreError,
-};
+use add_core::{device, error::CoreError};
+use add_parity::Found;
 use burn::tensor::Device;
 use cases::Measured;
 use clap::Args;
+use kept::Kept;
 
 use super::{parity::Count, print};
 use crate::{Outcome, terminal::say};
@@ -41,6 +41,9 @@ pub(crate) struct GpuCheck {
     /// Also write the table into this file.
     #[arg(long, value_name = "MARKDOWN")]
     out: Option<PathBuf>,
+    /// Keep every result and what each process said in this folder; a call that was cut short goes on from there.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
     /// Measure this case alone, in this process.
     #[arg(long, hide = true, value_name = "N")]
     case: Option<usize>,
@@ -65,19 +68,22 @@ impl GpuCheck {
             return Ok(0);
         }
         let device = device::device(choice)?;
+        let identity = format!("{}, {}", self.device, device::driver(choice)?);
+        let kept =
+            Kept::open(self.keep.as_deref(), &format!("{identity}, add {}", env!("CARGO_PKG_VERSION")))?;
         let mut lines = Vec::new();
-        let failed = self.parity(&device, &mut lines);
+        let failed = self.parity(&device, &kept, &mut lines)?;
         let mut refused: Option<&String> = None;
         for (number, case) in cases.iter().enumerate() {
             say(&case.title);
             let outcome = match refused {
                 Some(series) if *series == case.series => Err("the smaller batch did not run".to_owned()),
-                _ => self.measure_apart(number),
+                _ => self.measure_apart(number, &kept)?,
             };
             refused = outcome.is_err().then_some(&case.series);
             lines.push(case.line(outcome));
         }
-        let table = table(&format!("{}, {}", self.device, identity(&device)), &lines);
+        let table = table(&identity, &lines);
         print(&table);
         if let Some(path) = &self.out {
             fs::write(path, table).map_err(CoreError::io(path))?;
@@ -86,7 +92,7 @@ impl GpuCheck {
     }
 
     /// A line for each family of fixtures; returns how many tensors failed.
-    fn parity(&self, device: &Device, lines: &mut Vec<Line>) -> usize {
+    fn parity(&self, device: &Device, kept: &Kept, lines: &mut Vec<Line>) -> Result<usize, CoreError> {
         let not_measured = |why: String| Line {
             what: "parity with the reference libraries".to_owned(),
             result: format!("not measured: {why}"),
@@ -97,7 +103,7 @@ impl GpuCheck {
             Ok(found) => found,
             Err(error) => {
                 lines.push(not_measured(error.to_string()));
-                return 0;
+                return Ok(0);
             }
         };
         let mut families: Vec<&str> = found.iter().map(|found| found.family.as_str()).collect();
@@ -105,10 +111,12 @@ impl GpuCheck {
         families.dedup();
         let mut failed = 0;
         for family in families {
-            let mut count = Count::default();
-            for found in found.iter().filter(|found| found.family == family) {
-                count.add(Count::of(&add_parity::run(found, device)));
-            }
+            let name = format!("parity-{family}.txt");
+            let before = kept.get(&name).and_then(|text| Count::read(text.lines().last()?));
+            let count = match before {
+                Some(count) => count,
+                None => of_family(&found, family, device, kept, &name)?,
+            };
             failed += count.failed;
             lines.push(Line {
                 what: format!("parity, {family}"),
@@ -117,24 +125,61 @@ impl GpuCheck {
                 beside: "tolerances of the processor's comparison".to_owned(),
             });
         }
-        failed
+        Ok(failed)
     }
 
-    /// The figures of a case that another process measures.
-    fn measure_apart(&self, case: usize) -> Result<Measured, String> {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = Command::new(program);
-        command.args(["gpu-check", "--device", &self.device, "--case", &case.to_string()]);
-        command.arg("--configs").arg(&self.configs).args(self.small.then_some("--small"));
-        let output = command.output().map_err(|error| error.to_string())?;
-        let measured = Measured::read(&String::from_utf8_lossy(&output.stdout));
-        measured.filter(|_| output.status.success()).ok_or_else(|| {
-            let told = String::from_utf8_lossy(&output.stderr);
+    /// The figures of a case that another process measures, or measured in an earlier call.
+    fn measure_apart(&self, case: usize, kept: &Kept) -> Result<Result<Measured, String>, CoreError> {
+        let name = format!("case-{case:02}.txt");
+        if let Some(measured) = kept.get(&name).and_then(|text| Measured::read(&text)) {
+            return Ok(Ok(measured));
+        }
+        let output = match self.process(case) {
+            Ok(output) => output,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let [figures, told] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        kept.put(&name.replace(".txt", "-said.txt"), &told)?;
+        let measured = Measured::read(&figures).filter(|_| output.status.success());
+        if measured.is_some() {
+            kept.put(&name, &figures)?;
+        }
+        Ok(measured.ok_or_else(|| {
             let reason =
                 told.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
             format!("{reason} ({})", output.status)
-        })
+        }))
     }
+
+    /// A process that measures a case.
+    fn process(&self, case: usize) -> io::Result<Output> {
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(program);
+        command.args(["gpu-check", "--device", &self.device, "--case", &case.to_string()]);
+        command.arg("--configs").arg(&self.configs).args(self.small.then_some("--small"));
+        command.output()
+    }
+}
+
+/// Compares a family of fixtures; its failed rows are kept too.
+fn of_family(
+    found: &[Found],
+    family: &str,
+    device: &Device,
+    kept: &Kept,
+    name: &str,
+) -> Result<Count, CoreError> {
+    let (mut count, mut lines) = (Count::default(), Vec::new());
+    for found in found.iter().filter(|found| found.family == family) {
+        let rows = add_parity::run(found, device);
+        for row in rows.iter().filter(|row| row.failure()) {
+            lines.push(format!("{} {}: {:?}", found.label, row.tensor, row.outcome));
+        }
+        count.add(Count::of(&rows));
+    }
+    lines.push(count.text());
+    kept.put(name, &lines.join("\n"))?;
+    Ok(count)
 }
 
 /// The results as a table in Markdown.

@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod devices;
 mod doctor;
 mod eval;
 mod export;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Parity(parity::Parity),
     /// Identify a file or folder of weights and report problems with it.
     Doctor(doctor::Doctor),
+    /// List the devices of this machine: memory, driver, types of numbers.
+    Devices(devices::Devices),
     /// Check the numbers of a GPU, time it, and write a table of the results.
     GpuCheck(gpu_check::GpuCheck),
     /// List the linked plugins.
@@ -183,6 +186,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Merge(merge) => merge.run(),
         Command::Plan(plan) => plan.run(),
         Command::Parity(parity) => parity.run(),
+        Command::Devices(devices) => Ok(devices.run()),
         Command::GpuCheck(check) => check.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Plugins(plugins) => Ok(plugins.run()),

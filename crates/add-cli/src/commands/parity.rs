@@ -125,6 +125,13 @@ impl Count {
         let Self { passed, failed, skipped } = self;
         format!("{passed} passed, {failed} failed, {skipped} skipped")
     }
+
+    /// From its text.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let mut numbers = text.split(", ").map(|part| part.split(' ').next().and_then(|n| n.parse().ok()));
+        let mut next = || numbers.next().flatten();
+        Some(Self { passed: next()?, failed: next()?, skipped: next()? })
+    }
 }
 
 /// Fixture, tensor, largest absolute difference, tolerance, verdict.
@@ -151,4 +158,17 @@ fn worst(rows: &[ParityRow]) -> String {
     worst.map_or_else(String::new, |(row, share)| {
         format!("; the worst is {} at {share:.2} of its tolerance", row.tensor)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_read_from_its_text() {
+        let count = Count { passed: 12, failed: 3, skipped: 4 };
+        let read = Count::read(&count.text()).expect("its own text");
+        assert_eq!((read.passed, read.failed, read.skipped), (12, 3, 4));
+        assert!(Count::read("12 passed").is_none() && Count::read("").is_none());
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) fn on_each(
     match (started, threads) {
         (1, 1) => work(&(Rc::new(Alone) as Rc<dyn Collective>), device),
         (1, _) => {
-            let work = &work;
+            let (work, device) = (&work, device::resolve(device));
             let ranks = device::ranks(device, threads)?;
             thread::scope(|scope| {
                 let start = |rank: Threads| {

@@ -1,4 +1,5 @@
-//! Opening a GPU without a panic: drivers and compilers are libraries that a machine may lack.
+//! Opening a GPU without a panic, and trusting it once it has computed: drivers and compilers are libraries that a machine may
+//! lack, and that may be wrong.
 
 use std::{
     any::Any,
@@ -6,39 +7,174 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use burn::tensor::{Device, DeviceType, Tensor};
+use burn::tensor::Device;
+use cubecl::device::WgpuDeviceKind;
+use tracing::warn;
 
+use super::{kept, self_test};
 use crate::{error::CoreError, recipe::DeviceChoice};
 
-/// The `index`-th device of a kind, once it has shown that it can compute.
-///
-/// Burn opens a device at its first operation and panics where something is missing, most often NVRTC or the CUDA
-/// headers that it reads. So the first operation is made here, where its panic can be told as an error.
-pub(super) fn open(choice: DeviceChoice, kind: DeviceType, index: usize) -> Result<Device, CoreError> {
-    let failed = |problem: String| CoreError::Device { device: format!("{choice:?}"), problem };
-    let found = quietly(|| Device::enumerate(kind).into_vec()).map_err(&failed)?;
+/// What is known of a GPU beside its name in recipes.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    /// As it calls itself.
+    pub(super) name: String,
+    /// The driver with its version.
+    pub(super) driver: String,
+    /// Bytes that it may hold, where the driver says so.
+    pub(super) memory: Option<u64>,
+}
+
+/// A GPU that has shown that it computes.
+#[derive(Debug, Clone)]
+pub(super) struct Opened {
+    pub(super) device: Device,
+    pub(super) facts: Facts,
+}
+
+/// The GPU of this name.
+pub(super) fn open(choice: DeviceChoice) -> Result<Device, CoreError> {
+    opened(choice).map(|opened| opened.device)
+}
+
+/// The GPU of this name and what is known of it. It is opened and tested at the first call.
+pub(super) fn opened(choice: DeviceChoice) -> Result<Opened, CoreError> {
+    // Ranks that are threads open their devices at the same time, and a device can be set up only once.
+    static OPENED: Mutex<Vec<(DeviceChoice, Opened)>> = Mutex::new(Vec::new());
+    let mut all = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, opened)) = all.iter().find(|(name, _)| *name == choice) {
+        return Ok(opened.clone());
+    }
+    let failed = |problem: String| CoreError::Device { device: choice.to_string(), problem };
+    kept::keep_tuned_kernels();
+    let found = quietly(|| all_like(choice)).map_err(&failed)?;
+    let index = match choice {
+        DeviceChoice::Cuda(index) | DeviceChoice::Wgpu(index) => index,
+        _ => 0,
+    };
     let count = found.len();
     let device = found.into_iter().nth(index).ok_or_else(|| {
         failed(format!(
             "this machine has {count} such devices (indices start at 0; none are visible without the driver)"
         ))
     })?;
-    match quietly(|| sum(&device)) {
-        Ok(Ok(6.0)) => Ok(device),
-        Ok(Ok(wrong)) => Err(failed(format!("it computes 1 + 2 + 3 = {wrong}"))),
-        Ok(Err(problem)) | Err(problem) => Err(failed(problem)),
-    }
+    let opened = quietly(|| set_up(device)).and_then(|opened| opened).map_err(&failed)?;
+    quietly(|| trust(&opened)).and_then(|verdict| verdict).map_err(&failed)?;
+    all.push((choice, opened.clone()));
+    Ok(opened)
 }
 
-/// `1 + 2 + 3`.
-fn sum(device: &Device) -> Result<f32, String> {
-    let sum = Tensor::<1>::from_floats([1.0, 2.0, 3.0], device).sum();
-    sum.try_into_data().map_err(|error| format!("{error:?}"))?.iter::<f32>().next().ok_or_else(String::new)
+/// What `Auto()` takes where there is a GPU; one that fails is passed over with a word.
+pub(super) fn best() -> Option<(DeviceChoice, Device)> {
+    let discrete = |device: &cubecl::Device| match device {
+        cubecl::Device::Wgpu(device) => matches!(device.kind, WgpuDeviceKind::DiscreteGpu(_)),
+        _ => true,
+    };
+    [DeviceChoice::Cuda(0), DeviceChoice::Wgpu(0)].into_iter().find_map(|choice| {
+        let found = quietly(|| all_like(choice)).unwrap_or_default();
+        found.first().filter(|device| discrete(device))?;
+        let opened = open(choice);
+        opened
+            .inspect_err(|error| warn!("device: Auto() passes over {error}"))
+            .ok()
+            .map(|device| (choice, device))
+    })
+}
+
+/// The names of all GPUs of this machine that this binary can use.
+pub(super) fn names() -> Vec<DeviceChoice> {
+    let count = |choice| quietly(|| all_like(choice).len()).unwrap_or(0);
+    let cuda = (0..count(DeviceChoice::Cuda(0))).map(DeviceChoice::Cuda);
+    let wgpu = (0..count(DeviceChoice::Wgpu(0))).map(DeviceChoice::Wgpu);
+    let software = (0..count(DeviceChoice::WgpuSoftware())).map(|_| DeviceChoice::WgpuSoftware());
+    cuda.chain(wgpu).chain(software).collect()
+}
+
+/// The devices of the kind that `choice` names, in the order of its numbers: discrete GPUs first.
+fn all_like(choice: DeviceChoice) -> Vec<cubecl::Device> {
+    let order = |device: &cubecl::Device| match (choice, device) {
+        (DeviceChoice::Cuda(_), cubecl::Device::Cuda(_)) => Some(0),
+        (DeviceChoice::Wgpu(_), cubecl::Device::Wgpu(device)) => match device.kind {
+            WgpuDeviceKind::DiscreteGpu(_) => Some(0),
+            WgpuDeviceKind::IntegratedGpu(_) => Some(1),
+            WgpuDeviceKind::VirtualGpu(_) => Some(2),
+            _ => None,
+        },
+        (DeviceChoice::WgpuSoftware(), cubecl::Device::Wgpu(device)) => {
+            (device.kind == WgpuDeviceKind::Cpu).then_some(0)
+        }
+        _ => None,
+    };
+    let mut found: Vec<_> = cubecl::Device::enumerate_all()
+        .into_iter()
+        .filter_map(|device| Some((order(&device)?, device)))
+        .collect();
+    found.sort_by_key(|(order, _)| *order);
+    found.into_iter().map(|(_, device)| device).collect()
+}
+
+/// Opens a device, which panics where a library is missing.
+#[cfg_attr(
+    not(feature = "wgpu"),
+    expect(clippy::unnecessary_wraps, reason = "wgpu says why it fails; CUDA panics")
+)]
+fn set_up(device: cubecl::Device) -> Result<Opened, String> {
+    #[cfg(feature = "wgpu")]
+    let driver = wgpu_driver(&device)?;
+    #[cfg(not(feature = "wgpu"))]
+    let driver: Option<String> = None;
+    let client = device.client();
+    let properties = client.properties();
+    let facts = Facts {
+        name: properties.identity.name.clone(),
+        driver: driver.or_else(nvidia_driver).unwrap_or_else(|| properties.identity.fingerprint.clone()),
+        memory: properties.memory.max_memory(),
+    };
+    Ok(Opened { device: Device::new(device), facts })
+}
+
+/// Sets a device of wgpu up, and says which driver and interface it has; `None` for any other device.
+#[cfg(feature = "wgpu")]
+fn wgpu_driver(device: &cubecl::Device) -> Result<Option<String>, String> {
+    use burn::tensor::DeviceKind;
+    let cubecl::Device::Wgpu(device) = device else { return Ok(None) };
+    let kind = match device.kind {
+        WgpuDeviceKind::DiscreteGpu(index) => DeviceKind::DiscreteGpu(index),
+        WgpuDeviceKind::IntegratedGpu(index) => DeviceKind::IntegratedGpu(index),
+        WgpuDeviceKind::VirtualGpu(index) => DeviceKind::VirtualGpu(index),
+        _ => DeviceKind::Cpu,
+    };
+    let (_, setup) =
+        Device::wgpu_options().device_kind(kind).init_with_setup().map_err(|error| error.to_string())?;
+    let info = setup.adapter.get_info();
+    let driver = [info.driver, info.driver_info, format!("{:?}", info.backend)];
+    Ok(Some(
+        driver.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "),
+    ))
+}
+
+/// The line in which the kernel module of NVIDIA's driver states its version.
+fn nvidia_driver() -> Option<String> {
+    let text = add_files::read_text(std::path::Path::new("/proc/driver/nvidia/version"), 1 << 16).ok()?;
+    let line = text.lines().next()?;
+    Some(line.split_whitespace().collect::<Vec<_>>().join(" ").replace("NVRM version: ", ""))
+}
+
+/// Tests a device that has not passed with this driver before.
+fn trust(opened: &Opened) -> Result<(), String> {
+    let Facts { name, driver, .. } = &opened.facts;
+    if kept::has_passed(name, driver) {
+        return Ok(());
+    }
+    self_test::run(&opened.device)
+        .map_err(|wrong| format!("the self-test failed: {wrong}; {name}, driver: {driver}"))?;
+    kept::remember_that_it_passed(name, driver);
+    Ok(())
 }
 
 /// The result of `work`, or the message of its panic, which is not printed.
 fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // The hook is the process's, and ranks that are threads open their devices at the same time.
+    // The hook is the process's.
     static HOOK: Mutex<()> = Mutex::new(());
     let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
@@ -66,9 +202,9 @@ mod tests {
 
     #[test]
     fn a_device_that_the_machine_lacks_is_an_error_that_counts() {
-        let error = open(DeviceChoice::Cuda(4095), DeviceType::Flex, 4095).expect_err("not that many");
+        let error = open(DeviceChoice::Cuda(4095)).expect_err("not that many");
         assert!(!error.is_usage(), "the recipe is right, the machine is another");
         let text = error.to_string();
-        assert!(text.contains("Cuda(4095)") && text.contains("1 such devices"), "{text}");
+        assert!(text.contains("Cuda(4095)") && text.contains("such devices"), "{text}");
     }
 }

@@ -17,6 +17,7 @@ use add_train::{ema::Home, networks::Role};
 use geometry::Geometry;
 
 use crate::{
+    device,
     error::CoreError,
     outline::{Input, Keeps, Outlined, outline},
     read::LoadedRecipe,
@@ -108,9 +109,9 @@ pub(crate) struct Computation {
 
 /// The kernels that run on a recipe's device.
 pub fn kernels(recipe: &Recipe) -> KernelKind {
-    match recipe.device {
+    match device::resolve(recipe.device) {
         DeviceChoice::Flex() => KernelKind::Fused,
-        DeviceChoice::NdArray() | DeviceChoice::Cuda(_) | DeviceChoice::Vulkan(_) => KernelKind::Pure,
+        _ => KernelKind::Pure,
     }
 }
 

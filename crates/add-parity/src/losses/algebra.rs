@@ -5,7 +5,6 @@
 
 use add_loss::{diffuse, epsilon, v, x0};
 use add_plugin::{NoiseSchedule, Prediction, Timesteps};
-use burn::tensor::DType;
 
 use crate::{
     Fixture, ParityError,
@@ -33,7 +32,8 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
             return Err(ParityError::content("in.t", format!("timesteps below {steps}"), late));
         }
         let tables = NoiseSchedule::from_alphas_cumprod(&alphas_cumprod);
-        let (x_0, eps) = (fixture.tensor::<4>("in.x0", DType::F64)?, fixture.tensor("in.eps", DType::F64)?);
+        let (x_0, eps) =
+            (fixture.tensor::<4>("in.x0", fixture.wide())?, fixture.tensor("in.eps", fixture.wide())?);
         let at = tables.coefficients(&Timesteps::whole(t.iter().copied()), &x_0);
         let x_t = diffuse(x_0.clone(), eps.clone(), &at);
         rows.check_tensor(&key("x_t"), x_t.clone(), EXACT);

@@ -10,7 +10,7 @@ use add_loss::{PixelReduction, consecutive_estimate, diffuse, distillation, epsi
 use add_plugin::{
     Estimate, NoiseSchedule, Prediction, Prompt, StudentSample, Teacher, Timesteps, Weighting, per_sample,
 };
-use burn::tensor::{DType, Tensor, module::conv2d, ops::ConvOptions};
+use burn::tensor::{Tensor, module::conv2d, ops::ConvOptions};
 use serde::Deserialize;
 use weightings::{Exponential, Nfsd, Sds, SdsWeight, Uniform};
 
@@ -71,7 +71,7 @@ struct ToyTeacher {
 impl ToyTeacher {
     fn read(fixture: &Fixture) -> Result<Self, ParityError> {
         let per_channel = |key: &str| -> Result<Tensor<4>, ParityError> {
-            let values = fixture.tensor::<1>(key, DType::F64)?;
+            let values = fixture.tensor::<1>(key, fixture.wide())?;
             let [c] = values.dims();
             Ok(values.reshape([1, c, 1, 1]))
         };
@@ -82,7 +82,7 @@ impl ToyTeacher {
         let unknown =
             || ParityError::content("name", "epsilon, v_prediction or sample in it", fixture.name());
         Ok(Self {
-            mixing: fixture.tensor("teacher.M", DType::F64)?,
+            mixing: fixture.tensor("teacher.M", fixture.wide())?,
             time: per_channel("teacher.b")?,
             caption: per_channel("teacher.e.cond")?,
             null: per_channel("teacher.e.uncond")?,
@@ -152,8 +152,8 @@ impl Decoder {
 pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), ParityError> {
     let teacher = ToyTeacher::read(fixture)?;
     let decoder = Decoder {
-        weight: fixture.tensor("dec.weight", DType::F64)?,
-        bias: fixture.tensor("dec.bias", DType::F64)?,
+        weight: fixture.tensor("dec.weight", fixture.wide())?,
+        bias: fixture.tensor("dec.bias", fixture.wide())?,
     };
     let t = fixture.indices("in.t")?;
     if let Some(late) = t.iter().find(|&&t| t >= teacher.schedule.steps()) {
@@ -161,11 +161,12 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
         return Err(ParityError::content("in.t", expected, late));
     }
     let t = Timesteps::whole(t);
-    let x_hat_theta = fixture.tensor::<4>("in.x_hat", DType::F64)?;
-    let noise = fixture.tensor::<4>("in.noise", DType::F64)?;
+    let x_hat_theta = fixture.tensor::<4>("in.x_hat", fixture.wide())?;
+    let noise = fixture.tensor::<4>("in.noise", fixture.wide())?;
     let at = teacher.schedule.coefficients(&t, &x_hat_theta);
-    rows.check_values("in.alpha", &values(at.alpha.clone()), TOLERANCE);
-    rows.check_values("in.sigma", &values(at.sigma.clone()), TOLERANCE);
+    let tolerance = rows.computed(TOLERANCE);
+    rows.check_values("in.alpha", &values(at.alpha.clone()), tolerance);
+    rows.check_values("in.sigma", &values(at.sigma.clone()), tolerance);
     let x_hat_theta_t = diffuse(x_hat_theta.clone(), noise.clone(), &at);
     rows.check_tensor("out.x_t", x_hat_theta_t.clone(), TOLERANCE);
     let student = StudentSample { x_hat_theta, x_hat_theta_t, t };
@@ -215,7 +216,7 @@ fn compare_combination(
             } else {
                 distillation(decoder.decode(x.clone()), decoder.decode(target.clone()), &c, reduction)
             };
-            rows.check_values(&of("loss"), &values(loss.clone()), TOLERANCE);
+            rows.check_values(&of("loss"), &values(loss.clone()), rows.computed(TOLERANCE));
             rows.check_tensor(&of("grad"), gradient(&x, &loss.backward()), TOLERANCE);
         }
     }

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 use ::heads::{ProjectedHead, ProjectedHeads, stylegan_t_name};
 use add_loss::{R1, R1Route, Reduction, hinge_discriminator, hinge_generator, input_gradients, r1};
 use add_plugin::{Discriminator, Logits, Network};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use crate::{
     Fixture, ParityError,
@@ -81,14 +81,15 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
 }
 
 impl Case {
-    /// The fixture's heads, trainable, in f64; every size is that of a tensor.
+    /// The fixture's heads, trainable, in its widest type; every size is that of a tensor.
     fn read(fixture: &Fixture) -> Result<Self, ParityError> {
         let features = |kind: &str| -> Result<Vec<Tensor<3>>, ParityError> {
             let count = fixture.parts(&format!("in.{kind}.")).len();
-            (0..count).map(|k| fixture.tensor(&format!("in.{kind}.{k}"), DType::F64)).collect()
+            (0..count).map(|k| fixture.tensor(&format!("in.{kind}.{k}"), fixture.wide())).collect()
         };
         let (real, fake) = (features("real")?, features("fake")?);
-        let condition = if fixture.has("in.c") { Some(fixture.tensor("in.c", DType::F64)?) } else { None };
+        let condition =
+            if fixture.has("in.c") { Some(fixture.tensor("in.c", fixture.wide())?) } else { None };
         let channels: Vec<usize> = real.iter().map(|h: &Tensor<3>| h.dims()[1]).collect();
         let config = configuration(fixture)?;
         let condition_width = condition.as_ref().map_or(0, |c: &Tensor<2>| c.dims()[1]);
@@ -117,7 +118,7 @@ impl Case {
             return Err(problem);
         }
         heads.map_parameters(&mut |path, _, _| {
-            Tensor::from_data(weights[path].as_slice(), (fixture.device(), DType::F64))
+            Tensor::from_data(weights[path].as_slice(), (fixture.device(), fixture.wide()))
         });
         Ok(Self { heads, real, fake, condition })
     }
@@ -177,7 +178,8 @@ fn check_losses(
     by_features: &[Tensor<3>],
 ) -> Result<(), ParityError> {
     let scalar = |loss: Tensor<1>| values(loss)[0];
-    let mut check = |key: &str, got: f64| rows.check_values(key, &[got], TOLERANCE);
+    let tolerance = rows.computed(TOLERANCE);
+    let mut check = |key: &str, got: f64| rows.check_values(key, &[got], tolerance);
     let batch = case.real[0].dims()[0] as f64;
     for (reduction, name, divisor) in [(Reduction::Sum, "paper", 1.0), (Reduction::Mean, "sgt", batch)] {
         let (on_real, on_fake) = hinge_discriminator(&penalty.logits, fake, reduction);
@@ -208,7 +210,7 @@ fn check_gradients(
     for name in fixture.keys(prefix) {
         let key = format!("{prefix}{name}");
         let factor = factor(name);
-        let tolerance = Tolerance::Relative { part: 1e-9, floor: FLOOR * factor };
+        let tolerance = rows.computed(Tolerance::Relative { part: 1e-9, floor: FLOOR * factor });
         let got = match gradients.get(name) {
             Some(gradient) => gradient.iter().map(|g| g * factor).collect(),
             None => vec![0.0; fixture.shape(&key).map_or(0, |shape| shape.iter().product())],

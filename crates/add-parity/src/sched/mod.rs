@@ -11,7 +11,6 @@ mod trajectory;
 
 use add_loss::{diffuse, v};
 use add_plugin::{NoiseSchedule, Prediction, Timesteps};
-use burn::tensor::DType;
 use serde_json::Value;
 
 use crate::{
@@ -73,7 +72,8 @@ fn compare_tables(fixture: &Fixture, rows: &mut Comparison, betas: Betas) -> Res
         return Err(ParityError::content("fwd.t", format!("timesteps below {}", plain.len()), late));
     }
     let t = Timesteps::whole(t);
-    let (x_0, eps) = (fixture.tensor::<4>("fwd.x0", DType::F64)?, fixture.tensor("fwd.noise", DType::F64)?);
+    let (x_0, eps) =
+        (fixture.tensor::<4>("fwd.x0", fixture.wide())?, fixture.tensor("fwd.noise", fixture.wide())?);
     for (alphas_cumprod, suffix) in [(&plain, ""), (&rescaled, "_zsnr")] {
         let at = NoiseSchedule::from_alphas_cumprod(alphas_cumprod).coefficients(&t, &x_0);
         let x_t = diffuse(x_0.clone(), eps.clone(), &at);

@@ -1,9 +1,9 @@
-//! The networks of a recorded run in float64, with its initial weights.
+//! The networks of a recorded run in the device's widest type, with its initial weights.
 
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use super::recording::{Recording, VitShape};
-use crate::{ParityError, row::values};
+use crate::{ParityError, fixture::widest, row::values};
 use ::heads::{ProjectedHead, stylegan_t_name};
 use add_nn::{
     layers::Init,
@@ -103,7 +103,7 @@ fn student(recording: &Recording<'_>, weights: &WeightsFile) -> Result<Unet, Par
     let init = Init::new(0, &recording.fixture.device().clone().autodiff());
     let unet = UNet2dCondition::new(&recording.config.unet, &init)?;
     let source = |name: &str| Source::Whole(format!("student.{name}"));
-    Ok(Unet { unet: load(unet, weights, "student.", &source)? })
+    Ok(Unet { unet: load(unet, weights, "student.", &source, recording.fixture.wide())? })
 }
 
 /// Fills `module` with all of the file's tensors under `prefix`.
@@ -112,8 +112,9 @@ fn load<M: Module>(
     weights: &WeightsFile,
     prefix: &str,
     source: &dyn Fn(&str) -> Source,
+    dtype: DType,
 ) -> Result<M, ParityError> {
-    let loading = Loading { source, ignore: &|name| !name.starts_with(prefix), dtype: DType::F64 };
+    let loading = Loading { source, ignore: &|name| !name.starts_with(prefix), dtype };
     Ok(loading.load(module, weights)?)
 }
 
@@ -149,7 +150,7 @@ fn vit(
     let source = |name: &str| names::vit_from_hub(name).under(prefix);
     let vit = Vit::new(&config, &Init::new(0, device))?;
     Ok(VitFeatures {
-        vit: load(vit, weights, prefix, &source)?,
+        vit: load(vit, weights, prefix, &source, widest(device))?,
         hooks: hooks.to_vec(),
         side: shape.img_size,
         width: shape.embed_dim,
@@ -186,9 +187,9 @@ impl FeatureExtractor for VitFeatures {
 
 /// From `[-1, 1]` to the colours that the networks were trained on.
 fn normalised(Pixels(x): Pixels) -> Tensor<4> {
-    let device = x.device();
+    let (device, dtype) = (x.device(), x.dtype());
     let per_channel =
-        |values: [f64; 3]| Tensor::<1>::from_data(values, (&device, DType::F64)).reshape([1, 3, 1, 1]);
+        |values: [f64; 3]| Tensor::<1>::from_data(values, (&device, dtype)).reshape([1, 3, 1, 1]);
     let x = x.add_scalar(1.0).mul_scalar(0.5) - per_channel(MEAN);
     x * per_channel(STD.map(f64::recip))
 }
@@ -211,5 +212,5 @@ fn heads(
     let heads = config.build(&channels, condition, 0, &recording.fixture.device().clone().autodiff())?;
     heads.check_batch(recording.batch)?;
     let source = |name: &str| Source::Whole(stylegan_t_name(name));
-    Ok(Box::new(load(heads, weights, "heads.", &source)?))
+    Ok(Box::new(load(heads, weights, "heads.", &source, recording.fixture.wide())?))
 }

@@ -6,11 +6,11 @@ use add_loss::PixelReduction;
 use add_nn::{config::PerLevel, unet::UnetConfig};
 use add_plugin::{Conditioning, Timesteps, Weighting};
 use add_train::optimizer::AdamWConfig;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use serde::Deserialize;
 use weightings::{Exponential, Nfsd, Sds};
 
-use crate::{Fixture, Numbers, ParityError, tables::Betas};
+use crate::{Fixture, Numbers, ParityError, row::largest_difference, tables::Betas};
 
 /// Networks and hyper-parameters of a run.
 #[derive(Deserialize)]
@@ -137,6 +137,12 @@ impl<'a> Recording<'a> {
         self.config.hyper.steps.get()
     }
 
+    /// How far the library's own run in f32 is from its run in f64, which stand under `f32.` and `key`.
+    pub(super) fn rounding(&self, key: &str) -> f64 {
+        let numbers = |key: &str| self.fixture.numbers(key).map(|numbers| numbers.values).unwrap_or_default();
+        largest_difference(&numbers(&format!("f32.{key}")), &numbers(key))
+    }
+
     /// Row `step` of an input.
     pub(super) fn input<const D: usize>(&self, key: &str, step: usize) -> Result<Tensor<D>, ParityError> {
         let Numbers { shape, values } = self.fixture.numbers(key)?;
@@ -144,7 +150,7 @@ impl<'a> Recording<'a> {
         let row =
             Numbers { shape: shape[1..].to_vec(), values: values[step * row..(step + 1) * row].to_vec() };
         let wrong = || ParityError::content(key, format!("rank {}", D + 1), format!("shape {shape:?}"));
-        row.tensor(DType::F64, self.fixture.device()).ok_or_else(wrong)
+        row.tensor(self.fixture.wide(), self.fixture.device()).ok_or_else(wrong)
     }
 
     /// Row `step` of the timesteps of phase or teacher.
@@ -163,7 +169,7 @@ impl<'a> Recording<'a> {
         key: &str,
         captions: &Conditioning,
     ) -> Result<Conditioning, ParityError> {
-        let tokens = self.fixture.tensor::<3>(key, DType::F64)?.narrow(0, 0, 1);
+        let tokens = self.fixture.tensor::<3>(key, self.fixture.wide())?.narrow(0, 0, 1);
         Ok(Conditioning::new(tokens, captions.pooled.clone().narrow(0, 0, 1).zeros_like()))
     }
 }

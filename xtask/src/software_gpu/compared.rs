@@ -1,0 +1,151 @@
+//! What two devices left, side by side.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::BufReader,
+    path::{Path, PathBuf},
+};
+
+/// Every loss of every step must be within `most` of the other run's, of the loss. The largest difference is told.
+pub(super) fn losses(run: &Path, other: &Path, steps: usize, most: f64) -> Result<String, String> {
+    let (ours, theirs) = (metrics(run)?, metrics(other)?);
+    if ours.len() != steps || theirs.len() != steps {
+        return Err(format!("expected {steps} lines of metrics, got {} and {}", ours.len(), theirs.len()));
+    }
+    let mut worst = (0.0, String::new());
+    for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        let losses: Vec<_> = theirs.iter().filter(|(name, _)| name.starts_with("loss_")).collect();
+        if losses.len() < 3 {
+            return Err(format!("step {}: expected the losses of both sides, got {theirs:?}", step + 1));
+        }
+        for (name, expected) in losses {
+            let got = ours.get(name).copied().unwrap_or(f64::NAN);
+            // A loss near zero is a difference of larger numbers.
+            let off = (got - expected).abs() / expected.abs().max(0.1);
+            let place = format!("{name} of step {}: {got} for {expected}", step + 1);
+            if off.is_nan() || off > most {
+                return Err(format!("{place}, more than {most} apart"));
+            }
+            if off >= worst.0 {
+                worst = (off, place);
+            }
+        }
+    }
+    Ok(format!("{steps} steps, losses at most {:.1e} apart from the processor's ({})", worst.0, worst.1))
+}
+
+/// The numbers of each step.
+fn metrics(run: &Path) -> Result<Vec<BTreeMap<String, f64>>, String> {
+    let path = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let line = |line: &str| -> Result<BTreeMap<String, f64>, String> {
+        let values: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(line).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(values.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?))).collect())
+    };
+    text.lines().map(line).collect()
+}
+
+/// Every file of the last checkpoint, and the metrics, must be equal to the bit.
+pub(super) fn same_checkpoint(run: &Path, other: &Path, steps: usize) -> Result<String, String> {
+    let inside = |folder: &Path| {
+        let checkpoint = folder.join(format!("checkpoints/step-{steps:07}"));
+        let mut files: Vec<PathBuf> = fs::read_dir(&checkpoint)
+            .map_err(|error| format!("{}: {error}", checkpoint.display()))?
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        files.push(folder.join("metrics.jsonl"));
+        files.sort();
+        Ok::<_, String>(files)
+    };
+    let (ours, theirs) = (inside(run)?, inside(other)?);
+    let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let mut differ = Vec::new();
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        if ours.file_name() != theirs.file_name() || read(ours)? != read(theirs)? {
+            differ.push(ours.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    if differ.is_empty() && ours.len() == theirs.len() {
+        return Ok(format!("{} files are those of the run in one piece, to the bit", ours.len()));
+    }
+    Err(format!("after {steps} steps in two processes these differ from those in one: {}", differ.join(", ")))
+}
+
+/// No colour of two pictures may differ by more than `most`.
+pub(super) fn pictures(ours: &Path, theirs: &Path, most: u8) -> Result<String, String> {
+    let ((size, ours), (other, theirs)) = (pixels(ours)?, pixels(theirs)?);
+    if size != other || ours.iter().all(|value| *value == ours[0]) {
+        return Err(format!(
+            "expected two pictures of one size, got {size:?} and {other:?}, or one is empty"
+        ));
+    }
+    let worst = ours.iter().zip(&theirs).map(|(ours, theirs)| ours.abs_diff(*theirs)).max().unwrap_or(0);
+    let told = format!("the largest difference of a colour from the processor's is {worst} of 255");
+    if worst <= most { Ok(told) } else { Err(told) }
+}
+
+fn pixels(path: &Path) -> Result<((u32, u32), Vec<u8>), String> {
+    let broken = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = File::open(path).map_err(|error| broken(&error))?;
+    let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(|error| broken(&error))?;
+    let mut bytes = vec![0; reader.output_buffer_size().ok_or_else(|| broken(&"too large"))?];
+    let info = reader.next_frame(&mut bytes).map_err(|error| broken(&error))?;
+    bytes.truncate(info.buffer_size());
+    Ok(((info.width, info.height), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(lines: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("metrics.jsonl"), lines.join("\n")).expect("written");
+        folder
+    }
+
+    #[test]
+    fn a_loss_that_is_far_from_the_other_or_missing_fails() {
+        let line = |loss: &str| format!(r#"{{"step":1,"loss_d":{loss},"loss_adv":2.0,"loss_distill":3.0}}"#);
+        let expected = run(&[&line("1.0")]);
+        let compare = |lines: &[&str]| losses(run(lines).path(), expected.path(), 1, 1e-2);
+        assert!(compare(&[&line("1.005")]).expect("near").contains("loss_d of step 1"));
+        for wrong in [line("1.02"), line("null"), r#"{"step":1,"loss_d":1.0}"#.to_owned()] {
+            assert!(compare(&[&wrong]).is_err(), "{wrong}");
+        }
+        assert!(compare(&[]).expect_err("no step").contains("got 0 and 1"));
+    }
+
+    #[test]
+    fn another_bit_in_a_checkpoint_is_named() {
+        let folders = [run(&["{}"]), run(&["{}"])];
+        for (folder, bytes) in folders.iter().zip([b"same", b"sane"]) {
+            let checkpoint = folder.path().join("checkpoints/step-0000020");
+            fs::create_dir_all(&checkpoint).expect("a folder");
+            fs::write(checkpoint.join("student.safetensors"), bytes).expect("written");
+        }
+        let [a, b] = folders.each_ref().map(tempfile::TempDir::path);
+        assert!(same_checkpoint(a, a, 20).is_ok());
+        assert!(same_checkpoint(a, b, 20).expect_err("differs").contains("student.safetensors"));
+    }
+
+    #[test]
+    fn a_colour_that_is_off_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let picture = |name: &str, bytes: [u8; 6]| {
+            let path = folder.path().join(name);
+            let mut encoder = png::Encoder::new(File::create(&path).expect("a file"), 2, 1);
+            encoder.set_color(png::ColorType::Rgb);
+            encoder.write_header().expect("a header").write_image_data(&bytes).expect("pixels");
+            path
+        };
+        let one = picture("one.png", [0, 50, 100, 150, 200, 250]);
+        let near = picture("near.png", [2, 50, 100, 150, 200, 249]);
+        let far = picture("far.png", [0, 50, 100, 150, 203, 250]);
+        assert!(pictures(&one, &near, 2).expect("near").contains("is 2 of 255"));
+        assert!(pictures(&one, &far, 2).expect_err("far").contains("is 3 of 255"));
+    }
+}
