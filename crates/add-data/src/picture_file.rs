@@ -145,6 +145,10 @@ pub fn picture_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
         Ok(ImageFormat::Jpeg) => {
             jpeg::first_image(bytes).ok_or_else(|| failed("the JPEG is cut off: it has no end".to_owned()))?
         }
+        // The decoder is content with the head of a file.
+        Ok(ImageFormat::WebP) if is_cut_off(bytes) => {
+            return Err(failed("the WebP is cut off: it is shorter than it says".to_owned()));
+        }
         Ok(ImageFormat::WebP) => bytes,
         _ => return Err(failed("expected a PNG, JPEG or WebP file".to_owned())),
     };
@@ -157,6 +161,12 @@ pub fn picture_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
         Some(exif) => read_exif(exif),
         None => Ok(Vec::new()),
     }
+}
+
+/// Whether a WebP has fewer bytes than the length in its RIFF header says.
+fn is_cut_off(webp: &[u8]) -> bool {
+    let length = webp.get(4..8).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes);
+    length.is_none_or(|length| (webp.len() as u64) < u64::from(length) + 8)
 }
 
 /// Text as the content of an EXIF segment.

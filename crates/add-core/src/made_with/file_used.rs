@@ -79,7 +79,9 @@ fn fingerprint(path: &Path) -> io::Result<String> {
     } else {
         let blocks = WHOLE / BLOCK;
         for block in 0..blocks {
-            file.seek(SeekFrom::Start((length - BLOCK) / (blocks - 1) * block))?;
+            // Multiplied first, so that the last block ends where the file does.
+            let start = u128::from(length - BLOCK) * u128::from(block) / u128::from(blocks - 1);
+            file.seek(SeekFrom::Start(start as u64))?;
             io::copy(&mut Read::by_ref(&mut file).take(BLOCK), &mut sum)?;
         }
     }
