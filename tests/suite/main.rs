@@ -15,6 +15,7 @@
 //! `progressive` distils in stages and is resumed between and within them.
 //! `browser` types, draws and watches on the server's page in Chromium.
 //! `serving` asks a server for pictures in every way that it answers, within and beyond its limits.
+//! `study` shows pictures to voters and counts their votes.
 //! `stores` trains from shards, a failing web server and a bucket, served by `loopback`.
 
 // Linking the umbrella links every plugin.
@@ -48,6 +49,7 @@ mod sampling;
 mod serving;
 mod snapshots;
 mod stores;
+mod study;
 mod weights;
 
 /// The pairs of two lists, which must be equally long.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("add-kernels", &[]),
     ("add-parameters", &[]),
     ("add-plugin", &["add-parameters"]),
@@ -65,12 +65,14 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "add-parity",
             "add-plugin",
             "add-serve",
+            "add-study",
             "add-train",
             "add-weights",
             "add-plugins",
         ],
     ),
     ("add-serve", &["add-core", "add-data", "add-eval", "add-plugin", "add-train"]),
+    ("add-study", &["add-data", "add-eval", "add-serve"]),
     ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "add-plugins"]),
     ("xtask", &[]),
 ];

@@ -1,7 +1,7 @@
 //! `cargo xtask`: the door to everything.
 //!
-//! `train`, `sample`, `serve`, `merge`, `eval`, `export`, `plan`, `parity`, `devices`, `gpu-check`, `doctor`, `plugins`, `config`,
-//! `completions` and `man` are handed to the release build of `add`; the others are maintenance commands.
+//! `train`, `sample`, `serve`, `study`, `merge`, `eval`, `export`, `plan`, `parity`, `devices`, `gpu-check`, `doctor`, `plugins`,
+//! `config`, `completions` and `man` are handed to the release build of `add`; the others are maintenance commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
 
 mod chaos;
@@ -59,8 +59,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Everything else goes to `add`: train, sample, serve, merge, eval, export, plan, parity, devices, gpu-check, doctor, plugins,
-    /// config, completions, man.
+    /// Everything else goes to `add`: train, sample, serve, study, merge, eval, export, plan, parity, devices, gpu-check, doctor,
+    /// plugins, config, completions, man.
     #[command(external_subcommand)]
     Add(Vec<String>),
 }

@@ -13,6 +13,14 @@ pub enum DataError {
     /// A picture cannot be encoded.
     #[error("cannot encode the picture: {0}")]
     Encode(String),
+    /// A file or folder cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A file cannot be written.
     #[error("{path}: {source}", path = path.display())]
     Write {
@@ -21,12 +29,12 @@ pub enum DataError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A list of prompts cannot be read.
+    /// A list of prompts, a folder of pictures or one of them cannot be used.
     #[error("{path}: {problem}", path = path.display())]
     List {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
-        /// Which line, what was expected.
+        /// Where in it, what was expected.
         problem: String,
     },
     /// The pictures of a grid are not alike.

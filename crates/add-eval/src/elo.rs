@@ -33,6 +33,19 @@ pub struct Vote {
     pub outcome: Outcome,
 }
 
+impl Vote {
+    /// Whether it compares two different ones of so many models.
+    pub(crate) fn check(&self, models: usize) -> Result<(), EvalError> {
+        let highest = models.saturating_sub(1);
+        EvalError::need_range("model index of a vote", 0, highest, self.first.max(self.second))?;
+        if self.first == self.second {
+            let range = format!("a model other than {}", self.first);
+            return Err(EvalError::OutOfRange { what: "second model of a vote", range, got: self.second });
+        }
+        Ok(())
+    }
+}
+
 /// How ratings are computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EloConfig {
@@ -58,14 +71,7 @@ impl Default for EloConfig {
 /// When a vote names a model that is not there or compares one with itself, or there are no orders.
 pub fn elo_ratings(models: usize, votes: &[Vote], config: &EloConfig) -> Result<Vec<f64>, EvalError> {
     EvalError::need_range("number of orders", 1, usize::MAX, config.orders)?;
-    for vote in votes {
-        let highest = models.saturating_sub(1);
-        EvalError::need_range("model index of a vote", 0, highest, vote.first.max(vote.second))?;
-        if vote.first == vote.second {
-            let range = format!("a model other than {}", vote.first);
-            return Err(EvalError::OutOfRange { what: "second model of a vote", range, got: vote.second });
-        }
-    }
+    votes.iter().try_for_each(|vote| vote.check(models))?;
     let mut rng = SplitMix64::new(config.seed);
     let mut order = votes.to_vec();
     let mut mean = vec![0.0; models];

@@ -4,6 +4,7 @@
 //! mathematics on them is float64 (the square root of a covariance loses half the digits it is given).
 //! One metric per file; [`report`] turns a run folder into a page.
 
+mod bradley_terry;
 mod clip_score;
 mod cmmd;
 mod density_coverage;
@@ -24,7 +25,9 @@ mod rng;
 mod table;
 #[cfg(test)]
 mod testing;
+mod wilson;
 
+pub use bradley_terry::Tally;
 pub use clip_score::{ClipScoreConvention, mean_cosine, row_cosines};
 pub use cmmd::cmmd;
 pub use density_coverage::{Neighbourhoods, neighbourhoods};
@@ -39,3 +42,4 @@ pub use moments::Moments;
 pub use npz::{NpzError, read_npz, write_npz};
 pub use precision_recall::on_manifold;
 pub use table::{Better, Latency, Row, TableError, read_json, to_json, to_markdown};
+pub use wilson::wilson;

@@ -8,7 +8,7 @@ use axum::{
 use serde_json::Value;
 
 /// An answer of this type.
-pub(crate) fn bytes(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+pub fn bytes(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -21,6 +21,6 @@ pub(crate) fn json(status: StatusCode, body: &Value) -> Response {
 }
 
 /// A JSON answer to a request that went well.
-pub(crate) fn fine(body: &Value) -> Response {
+pub fn fine(body: &Value) -> Response {
     json(StatusCode::OK, body)
 }

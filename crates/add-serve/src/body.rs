@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{ApiError, App};
+use crate::{ApiError, App, Limits};
 
 /// Bytes that one permit stands for.
 const UNIT: usize = 1 << 10;
@@ -33,6 +33,15 @@ pub(crate) struct Fields {
 
 /// Reads a JSON object.
 pub(crate) async fn fields(app: &App, request: Request) -> Result<Fields, ApiError> {
+    read(&app.limits, &app.bodies, request).await
+}
+
+/// Reads a JSON object, with permits out of `bodies`.
+pub(crate) async fn read(
+    limits: &Limits,
+    bodies: &Arc<Semaphore>,
+    request: Request,
+) -> Result<Fields, ApiError> {
     let kind =
         request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -42,7 +51,7 @@ pub(crate) async fn fields(app: &App, request: Request) -> Result<Fields, ApiErr
             format!("Content-Type: expected application/json, got {:?}", crate::wanted::shown(kind)),
         ));
     }
-    let most = app.limits.body;
+    let most = limits.body;
     let too_large = || {
         let message = format!("expected a body of at most {most} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
@@ -58,7 +67,7 @@ pub(crate) async fn fields(app: &App, request: Request) -> Result<Fields, ApiErr
     let read = async {
         let held = if length > SMALL {
             let units = length.div_ceil(UNIT) as u32;
-            let held = Arc::clone(&app.bodies).acquire_many_owned(units).await;
+            let held = Arc::clone(bodies).acquire_many_owned(units).await;
             Some(held.map_err(|_| ApiError::busy("the server is about to end"))?)
         } else {
             None
@@ -69,8 +78,8 @@ pub(crate) async fn fields(app: &App, request: Request) -> Result<Fields, ApiErr
         })?;
         Ok((bytes, held))
     };
-    let (bytes, held) = timeout(app.limits.body_time, read).await.map_err(|_| {
-        let seconds = app.limits.body_time.as_secs();
+    let (bytes, held) = timeout(limits.body_time, read).await.map_err(|_| {
+        let seconds = limits.body_time.as_secs();
         ApiError::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {seconds} s"))
     })??;
     match serde_json::from_slice(&bytes) {

@@ -23,14 +23,20 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use crate::{App, Limits};
+use crate::{Limits, metrics::Metrics};
 
 /// Most fields of a request's head.
 const MAX_HEADERS: usize = 64;
 
 /// Accepts connections until `stop`, then waits for the requests under way.
-pub(crate) async fn serve(listener: TcpListener, router: Router, app: &App, stop: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(app.limits.connections));
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &Arc<Limits>,
+    metrics: &Arc<Metrics>,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
     let (ending, ended) = watch::channel(());
     let mut open = JoinSet::new();
     tokio::pin!(stop);
@@ -49,18 +55,18 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, app: &App, stop
             sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let (router, app, ended) = (router.clone(), app.clone(), ended.clone());
+        let (router, ended) = (router.clone(), ended.clone());
+        let (limits, metrics) = (Arc::clone(limits), Arc::clone(metrics));
         open.spawn(async move {
-            app.metrics.connections.fetch_add(1, Ordering::Relaxed);
-            connection(stream, router, &app.limits, ended).await;
-            app.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+            metrics.connections.fetch_add(1, Ordering::Relaxed);
+            connection(stream, router, &limits, ended).await;
+            metrics.connections.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });
     }
     drop(listener);
-    app.stopping.store(true, Ordering::Relaxed);
     let _ = ending.send(());
-    let _ = timeout(app.limits.farewell, async { while open.join_next().await.is_some() {} }).await;
+    let _ = timeout(limits.farewell, async { while open.join_next().await.is_some() {} }).await;
 }
 
 /// Answers the requests of one connection.

@@ -23,7 +23,7 @@ impl ApiError {
     }
 
     /// A field whose value cannot be used.
-    pub(crate) fn field(name: &str, message: impl Into<String>) -> Self {
+    pub fn field(name: &str, message: impl Into<String>) -> Self {
         let field = Some(name.to_owned());
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, message: message.into(), field }
     }

@@ -17,7 +17,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
-use crate::{ApiError, App};
+use crate::{Access, ApiError, App, metrics::Metrics};
 
 /// The cookie that holds the token for the page.
 const COOKIE: &str = "add_token";
@@ -37,14 +37,11 @@ pub(crate) struct Guard {
 
 /// Lets a request through, or answers it.
 pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = match app.guard.check(&request) {
-        Ok(Pass::Through) => next.run(request).await,
-        Ok(Pass::Enter) => enter(&request),
-        Err(error) => {
-            app.metrics.refused();
-            error.into_response()
-        }
-    };
+    app.guard.answer(&app.metrics, request, next).await
+}
+
+/// Headers that every answer has.
+fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -68,6 +65,23 @@ enum Pass {
 }
 
 impl Guard {
+    /// Answers whom `access` says.
+    pub(crate) fn of(access: &Access) -> Self {
+        Self { token: access.token.clone(), hosts: access.hosts.clone() }
+    }
+
+    /// Lets a request through, or answers it.
+    pub(crate) async fn answer(&self, metrics: &Metrics, request: Request, next: Next) -> Response {
+        with_headers(match self.check(&request) {
+            Ok(Pass::Through) => next.run(request).await,
+            Ok(Pass::Enter) => enter(&request),
+            Err(error) => {
+                metrics.refused();
+                error.into_response()
+            }
+        })
+    }
+
     fn check(&self, request: &Request<Body>) -> Result<Pass, ApiError> {
         let headers = request.headers();
         let host = self.host(request)?;
@@ -119,7 +133,7 @@ impl Guard {
         Err(ApiError::new(
             StatusCode::MISDIRECTED_REQUEST,
             format!(
-                "Host: expected localhost or an address, got {:?}; `add serve --allow-host NAME` allows a name",
+                "Host: expected localhost or an address, got {:?}; `--allow-host NAME` allows a name",
                 host.chars().take(100).collect::<String>()
             ),
         ))

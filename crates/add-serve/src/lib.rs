@@ -27,13 +27,17 @@ mod routes;
 mod seed;
 mod wanted;
 mod watch;
+pub mod web;
 
 use std::{
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::http::StatusCode;
@@ -49,24 +53,19 @@ pub use self::{
     error::ApiError,
     limits::Limits,
     models::{Kind, Offered},
+    web::Access,
 };
 
 /// The description of every route.
 pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
 
-/// Where the server answers, and whom.
+/// What the server answers with.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The address that it binds.
-    pub address: SocketAddr,
-    /// What every request must bring; needed where other machines can reach the address.
-    pub token: Option<String>,
-    /// Names beside `localhost` under which it may be called.
-    pub hosts: Vec<String>,
+    /// Where it answers, and whom.
+    pub access: Access,
     /// The folder of the runs that can be watched; it need not exist.
     pub runs: PathBuf,
-    /// What one client may take.
-    pub limits: Limits,
 }
 
 /// Everything that an answer needs.
@@ -75,7 +74,7 @@ struct Shared {
     models: Vec<Arc<About>>,
     metrics: Arc<Metrics>,
     guard: Guard,
-    limits: Limits,
+    limits: Arc<Limits>,
     /// Permits for bytes of bodies.
     bodies: Arc<Semaphore>,
     /// Permits for streams.
@@ -110,12 +109,12 @@ impl App {
         });
         let residents: Vec<Resident> = residents.collect();
         let models = residents.iter().map(|resident| Arc::clone(&resident.about)).collect();
-        let limits = settings.limits.clone();
+        let limits = Arc::new(settings.access.limits.clone());
         Ok(Self(Arc::new(Shared {
             engine: Engine::start(residents, limits.queue, &metrics)?,
             models,
             metrics,
-            guard: Guard { token: settings.token.clone(), hosts: settings.hosts.clone() },
+            guard: Guard::of(&settings.access),
             bodies: body::permits(limits.bodies),
             sockets: Arc::new(Semaphore::new(limits.sockets)),
             decoding: Semaphore::new(1),
@@ -144,46 +143,30 @@ impl App {
 /// accepted.
 ///
 /// # Errors
-/// When the address cannot be bound, or for what [`check`] and [`check_models`] refuse.
+/// When the address cannot be bound, or for what [`Access::check`] and [`check_models`] refuse.
 pub fn run(
     models: Vec<Offered>,
     settings: &Settings,
     bound: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    check(settings).and_then(|()| check_models(&models)).map_err(io::Error::other)?;
+    settings.access.check().and_then(|()| check_models(&models)).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        let listener = TcpListener::bind(settings.address).await?;
+        let listener = TcpListener::bind(settings.access.address).await?;
         let address = listener.local_addr()?;
         let app = App::new(models, settings)?;
         bound(address);
-        connection::serve(listener, routes::router(&app), &app, stop).await;
+        let stop = async {
+            stop.await;
+            app.stopping.store(true, Ordering::Relaxed);
+        };
+        connection::serve(listener, routes::router(&app), &app.limits, &app.metrics, stop).await;
         app.engine.stop();
         Ok(())
     });
     runtime.shutdown_background();
     outcome
-}
-
-/// Whether settings are safe, before anything is loaded.
-///
-/// # Errors
-/// When the address can be reached from elsewhere and no token is set, or the token is none.
-pub fn check(settings: &Settings) -> Result<(), String> {
-    let address = settings.address.ip();
-    match &settings.token {
-        None if !is_loopback(address) => Err(format!(
-            "{address} can be reached from other machines: expected --token with what clients must bring"
-        )),
-        Some(token)
-            if token.len() < 8 || !token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';') =>
-        {
-            Err("--token: expected at least 8 characters out of ASCII without spaces and semicolons"
-                .to_owned())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Whether there are models, with a name of its own for each.
@@ -200,14 +183,6 @@ pub fn check_models(models: &[Offered]) -> Result<(), String> {
             Err(format!("two models are called {}; expected a name of its own for each", names[twice]))
         }
         None => Ok(()),
-    }
-}
-
-/// Whether an address belongs to this machine alone.
-fn is_loopback(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
-        IpAddr::V4(v4) => v4.is_loopback(),
     }
 }
 

@@ -9,11 +9,15 @@ use axum::{
 
 use crate::{ApiError, answer};
 
-/// A file of the page.
-struct Asset {
-    name: &'static str,
-    kind: &'static str,
-    bytes: &'static [u8],
+/// A file of a page, part of the binary.
+#[derive(Debug, Clone, Copy)]
+pub struct Asset {
+    /// Its name under `/assets/`.
+    pub name: &'static str,
+    /// Its media type.
+    pub kind: &'static str,
+    /// What it holds.
+    pub bytes: &'static [u8],
 }
 
 const INDEX: Asset = Asset {
@@ -56,8 +60,8 @@ pub(crate) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Respo
     }
 }
 
-/// A file, or nothing where the browser has it already.
-fn file(asset: &Asset, headers: &HeaderMap) -> Response {
+/// Answers with a file, or with nothing where the browser has it already.
+pub fn file(asset: &Asset, headers: &HeaderMap) -> Response {
     // The files change with the binary alone.
     let tag = format!("\"{}\"", sha1_smol::Sha1::from(asset.bytes).digest());
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == tag.as_str());

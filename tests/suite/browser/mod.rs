@@ -5,6 +5,7 @@
 
 mod chromium;
 mod latency;
+mod study;
 
 use std::{
     fs,

@@ -8,6 +8,7 @@ mod pictures;
 mod recipes;
 mod reports;
 mod server;
+mod study;
 mod tables;
 mod weights;
 

@@ -21,8 +21,8 @@ use std::{
 };
 
 use add_core::{assemble, read::read, recipe::EvaluatedModel};
-use add_serve::{Limits, Offered, Settings};
-pub(crate) use client::{Answer, Socket, ask, get, post};
+use add_serve::{Access, Limits, Offered, Settings};
+pub(crate) use client::{Answer, Socket, answer, ask, get, post};
 
 use crate::root;
 
@@ -39,13 +39,13 @@ impl Server {
     }
 
     pub(crate) fn with(token: Option<&str>, limits: Limits) -> Self {
-        let settings = Settings {
+        let access = Access {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             token: token.map(str::to_owned),
             hosts: Vec::new(),
-            runs: PathBuf::from("no-runs"),
             limits,
         };
+        let settings = Settings { access, runs: PathBuf::from("no-runs") };
         let (bound, told) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod access;
 mod completions;
 mod config;
 mod devices;
@@ -14,6 +15,7 @@ mod plan;
 mod plugins;
 mod sample;
 mod serve;
+mod study;
 mod train;
 
 use std::{
@@ -49,6 +51,9 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     /// Measure the models of a recipe, or folders of pictures.
     Eval(eval::Eval),
+    /// Ask people which of several models' pictures they prefer.
+    #[command(subcommand)]
+    Study(study::Study),
     /// Write a model for other programs: a folder for diffusers, or one file.
     Export(export::Export),
     /// Merge LoRAs into a model of other programs.
@@ -182,6 +187,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Sample(sample) => sample.run(),
         Command::Serve(serve) => serve.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Study(study) => study.run(),
         Command::Export(export) => export.run(),
         Command::Merge(merge) => merge.run(),
         Command::Plan(plan) => plan.run(),

@@ -1,10 +1,8 @@
 //! `add serve`: models that are loaded once and answer requests for pictures.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+    sync::Arc,
 };
 
 use add_core::{
@@ -15,18 +13,15 @@ use add_core::{
     release,
     train::model_path,
 };
-use add_serve::{Limits, Offered, Settings};
+use add_serve::{Offered, Settings};
 use add_weights::Location;
 use clap::Args;
 
-use super::{kept, sampled_model};
-use crate::{Outcome, progress::Download, signals::Signals, terminal::say};
-
-/// How often a signal is looked for.
-const SIGNALS_EVERY: Duration = Duration::from_millis(25);
-
-/// Where the token is looked for when no option states it.
-const TOKEN: &str = "ADD_TOKEN";
+use super::{
+    access::{AccessArgs, say_bound, stop},
+    kept, sampled_model,
+};
+use crate::{Outcome, progress::Download, signals::Signals};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -35,19 +30,8 @@ pub(crate) struct Serve {
     /// hf://owner/repo.
     #[arg(required = true, value_name = "RECIPE|MODEL")]
     models: Vec<String>,
-    /// The port; 0 for any that is free.
-    #[arg(long, default_value_t = 7860)]
-    port: u16,
-    /// The address to bind. Any but this machine's own (127.0.0.1, ::1) needs --token.
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
-    bind: IpAddr,
-    /// What every request must bring; a browser opens /?token=TOKEN. In the environment variable ADD_TOKEN it stays out of the
-    /// list of processes.
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
-    /// A name beside localhost and addresses under which the server may be called; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    allow_host: Vec<String>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Where to compute, such as Cuda(0) [default: as each recipe says].
     #[arg(long)]
     device: Option<String>,
@@ -71,28 +55,15 @@ impl Serve {
             let problem = format!("expected one recipe beside it, got {}", self.models.len());
             return Err(CoreError::Argument { name: "weights", problem });
         }
-        let settings = Settings {
-            address: SocketAddr::new(self.bind, self.port),
-            token: self.token.clone().or_else(|| std::env::var(TOKEN).ok()),
-            hosts: self.allow_host.clone(),
-            runs: self.runs.clone(),
-            limits: Limits::default(),
-        };
-        add_serve::check(&settings).map_err(CoreError::Request)?;
+        let settings = Settings { access: self.access.checked()?, runs: self.runs.clone() };
         let mut offered = Vec::new();
         for name in &self.models {
             offered.extend(self.offered(name)?);
         }
         add_serve::check_models(&offered).map_err(CoreError::Request)?;
         let signals = Signals::listen()?;
-        let stop = async {
-            while !signals.stop().load(Ordering::Relaxed) {
-                tokio::time::sleep(SIGNALS_EVERY).await;
-            }
-        };
-        let bound = |address: SocketAddr| say(&format!("serving on http://{address}/ until Ctrl-C"));
-        add_serve::run(offered, &settings, bound, stop)
-            .map_err(CoreError::io(settings.address.to_string()))?;
+        add_serve::run(offered, &settings, say_bound, stop(&signals))
+            .map_err(CoreError::io(settings.access.address.to_string()))?;
         Ok(signals.exit_code())
     }
 

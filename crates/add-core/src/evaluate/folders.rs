@@ -1,12 +1,8 @@
 //! Folders of pictures that were made by anything, measured against a folder of real ones or against their statistics.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use add_data::{Keep, Prompt, RgbImage, decode_rgb, read_prompts};
+use add_data::{DataError, Keep, Prompt, captions_of, picture_files, read_picture, read_prompts};
 use add_eval::Row;
 use add_plugin::{Knowledge, Metric, Picture, Plugin};
 use add_recipe::{DeviceChoice, problems::check_prompt};
@@ -20,11 +16,6 @@ use super::{
     rows::figure,
 };
 use crate::{device, error::CoreError};
-
-/// Largest size of an encoded picture, in bytes.
-const MAX_PICTURE: u64 = 64 << 20;
-/// What the names of pictures end in.
-const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 /// Which folders are measured, and how.
 #[derive(Debug)]
@@ -64,8 +55,7 @@ pub fn evaluate_folders(
     observer: &mut dyn EvaluationObserver,
 ) -> Result<Evaluation, CoreError> {
     let refuse = |problem: &str| Err(CoreError::Request(problem.to_owned()));
-    let prompts = request.captions.as_deref().map(read_prompts).transpose();
-    let prompts = prompts.map_err(|error| CoreError::Request(error.to_string()))?;
+    let prompts = request.captions.as_deref().map(read_prompts).transpose().map_err(refused)?;
     let folders: Vec<Folder> =
         request.images.iter().map(|images| folder(images, prompts.as_deref())).collect::<Result<_, _>>()?;
     let real = request.references.as_deref().filter(|path| path.is_dir()).map(files).transpose()?;
@@ -80,7 +70,9 @@ pub fn evaluate_folders(
             );
         }
         (Some(_), Some(files)) if panel.knowledge() > Knowledge::Nothing => {
-            let mut get = |index: usize| read(&files[index]).map(|decoded| Some(picture(decoded)));
+            let mut get = |index: usize| {
+                read_picture(&files[index]).map_err(refused).map(|decoded| Some(picture(decoded)))
+            };
             let cache = request.cache.cache();
             let seen = references::seen(&panel, files.len(), &mut get, &cache, observer)?;
             if let Some(path) = &request.save_references {
@@ -117,7 +109,7 @@ fn measure(
     for (i, part) in folder.files.chunks(CHUNK).enumerate() {
         let mut pictures: Vec<Picture> = Vec::new();
         for (at, file) in (i * CHUNK..).zip(part) {
-            let decoded = read(file)?;
+            let decoded = read_picture(file).map_err(refused)?;
             compared.add(at, &shown, &decoded);
             pictures.push(picture(decoded));
         }
@@ -132,7 +124,8 @@ fn measure(
 /// A folder with the captions of its pictures.
 fn folder(path: &Path, prompts: Option<&[Prompt]>) -> Result<Folder, CoreError> {
     let files = files(path)?;
-    let texts = prompts.map_or_else(|| Ok(Vec::new()), |prompts| captions(path, &files, prompts))?;
+    let captions = |prompts: &[Prompt]| captions_of(path, &files, prompts).map_err(refused);
+    let texts = prompts.map(captions).transpose()?.unwrap_or_default();
     for text in &texts {
         check_prompt(text).map_err(|problem| CoreError::Request(format!("--captions: {problem}")))?;
     }
@@ -142,49 +135,17 @@ fn folder(path: &Path, prompts: Option<&[Prompt]>) -> Result<Folder, CoreError> 
     Ok(Folder { name: file_name(&name), files, captions })
 }
 
-/// The caption of each file: by the names in the list where it has some, else in order.
-fn captions(path: &Path, files: &[PathBuf], prompts: &[Prompt]) -> Result<Vec<String>, CoreError> {
-    let refuse = |problem: String| CoreError::Request(format!("{}: {problem}", path.display()));
-    if prompts.iter().all(|prompt| prompt.file.is_some()) && !prompts.is_empty() {
-        let by_name: BTreeMap<&str, &str> =
-            prompts.iter().filter_map(|p| Some((p.file.as_deref()?, p.text.as_str()))).collect();
-        let caption = |file: &PathBuf| {
-            let name = file_name(file);
-            let missing = || refuse(format!("{name} is not in the list of captions"));
-            by_name.get(name.as_str()).map(|text| (*text).to_owned()).ok_or_else(missing)
-        };
-        return files.iter().map(caption).collect();
-    }
-    if prompts.len() != files.len() {
-        let (captions, pictures) = (prompts.len(), files.len());
-        return Err(refuse(format!(
-            "expected a caption for each of its {pictures} pictures, got {captions} captions"
-        )));
-    }
-    Ok(prompts.iter().map(|prompt| prompt.text.clone()).collect())
-}
-
-/// The pictures in a folder, by name.
+/// The pictures of a folder, in the order of their names.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, CoreError> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(CoreError::io(folder))? {
-        let path = entry.map_err(CoreError::io(folder))?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if extension.is_some_and(|e| PICTURES.iter().any(|known| e.eq_ignore_ascii_case(known))) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        let problem = format!("{}: expected pictures (PNG, JPEG, WebP), found none", folder.display());
-        return Err(CoreError::Request(problem));
-    }
-    Ok(files)
+    picture_files(folder).map_err(refused)
 }
 
-fn read(path: &Path) -> Result<RgbImage, CoreError> {
-    let bytes = add_files::read(path, MAX_PICTURE).map_err(CoreError::io(path))?;
-    decode_rgb(&bytes).map_err(|error| CoreError::Request(format!("{}: {error}", path.display())))
+/// What is wrong with the user's files, as an error of a request.
+fn refused(error: DataError) -> CoreError {
+    match error {
+        DataError::Read { path, source } => CoreError::Io { path, source },
+        error => CoreError::Request(error.to_string()),
+    }
 }
 
 fn file_name(path: &Path) -> String {

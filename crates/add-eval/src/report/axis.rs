@@ -60,6 +60,16 @@ impl Axis {
         Self { scale, low, high, ticks }
     }
 
+    /// Fits all of `values`, with room around them and whatever their distance from zero.
+    pub(super) fn near(values: Vec<f64>) -> Self {
+        let (low, high) =
+            values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+        let room = ((high - low) * 0.18).max(low.abs().max(high.abs()) * 1e-3).max(1e-9);
+        let (low, high) = (low - room, high + room);
+        let ticks = linear_ticks(low, high, 5).map(|tick| (tick, short(tick))).collect();
+        Self { scale: Scale::Linear, low, high, ticks }
+    }
+
     /// Height of a value, held inside the range.
     pub(super) fn place(&self, value: f64) -> f64 {
         self.scale.height(value).clamp(self.low, self.high)
@@ -87,7 +97,7 @@ fn linear_ticks(low: f64, high: f64, count: u32) -> impl Iterator<Item = f64> {
 }
 
 /// Decades, or 1-2-5 of each decade where few fit; at most about six.
-fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+pub(super) fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let decades = (low.floor() as i32)..=(high.ceil() as i32);
     let multiples: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let every = (((high - low) / 6.0).ceil() as i32).max(1);

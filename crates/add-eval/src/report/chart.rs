@@ -10,10 +10,10 @@ use super::ReportError;
 use super::axis::{Axis, Scale, step_ticks};
 use super::smooth::smooth;
 
-const WIDTH: u32 = 1120;
-const HEIGHT: u32 = 520;
-const TEXT: RGBColor = RGBColor(0, 0, 1);
-const GRID: RGBColor = RGBColor(0, 0, 2);
+pub(super) const WIDTH: u32 = 1120;
+pub(super) const HEIGHT: u32 = 520;
+pub(super) const TEXT: RGBColor = RGBColor(0, 0, 1);
+pub(super) const GRID: RGBColor = RGBColor(0, 0, 2);
 /// Curves of one chart; more are split over several charts.
 pub(super) const COLOURS: usize = 8;
 /// Points of a raw curve after thinning.
@@ -51,9 +51,12 @@ pub(super) fn draw(title: &str, curves: &[Curve]) -> Result<Drawing, ReportError
             (curve.label.clone(), smoothed.as_ref().and_then(|values| values.last().copied()).unwrap_or(raw))
         })
         .collect();
-    // Inside HTML the name space is implied, and the page then names no address at all.
-    let svg = svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
-    Ok(Drawing { svg, scale: axis.scale, legend })
+    Ok(Drawing { svg: inline(&svg), scale: axis.scale, legend })
+}
+
+/// A drawing for a place inside HTML, where the name space is implied: the page then names no address at all.
+pub(super) fn inline(svg: &str) -> String {
+    svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)
 }
 
 /// A window of a fortieth of the curve, or nothing where it has few points or no noise: a schedule or a clock would
@@ -133,7 +136,7 @@ fn plot(
 }
 
 /// The placeholder of curve `index`.
-fn colour(index: usize) -> RGBColor {
+pub(super) fn colour(index: usize) -> RGBColor {
     RGBColor(0, 0, 0x10 + (index % COLOURS) as u8)
 }
 

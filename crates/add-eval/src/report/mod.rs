@@ -12,6 +12,7 @@ mod groups;
 mod log;
 mod page;
 mod samples;
+mod scatter;
 mod smooth;
 
 use std::io::{self, Write};
@@ -24,9 +25,13 @@ pub use self::groups::{ChartRule, Items, LaidOut, Layout, Presentation, Source, 
 use self::log::MetricsLog;
 use self::page::Page;
 use self::samples::Samples;
+pub use self::scatter::{Point, scatter};
 
 /// The style sheet of the report's colours and typefaces, for other pages that show the same.
 pub const PALETTE: &str = include_str!("palette.css");
+
+/// The style sheet of the report's text, tables and charts; [`PALETTE`] comes before it.
+pub const STYLE: &str = include_str!("report.css");
 
 /// Largest file of a run that is read whole, in bytes: the metrics of some millions of steps.
 const MAX_FILE: u64 = 1 << 30;

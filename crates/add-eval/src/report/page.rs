@@ -109,7 +109,7 @@ impl Page {
         templates.set_trim_blocks(true);
         templates.set_lstrip_blocks(true);
         templates.add_template("report", include_str!("report.html"))?;
-        let style = [super::PALETTE, include_str!("report.css")].concat();
+        let style = [super::PALETTE, super::STYLE].concat();
         Ok(templates.get_template("report")?.render(context! { page => self, style => style })?)
     }
 }
