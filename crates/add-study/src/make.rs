@@ -299,7 +299,7 @@ mod tests {
         type Change = fn(&mut Make, &Path);
         let changes: [(Change, &str); 12] = [
             (|r, _| r.names.truncate(1), "--names: expected one for each of 2 folders, got 1"),
-            (|r, _| r.names[1] = "ADD".into(), "two models are called ADD"),
+            (|r, _| r.names[0] = "SDXL".into(), "two models are called SDXL"),
             (|r, _| drop((r.folders.pop(), r.names.pop(), r.latencies.pop())), "2 to 64 models, got 1"),
             (|r, _| r.latencies[0].0 = "SD".into(), "--latency: expected one of ADD, SDXL, got SD"),
             (|r, _| r.latencies[0].1 = 0.0, "seconds above 0, got 0"),

@@ -219,7 +219,8 @@ mod tests {
             assert!(!html.contains(reach), "{reach}");
         }
         assert!(markdown.contains("<b>\\|SDXL"), "{markdown}");
-        assert!(report.warnings.len() >= 3, "{:?}", report.warnings);
+        assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
+        assert!(report.warnings.iter().all(|warning| !warning.contains("  ")), "{:?}", report.warnings);
         let none = Ballots::default();
         assert!(super::report(&study, &none).unwrap_err().to_string().contains("no vote stands"));
     }

@@ -17,14 +17,16 @@ pub(super) fn warnings(pairs: &[PairRow], voters: &[VoterRow], ballots: &Ballots
     if let Some(fewest) = few.iter().min_by_key(|pair| pair.prompt.n()) {
         let (n, first, second) = (fewest.prompt.n(), &fewest.first, &fewest.second);
         warnings.push(format!(
-            "{} of {} pairs have fewer than {ENOUGH_VOTES} votes, the fewest {n} ({first} and {second}): a share of so few is              uncertain by more than 10 points either way.",
+            "{} of {} pairs have fewer than {ENOUGH_VOTES} votes, the fewest {n} ({first} and {second}): a share of so few is \
+             uncertain by more than 10 points either way.",
             few.len(),
             pairs.len()
         ));
     }
     if voters.len() < ENOUGH_VOTERS {
         warnings.push(format!(
-            "{} voted: fewer than {ENOUGH_VOTERS} people say what they prefer, not what people prefer; intervals of strengths              draw single votes again and are too small.",
+            "{} voted: fewer than {ENOUGH_VOTERS} people say what they prefer, not what people prefer; intervals of strengths \
+             draw single votes again and are too small.",
             if voters.len() == 1 { "1 person".to_owned() } else { format!("{} people", voters.len()) }
         ));
     }
@@ -38,7 +40,8 @@ pub(super) fn warnings(pairs: &[PairRow], voters: &[VoterRow], ballots: &Ballots
     if low > 0.5 || high < 0.5 {
         let share = percent(left as f64 / (left + right) as f64);
         warnings.push(format!(
-            "{share}% of the answers with a preference are for the left picture: since sides are random this favours no model,              but some answers were given by side."
+            "{share}% of the answers with a preference are for the left picture: since sides are random this favours no model, \
+             but some answers were given by side."
         ));
     }
     for voter in voters.iter().filter(|voter| 2 * voter.votes >= HABIT) {
