@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! P(i is preferred to j) = p_i / (p_i + p_j)
-//! p_i <- (w_i + alpha) / (sum_j n_ij / (p_i + p_j) + alpha)      then scaled to a geometric mean of 1
+//! p_i <- (w_i + alpha) / (sum_j n_ij / (p_i + p_j) + alpha)      with p scaled to a mean of 1
 //! ```
 //!
 //! `w_i` are the votes for `i`, a tie being half a vote for either; `n_ij` the votes between `i` and `j`. A small `alpha` keeps a
@@ -62,6 +62,9 @@ impl Tally {
         let mut logs = vec![0.0; n];
         for _ in 0..MOST_STEPS {
             let strengths: Vec<f64> = logs.iter().map(|log: &f64| log.exp()).collect();
+            // The prior is about strengths of this scale.
+            let scale = n as f64 / strengths.iter().sum::<f64>();
+            let strengths: Vec<f64> = strengths.into_iter().map(|strength| strength * scale).collect();
             let next = (0..n).map(|i| {
                 let others = (0..n).filter(|&j| j != i);
                 let (won, met) = others.fold((0.0, 0.0), |(won, met), j| {
@@ -127,8 +130,10 @@ mod tests {
     fn two_models_have_the_odds_of_their_votes() {
         let mut tally = Tally::new(2);
         let vote = |outcome| Vote { first: 1, second: 0, outcome };
-        [Outcome::First, Outcome::First, Outcome::First, Outcome::Second, Outcome::Tie, Outcome::Tie]
-            .map(|outcome| tally.add(&vote(outcome)).unwrap());
+        let (first, tie) = ([Outcome::First; 3], [Outcome::Tie; 2]);
+        for outcome in first.into_iter().chain(tie).chain([Outcome::Second]) {
+            tally.add(&vote(outcome)).unwrap();
+        }
         // 4 against 2: odds of 2, and each strength a square root of that from the mean.
         let got = tally.strengths(0.0);
         assert_close(got[1] - got[0], 2f64.ln(), 1e-9);

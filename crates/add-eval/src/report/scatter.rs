@@ -182,7 +182,7 @@ mod tests {
         let points = [point("ADD-XL", 0.09, 1040.0), point("<b>", 3.0, 990.0), point("SDXL", 2.9, 1000.0)];
         let svg = scatter(&points, "seconds", "rating").unwrap();
         assert_eq!(svg.matches("<circle").count(), 3);
-        for part in ["ADD-XL", "SDXL", "&lt;b&gt;", "seconds", "rating", ">1<"] {
+        for part in ["ADD-XL", "SDXL", "&lt;b&gt;", "seconds", "rating", "\n1\n"] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
         assert!(!svg.contains("<b>") && !svg.contains("xmlns") && !svg.contains("NaN"));
