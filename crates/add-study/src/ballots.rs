@@ -49,11 +49,6 @@ impl Ballots {
         self.standing.contains_key(&(voter.to_owned(), caption, pair))
     }
 
-    /// How many votes of a voter stand.
-    pub(crate) fn count_of(&self, voter: &str) -> usize {
-        self.by_voter.get(voter).map_or(0, Vec::len)
-    }
-
     /// What a line would do.
     pub(crate) fn judge(&self, study: &Study, line: &Line) -> Verdict {
         match line {
@@ -130,7 +125,7 @@ mod tests {
         assert_eq!(ballots.last_of("voter-aa").map(|vote| vote.vote.as_str()), Some("vote-0001"));
         assert_eq!(ballots.take(&study, &undo("vote-0001", "voter-aa")), Verdict::Counts);
         assert_eq!(ballots.take(&study, &undo("vote-0001", "voter-aa")), Verdict::Known);
-        assert_eq!((ballots.count_of("voter-aa"), ballots.standing().count()), (0, 1));
+        assert_eq!((ballots.last_of("voter-aa"), ballots.standing().count()), (None, 1));
         // A repetition that comes late does not bring it back, but the comparison is open again.
         assert_eq!(ballots.take(&study, &first), Verdict::Known);
         assert_eq!(ballots.take(&study, &turned), Verdict::Counts);

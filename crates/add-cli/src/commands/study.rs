@@ -33,7 +33,7 @@ pub(crate) enum Study {
 #[derive(Debug, Args)]
 pub(crate) struct MakeArgs {
     /// A folder of pictures for each model: as many in each, in the order of their names.
-    #[arg(required = true, num_args = 2.., value_name = "FOLDER")]
+    #[arg(required = true, value_name = "FOLDER")]
     folders: Vec<PathBuf>,
     /// The captions: .txt, .jsonl or .csv, in the order of the pictures' names or with the names.
     #[arg(long, value_name = "FILE")]
