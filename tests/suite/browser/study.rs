@@ -34,9 +34,7 @@ fn preferred(browser: &mut Browser, model_of: &HashMap<String, usize>) -> &'stat
 /// Answers both questions in one of the ways that the page offers.
 fn judge(browser: &mut Browser, way: usize, side: &str) {
     let arrow = if side == "left" { "ArrowLeft" } else { "ArrowRight" };
-    let button = |question: &str, choice: &str| {
-        format!("[data-question={question}] [data-choice={choice}]")
-    };
+    let button = |question: &str, choice: &str| format!("[data-question={question}] [data-choice={choice}]");
     match way % 4 {
         0 => [arrow, arrow].map(|arrow| key(browser, arrow)),
         1 => ["quality", "prompt"].map(|question| browser.click(&button(question, side))),

@@ -11,12 +11,7 @@ use super::{
     access::{AccessArgs, say_bound, stop},
     print,
 };
-use crate::{
-    Outcome,
-    progress::Counter,
-    signals::Signals,
-    terminal::say,
-};
+use crate::{Outcome, progress::Counter, signals::Signals, terminal::say};
 
 /// What to do with a study.
 #[derive(Debug, Subcommand)]
