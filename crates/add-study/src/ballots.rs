@@ -59,8 +59,8 @@ impl Ballots {
                 }
                 if self.has(&vote.voter, vote.caption, pair) { Verdict::Contradicts } else { Verdict::Counts }
             }
-            Line::Undo(undo) => match self.seen.get(&undo.undo) {
-                _ if self.undone.contains(&undo.undo) => Verdict::Known,
+            Line::Undo(undo) => match self.seen.get(&undo.vote) {
+                _ if self.undone.contains(&undo.vote) => Verdict::Known,
                 Some(at) if self.votes.get(at).is_some_and(|vote| vote.voter == undo.voter) => {
                     Verdict::Counts
                 }
@@ -85,8 +85,8 @@ impl Ballots {
                 self.votes.insert(at, vote.clone());
             }
             Line::Undo(undo) => {
-                self.undone.insert(undo.undo.clone());
-                let taken = self.seen.get(&undo.undo).and_then(|at| Some((*at, self.votes.remove(at)?)));
+                self.undone.insert(undo.vote.clone());
+                let taken = self.seen.get(&undo.vote).and_then(|at| Some((*at, self.votes.remove(at)?)));
                 if let Some((at, vote)) = taken {
                     let pair = vote.pair(study).unwrap_or_default();
                     self.standing.remove(&(vote.voter.clone(), vote.caption, pair));
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(ballots.standing().count(), 2);
 
         let undo = |id: &str, voter: &str| {
-            Line::Undo(Undo { undo: id.to_owned(), time: 0, voter: voter.to_owned() })
+            Line::Undo(Undo { vote: id.to_owned(), time: 0, voter: voter.to_owned() })
         };
         assert_eq!(ballots.take(&study, &undo("vote-0001", "voter-bb")), Verdict::Baseless);
         assert_eq!(ballots.take(&study, &undo("vote-0009", "voter-aa")), Verdict::Baseless);

@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(said, None);
         assert_eq!(cast(&mut book, &study, 1), Ok(Receipt::Kept));
         assert_eq!(cast(&mut book, &study, 1), Ok(Receipt::Known));
-        let undo = Undo { undo: "vote-0001".into(), time: 1, voter: "voter-aa".into() };
+        let undo = Undo { vote: "vote-0001".into(), time: 1, voter: "voter-aa".into() };
         assert_eq!(book.add(&study, &Line::Undo(undo.clone())), Ok(Receipt::Kept));
         assert_eq!(book.add(&study, &Line::Undo(undo)), Ok(Receipt::Known));
         assert_eq!(cast(&mut book, &study, 2), Ok(Receipt::Kept));
@@ -294,7 +294,7 @@ mod tests {
             (whole(2, 5, (0, 1)), "expected 0 to 1, got 5"),
             (whole(2, 0, (1, 0)), "another vote on this comparison"),
             (
-                "{\"event\":\"undo\",\"undo\":\"vote-0009\",\"time\":1,\"voter\":\"voter-aa\"}".into(),
+                "{\"event\":\"undo\",\"vote\":\"vote-0009\",\"time\":1,\"voter\":\"voter-aa\"}".into(),
                 "takes back no vote",
             ),
         ] {

@@ -48,7 +48,7 @@ pub struct Vote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Undo {
     /// The vote's id.
-    pub(crate) undo: String,
+    pub(crate) vote: String,
     /// Seconds since 1970.
     pub(crate) time: u64,
     /// The voter's id.
@@ -105,7 +105,7 @@ impl Vote {
 impl Undo {
     /// Whether it can be one.
     pub(crate) fn check(&self) -> Result<(), String> {
-        check_id("undo", &self.undo).and_then(|()| check_id("voter", &self.voter))
+        check_id("vote", &self.vote).and_then(|()| check_id("voter", &self.voter))
     }
 }
 

@@ -76,7 +76,9 @@ impl Served {
         let said = Arc::new(Mutex::new(before));
         let more = Arc::clone(&said);
         let reader = std::thread::spawn(move || {
-            lines.for_each(|line| more.lock().unwrap().push_str(&(line + "\n")));
+            for line in lines {
+                more.lock().unwrap().push_str(&(line + "\n"));
+            }
         });
         Self { child, address, said, reader: Some(reader) }
     }

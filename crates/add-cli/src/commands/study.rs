@@ -96,7 +96,9 @@ impl MakeArgs {
         let mut counter = Counter::new();
         let mut progress = |done, total| counter.show("pictures", done as u64, total as u64);
         let (study, notes) = make(&request, &mut progress).map_err(as_core)?;
-        notes.iter().for_each(|note| say(&format!("warning: {note}")));
+        for note in notes {
+            say(&format!("warning: {note}"));
+        }
         say(&format!(
             "{}: {} models, {} captions, {} pairs; `add study serve {0}` shows them",
             self.out.display(),

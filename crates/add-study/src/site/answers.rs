@@ -77,7 +77,7 @@ pub(super) async fn vote(State(app): State<App>, request: Request) -> Result<Res
 /// Takes a vote back.
 pub(super) async fn undo(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let TakeBack { voter, undo } = read(&app, request).await?;
-    let undo = Undo { undo, time: now(), voter };
+    let undo = Undo { vote: undo, time: now(), voter };
     undo.check().map_err(unfit)?;
     work(app.site, move |site| add(site, &undo.voter.clone(), Line::Undo(undo))).await
 }
