@@ -134,7 +134,7 @@ mod tests {
     fn odds_of_ten_are_four_hundred_points() {
         let study = study(2, 1);
         // Elo's K of 1 moves half a point at first; both questions have odds of 10.
-        let outcome = |at: usize| if at % 11 == 0 { Outcome::Second } else { Outcome::First };
+        let outcome = |at: usize| if at.is_multiple_of(11) { Outcome::Second } else { Outcome::First };
         let voters: Vec<String> = (0..22).map(|i| format!("voter-{:02}", i % 2)).collect();
         let votes: Vec<(&str, Ballot)> = (0..1100)
             .map(|at| {
