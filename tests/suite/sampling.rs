@@ -70,7 +70,7 @@ fn places_are_checked_before_any_work() {
         ("--out @out --size big", "768x512"),
         ("--out @out --strength 0.5", "--strength: it needs a picture"),
         ("--out @out --mask @old.png", "--mask: it needs a picture"),
-        ("--out @out --init @nowhere.png", "nowhere.png"),
+        ("--out @out --steps 2 --init @nowhere.png", "nowhere.png"),
         ("--out @out --steps 2 --init @old.png", "old.png"),
         ("--out @out --latents @old.png", ".safetensors"),
         ("--out @out --index 18446744073709551615", "--index"),

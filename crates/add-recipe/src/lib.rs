@@ -10,6 +10,7 @@ mod caption_dropout;
 mod dimensions;
 mod dtype;
 mod encodings;
+mod evaluation;
 pub mod in_bf16;
 mod kernels;
 mod method;
@@ -32,15 +33,13 @@ pub use caption_dropout::caption_dropout;
 pub use dimensions::Dimensions;
 pub use dtype::{Dtype, Dtypes};
 pub use encodings::Encodings;
+pub use evaluation::{EvaluatedModel, Evaluation, EvaluationRow, ReleasedModel, RowModel};
 pub use kernels::Kernels;
 pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext, method};
 pub use passes::Passes;
 pub use places::without_places;
 pub use problems::Problems;
-pub use recipe::{
-    Adapter, DeviceChoice, EvaluatedModel, Evaluation, EvaluationRow, LongPrompt, Model, Preview, Recipe,
-    ReleasedModel, RowModel, Sampling,
-};
+pub use recipe::{Adapter, DeviceChoice, LongPrompt, Model, Preview, Recipe, Sampling};
 pub use sampled::{PIXELS_PER_PASS, SampleBatch, SampleRequest, SampledModel, guidance_scale, latents_shape};
 pub use slot::{Condition, Hooks, Slot, Source};
 pub use text::{one_line, options, show};

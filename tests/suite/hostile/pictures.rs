@@ -249,7 +249,10 @@ fn no_picture_is_too_odd_to_be_refused_as_one_to_make_again() {
         (record(("8x8", "")), "damaged"),
         (record(recipe), "damaged"),
         (record(("\"recipe_file\"", "\"weights\":{\"name\":\"/dev/zero\"},\"recipe_file\"")), "/dev/zero"),
-        (record(("\"recipe_file\"", "\"init\":{\"name\":\"/dev/zero\"},\"recipe_file\"")), "/dev/zero"),
+        (
+            record(("\"recipe_file\"", "\"init\":{\"name\":\"/dev/zero\"},\"strength\":1.0,\"recipe_file\"")),
+            "/dev/zero",
+        ),
         (record(("\"recipe_file\"", "\"latents\":{\"name\":\"/proc/self/mem\"},\"recipe_file\"")), ""),
         (png(8, 8, [8, 2], &[say("{}")]), ""),
         (deep.into_bytes(), "expected a PNG"),

@@ -45,7 +45,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends a request on a connection of its own.
+/// Sends a request on a connection of its own, and waits for the answer.
 pub(crate) fn ask(
     address: SocketAddr,
     method: &str,
@@ -53,6 +53,17 @@ pub(crate) fn ask(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
+    answer(sent(address, method, path, headers, body)).expect("an answer")
+}
+
+/// Sends a request on a connection of its own.
+pub(crate) fn sent(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> TcpStream {
     let mut stream = connect(address);
     let mut lines = vec![format!("{method} {path} HTTP/1.1"), "Connection: close".to_owned()];
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -65,7 +76,7 @@ pub(crate) fn ask(
     let head = lines.join("\r\n");
     // A server may refuse before it has read everything.
     let _ = stream.write_all(&[head.as_bytes(), b"\r\n\r\n", body].concat());
-    answer(stream).expect("an answer")
+    stream
 }
 
 /// What comes back on a connection; `None` where it ends without an answer.

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::{
     Server, Socket,
-    client::{Message, answer, connect},
+    client::{Answer, Message, answer, connect, sent},
     get, post,
 };
 
@@ -95,7 +96,7 @@ fn streams_are_counted_and_their_messages_measured() {
 
 #[test]
 fn a_full_queue_says_so_and_what_nobody_waits_for_is_not_made() {
-    let server = Server::with(None, short());
+    let server = Server::with(None, Limits { connections: 32, ..short() });
     let mut socket = Socket::open(server.address);
     let long = json!({ "model": "emoji-teacher", "steps": 150, "count": 16, "prompt": "a" });
     for lane in 0..8 {
@@ -105,10 +106,25 @@ fn a_full_queue_says_so_and_what_nobody_waits_for_is_not_made() {
     }
     let refused = socket.header();
     assert!(refused["error"].as_str().unwrap().contains("3 requests are waiting"), "{refused}");
-    let busy = post(server.address, "/api/generate", &json!({ "prompt": "a", "model": "emoji-teacher" }));
-    assert_eq!((busy.status, busy.header("retry-after")), (503, Some("1")));
+    // What is refused is answered at once; the others wait, and are let go with their connections.
+    let asked: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let body = long.to_string();
+            let json = [("Content-Type", "application/json")];
+            sent(server.address, "POST", "/api/generate", &json, body.as_bytes())
+        })
+        .collect();
+    let answers = asked.iter().filter_map(|stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        answer(stream.try_clone().unwrap())
+    });
+    let refused: Vec<Answer> = answers.collect();
+    assert!(refused.len() >= 4, "{refused:?}");
+    for busy in &refused {
+        assert_eq!((busy.status, busy.header("retry-after")), (503, Some("1")));
+    }
     // All of it would take minutes.
-    drop(socket);
+    drop((socket, asked));
     let began = Instant::now();
     let mut answers = (0..500).map(|_| {
         std::thread::sleep(Duration::from_millis(20));

@@ -1,7 +1,7 @@
 //! Low-rank changes to a model from other programs: LoRA, LoHa, LoKr and plain differences.
 //!
 //! `W + s (alpha / rank) B A` and its relatives. One file may change the denoiser and the text encoders. The names are
-//! peft's, diffusers' of today and of 2023, or kohya's (`lora_unet_...`); see [`key`]. Whatever of a file finds no place in
+//! peft's, diffusers' of today and of 2023, or kohya's (`lora_unet_...`); see `key.rs`. Whatever of a file finds no place in
 //! the model is an error that names it: half a LoRA gives a picture that looks like a whole one's.
 //!
 //! Hu et al. 2021 (LoRA); Hyeon-Woo et al. 2022 (LoHa); Edalati et al. 2022 (LoKr); Yeh et al. 2024 (`LyCORIS`).
