@@ -14,7 +14,7 @@ use crate::{
     study::{Served, cast, lines, make},
 };
 
-/// Requests.
+/// How many requests are sent.
 const REQUESTS: usize = 1000;
 /// Clients at once.
 const CLIENTS: usize = 16;

@@ -23,7 +23,7 @@ struct Bar {
     rest: String,
     interval: String,
     ties: u64,
-    /// Percentages.
+    /// How much of the bar is filled, in percent.
     width: f64,
     low: f64,
     high: f64,
