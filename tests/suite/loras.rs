@@ -224,13 +224,14 @@ fn the_adapters_of_a_run_are_a_lora_for_its_base() {
 }
 
 const SD15: &str = r#"(
-    name: "fox", data: Off(size: 512), codec: KlVae(weights: "hf://o/base/vae", scaling_factor: 0.18215),
+    name: "fox", data: ImageFolder(path: "pictures", size: 512),
+    codec: KlVae(weights: "hf://o/base/vae", scaling_factor: 0.18215),
     text: ClipL(weights: "hf://o/base/text_encoder"),
     model: (
         backbone: BACKBONE, schedule: ZeroTerminalSnr(inner: ScaledLinear()), weights: Diffusers("hf://o/base"),
         adapter: Lora(rank: 2, alpha: 6.0),
     ),
-    objective: Off(), sampling: (sampler: AddRefine(), steps: 1),
+    objective: Consistency(target: Student, guidance: Fixed(7.5)), sampling: (sampler: AddRefine(), steps: 1),
 )"#;
 
 /// The folder of a run that trained adapters on two layers of a released model.

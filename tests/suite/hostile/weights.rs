@@ -130,7 +130,8 @@ fn no_file_is_too_odd_to_be_refused() {
     fs::create_dir(hostile.path("empty")).unwrap();
     hostile.doctor(&hostile.path("empty"), "expected model_index.json");
     fs::write(hostile.path("empty/model.ckpt"), b"\x80\x02").unwrap();
-    hostile.doctor(&hostile.path("empty"), "is a pickle");
+    hostile.doctor(&hostile.path("empty"), "expected model_index.json");
+    hostile.doctor(&hostile.path("empty/model.ckpt"), "is no PyTorch file of tensors alone");
     hostile.check(40);
 }
 
