@@ -42,7 +42,7 @@ pub use problems::Problems;
 pub use recipe::{Adapter, DeviceChoice, LongPrompt, Model, Preview, Recipe, Sampling};
 pub use sampled::{PIXELS_PER_PASS, SampleBatch, SampleRequest, SampledModel, guidance_scale, latents_shape};
 pub use slot::{Condition, Hooks, Slot, Source};
-pub use text::{one_line, options, show};
+pub use text::{map_texts, one_line, options, show};
 pub use weights::Weights;
 
 /// A failure of the data as a failure of the run.

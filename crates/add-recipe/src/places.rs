@@ -1,5 +1,9 @@
 //! A recipe's text without the folders of the machine that it was used on.
 
+use std::borrow::Cow;
+
+use crate::map_texts;
+
 /// Fields and variants of a recipe whose texts are places.
 const PLACES: [&str; 13] = [
     "weights",
@@ -20,25 +24,14 @@ const PLACES: [&str; 13] = [
 /// RON without the folders of this machine, for files that leave it: of every local place the last part of its path stays. A
 /// place on the hub or on a server stays as it is.
 pub fn without_places(ron: &str) -> String {
-    let mut out = String::with_capacity(ron.len());
     let mut field = Field::default();
-    let mut rest = ron;
-    while let Some(start) = rest.find('"') {
-        let (before, literal) = rest.split_at(start);
-        let Some(end) = end_of_literal(literal) else { break };
-        let text = &literal[1..end];
-        field.pass(before);
+    map_texts(ron, |between, text| {
+        field.pass(between);
         let absolute =
             text.starts_with(['/', '~']) || text.get(1..3).is_some_and(|at| [":\\", ":/"].contains(&at));
         let local = (absolute || PLACES.contains(&field.name.as_str())) && !text.contains("://");
-        out.push_str(before);
-        out.push('"');
-        out.push_str(if local { last_part(text) } else { text });
-        out.push('"');
-        rest = &literal[end + 1..];
-    }
-    out.push_str(rest);
-    out
+        Cow::Borrowed(if local { last_part(text) } else { text })
+    })
 }
 
 /// The field or variant that a literal stands in.
@@ -60,18 +53,6 @@ impl Field {
         let name = before.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next();
         name.unwrap_or_default().clone_into(&mut self.name);
     }
-}
-
-/// Where the closing quote of a literal is that begins a text.
-fn end_of_literal(literal: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, letter) in literal.char_indices().skip(1) {
-        match letter {
-            '"' if !escaped => return Some(at),
-            _ => escaped = letter == '\\' && !escaped,
-        }
-    }
-    None
 }
 
 fn last_part(place: &str) -> &str {

@@ -1,5 +1,7 @@
 //! A recipe, or a part of it, as RON.
 
+use std::borrow::Cow;
+
 use ron::{extensions::Extensions, ser::PrettyConfig};
 use serde::Serialize;
 
@@ -24,3 +26,28 @@ pub fn one_line<T: Serialize>(value: &T) -> String {
 }
 
 const SAYABLE: &str = "a recipe holds nothing that RON cannot say";
+
+/// RON in which every text in quotes is what `each` makes of it, given what stands between it and the text before. Escapes stay
+/// as they are written; a text without its closing quote goes on to the end.
+pub fn map_texts<'a>(ron: &'a str, mut each: impl FnMut(&'a str, &'a str) -> Cow<'a, str>) -> String {
+    let mut out = String::with_capacity(ron.len());
+    let mut rest = ron;
+    while let Some((between, after)) = rest.split_once('"') {
+        let mut escaped = false;
+        let end = after.find(|c: char| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let (text, after) = after.split_at(end.unwrap_or(after.len()));
+        out += between;
+        out.push('"');
+        out += &each(between, text);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('"') {
+            out.push('"');
+            rest = after;
+        }
+    }
+    out + rest
+}

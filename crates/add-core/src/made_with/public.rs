@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path},
 };
 
-use add_recipe::{Recipe, one_line};
+use add_recipe::{Recipe, map_texts, one_line};
 use add_weights::lora::Lora;
 
 use crate::read::LoadedRecipe;
@@ -49,31 +49,10 @@ pub fn recipe_file(loaded: &LoadedRecipe) -> String {
 
 /// A text of RON in which no string is an absolute path.
 pub(super) fn without_folders(ron: &str, base: Option<&Path>) -> String {
-    let mut rest = ron;
-    let mut out = String::with_capacity(ron.len());
-    while let Some(start) = rest.find('"') {
-        out += &rest[..=start];
-        rest = &rest[start + 1..];
-        let mut escaped = false;
-        let end = rest.find(|c: char| {
-            let ends = c == '"' && !escaped;
-            escaped = c == '\\' && !escaped;
-            ends
-        });
-        let (text, after) = rest.split_at(end.unwrap_or(rest.len()));
+    map_texts(ron, |_, text| {
         let path = text.strip_prefix("file://").unwrap_or(text);
-        if path.starts_with('/') {
-            out += &public(Path::new(path), base);
-        } else {
-            out += text;
-        }
-        rest = after;
-        if let Some(after) = rest.strip_prefix('"') {
-            out.push('"');
-            rest = after;
-        }
-    }
-    out + rest
+        if path.starts_with('/') { public(Path::new(path), base).into() } else { text.into() }
+    })
 }
 
 /// A path without the folders of this machine: as it is where it is relative, else relative to `base` or the current
