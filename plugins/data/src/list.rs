@@ -143,6 +143,14 @@ enum Refusal {
     Line(usize, String),
 }
 
+/// Refuses a list whose first bytes are those of UTF-16.
+fn check_utf_8(head: &[u8]) -> Result<(), Refusal> {
+    if add_files::has_utf_16_mark(head) {
+        return Err(Refusal::Line(1, "expected UTF-8, found UTF-16: save the list as UTF-8".to_owned()));
+    }
+    Ok(())
+}
+
 /// What a line says, in words.
 struct Row {
     file: String,

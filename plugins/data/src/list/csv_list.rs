@@ -6,11 +6,10 @@ use std::{
     rc::Rc,
 };
 
-use add_files::has_utf_16_mark;
 use add_store::Store;
 use csv::{Error, ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{Fields, Refusal, Row, SPLIT};
+use super::{Fields, Refusal, Row, SPLIT, check_utf_8};
 use crate::captions::MAX_CAPTIONS;
 
 /// What may stand between two columns.
@@ -27,9 +26,7 @@ pub(super) fn read(
     let mut head = Vec::new();
     let opened = || store.reader(name).map_err(Refusal::Store);
     opened()?.take(AHEAD).read_to_end(&mut head).map_err(|error| Refusal::Line(1, error.to_string()))?;
-    if has_utf_16_mark(&head) {
-        return Err(Refusal::Line(1, "expected UTF-8, found UTF-16: save the list as UTF-8".to_owned()));
-    }
+    check_utf_8(&head)?;
     let budget = Rc::new(Cell::new(MAX_CAPTIONS + AHEAD));
     let bounded = Bounded { inner: opened()?, left: Rc::clone(&budget) };
     let mut reader =

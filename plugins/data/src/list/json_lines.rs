@@ -5,7 +5,6 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
 };
 
-use add_files::has_utf_16_mark;
 use add_store::Store;
 use serde::{
     Deserialize,
@@ -13,7 +12,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Fields, Refusal, Row, SPLIT};
+use super::{Fields, Refusal, Row, SPLIT, check_utf_8};
 use crate::captions::{MAX_CAPTIONS, plain_json, texts};
 
 /// Reads line by line, since a list may be long.
@@ -35,8 +34,8 @@ pub(super) fn read(
             }
             _ => {}
         }
-        if number == 1 && has_utf_16_mark(&bytes) {
-            return Err(at_line("expected UTF-8, found UTF-16: save the list as UTF-8".to_owned()));
+        if number == 1 {
+            check_utf_8(&bytes)?;
         }
         let line = str::from_utf8(&bytes).map_err(|error| at_line(format!("not UTF-8: {error}")))?;
         let line = if number == 1 { line.trim_start_matches('\u{FEFF}') } else { line };
