@@ -115,10 +115,8 @@ fn hostile(address: SocketAddr, i: usize, bomb: &str) {
         let headers = [("Content-Type", "application/json")];
         refused(&ask(address, "POST", "/api/generate", &headers, body.as_bytes()));
     };
-    let noise: Vec<u8> =
-        (0..2000_u32).map(|k| (k.wrapping_mul(2_654_435_761 + i as u32) >> 11) as u8).collect();
     match i % 25 {
-        0 => said(address, &noise),
+        0 => said(address, &noise(i)),
         1 => said(address, b"GET / HTTP/9.9\r\n\r\n"),
         2 => said(address, b"GET /\0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"),
         3 => said(
@@ -167,11 +165,11 @@ fn hostile(address: SocketAddr, i: usize, bomb: &str) {
             &[
                 socket_head().as_bytes(),
                 &[0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
-                &noise,
+                &noise(i),
             ]
             .concat(),
         ),
-        _ => said(address, &[socket_head().as_bytes(), &noise].concat()),
+        _ => said(address, &[socket_head().as_bytes(), &noise(i)].concat()),
     }
 }
 
@@ -198,8 +196,13 @@ fn connected(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Bytes without meaning, others for each `i`.
+pub(super) fn noise(i: usize) -> Vec<u8> {
+    (0..2000_u32).map(|k| (k.wrapping_mul(2_654_435_761 + i as u32) >> 11) as u8).collect()
+}
+
 /// Says this and listens for a moment; the server may answer or hang up.
-fn said(address: SocketAddr, bytes: &[u8]) {
+pub(super) fn said(address: SocketAddr, bytes: &[u8]) {
     let mut stream = connected(address);
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);

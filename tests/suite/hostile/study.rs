@@ -1,14 +1,13 @@
 //! The server of a study under requests that are malformed, too large or not meant for it: none is a vote and none ends it.
 
-use std::{
-    io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::peak_resident;
+use super::{
+    peak_resident,
+    server::{noise, said},
+};
 use crate::{
     serving::{ask, get, post},
     study::{Served, cast, lines, make},
@@ -56,10 +55,8 @@ fn hostile(address: SocketAddr, i: usize, good: &Value) {
         vote[field] = value;
         body("/api/vote", &vote.to_string());
     };
-    let noise: Vec<u8> =
-        (0..2000_u32).map(|k| (k.wrapping_mul(2_654_435_761 + i as u32) >> 11) as u8).collect();
     match i % 30 {
-        0 => said(address, &noise),
+        0 => said(address, &noise(i)),
         1 => said(address, b"POST /api/vote HTTP/1.1\r\n\r\n"),
         2 => said(address, b"POST /api/vote HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n"),
         3 => said(
@@ -125,14 +122,4 @@ fn hostile(address: SocketAddr, i: usize, good: &Value) {
 fn refused(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
     let answer = ask(address, method, path, headers, body);
     assert!((400..500).contains(&answer.status), "{method} {path}: {}: {}", answer.status, answer.text());
-}
-
-/// Says this and listens for a moment; the server may answer or hang up.
-fn said(address: SocketAddr, bytes: &[u8]) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
-    let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(Shutdown::Write);
-    let _ = stream.read(&mut [0; 4096]);
 }
