@@ -112,6 +112,45 @@ fn names_are_found_in_either_spelling() {
 }
 
 #[test]
+fn parquet_files_hold_pictures_or_name_them() {
+    let parquet =
+        |name: &str, more: &str| open(&format!("Parquet(files: [{:?}], size: 8{more})", fixture(name)));
+    let numbered = |caption: &dyn Fn(usize) -> String| -> Vec<(String, u8)> {
+        (0..12).map(|i| (caption(i), 10 * i as u8)).collect()
+    };
+    let hf = parquet("parquet/hf.parquet", "");
+    assert_eq!(seen(&*hf), numbered(&|i| format!("picture {i}, größer")));
+    let i2d = parquet("parquet/img2dataset.parquet", ", picture: \"jpg\", caption: \"caption\"");
+    assert_eq!(seen(&*i2d), numbered(&|i| format!("laid out {i}")));
+    // Several files, one after the other.
+    let folder = fixture("parquet");
+    let both =
+        open(&format!("Parquet(files: [\"{0}/{{hf,img2dataset}}.parquet\"], size: 8)", folder.display()));
+    assert_eq!(
+        (both.len(), &*both.caption(11), &*both.caption(12)),
+        (24, "picture 11, größer", "laid out 0")
+    );
+    let lists = parquet("parquet/lists.parquet", "");
+    assert_eq!((lists.len(), lists.caption(0)), (4, "one".to_owned()));
+    let drawn: Vec<_> = (0..20).map(|index| lists.get(0, &Draw { index, ..DRAW }).unwrap().caption).collect();
+    assert!(drawn.contains(&"uno".to_owned()));
+    assert!(lists.get(3, &DRAW).unwrap_err().to_string().contains("it has no picture"));
+
+    let runs = Runs::new();
+    for i in 0..12 {
+        runs.write(&format!("pics/{i}.png"), fs::read(fixture("pictures/rgb.bmp")).unwrap());
+    }
+    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/metadata.parquet")).unwrap());
+    let listed = open(&format!("ImageFolder(path: {:?}, size: 8)", runs.path("pics")));
+    assert_eq!((listed.len(), listed.caption(11)), (12, "listed 11".to_owned()));
+    assert!(listed.get(3, &DRAW).unwrap_err().to_string().contains("it has no caption"));
+    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/zstd.parquet")).unwrap());
+    runs.refuses("ImageFolder(path: \"pics\", size: 8)", &["metadata.parquet", "zstd"]);
+    let none = format!("Parquet(files: [{:?}], size: 8)", fixture("parquet/metadata.parquet"));
+    runs.refuses(&none, &["expected a column of pictures", "`file_name`"]);
+}
+
+#[test]
 fn folders_of_kohyas_scripts_repeat_their_pictures() {
     let runs = Runs::new();
     for name in ["10_cat/a.png", "1_dog/b.png"] {

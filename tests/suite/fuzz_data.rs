@@ -167,6 +167,28 @@ fn latents_survive() {
 }
 
 #[test]
+fn parquet_files_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    for name in ["hf", "img2dataset", "lists", "metadata"] {
+        let sound = shipped(&format!("tests/fixtures/parquet/{name}.parquet"));
+        let recipes = [
+            format!("Parquet(files: [{path:?}], size: 8)"),
+            format!("ImageFolder(path: {:?}, size: 8, captions: Parquet(\"a.parquet\"))", folder.path()),
+        ];
+        let sources = recipes.map(|recipe| source(&recipe));
+        survives(sound, 1000, |bytes| {
+            at(&path, bytes);
+            for opened in sources.iter().filter_map(|source| source.open(Split::Train).ok()) {
+                for index in 0..opened.len().min(20) {
+                    let _ = (opened.get(index, &Draw { seed: 0, step: 0, index: 0 }), opened.caption(index));
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn packed_shards_survive() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tar.gz");

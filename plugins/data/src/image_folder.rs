@@ -44,7 +44,7 @@ inventory::submit!(Entry::data_source::<ImageFolder>("ImageFolder", "a folder of
 /// of a list that has no field `split`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Captions {
-    /// In `metadata.jsonl` or `metadata.csv`, as Hugging Face's imagefolder has them, in any folder for
+    /// In `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, as Hugging Face's imagefolder has them, in any folder for
     /// the pictures there; where there is no such list, beside each picture as in `Sidecar`.
     #[default]
     Auto,
@@ -57,6 +57,8 @@ pub enum Captions {
     Jsonl(String),
     /// In one file inside the folder, whose first line names the columns.
     Csv(String),
+    /// In one Parquet file inside the folder.
+    Parquet(String),
 }
 
 impl DataSource for ImageFolder {
@@ -76,7 +78,7 @@ impl DataSource for ImageFolder {
             Captions::Auto | Captions::Sidecar | Captions::Suffix(_) => {
                 pictures.iter().map(|picture| picture.name.as_str()).collect()
             }
-            Captions::Jsonl(_) | Captions::Csv(_) => Vec::new(),
+            Captions::Jsonl(_) | Captions::Csv(_) | Captions::Parquet(_) => Vec::new(),
         };
         let order = repeats::order(self.repeats.filter(|_| !names.is_empty()), &names)?;
         Ok(Box::new(FolderSplit { store, pictures, order, size: self.size }))
@@ -106,6 +108,7 @@ impl ImageFolder {
         match &self.captions {
             Captions::Jsonl(name) => one(name, Format::JsonLines),
             Captions::Csv(name) => one(name, Format::Csv),
+            Captions::Parquet(name) => one(name, Format::Parquet),
             Captions::Sidecar => Ok(beside(store.list().map_err(store_error)?, &CAPTIONS, split)),
             Captions::Suffix(suffix) => {
                 let suffix = suffix.trim_start_matches('.').to_lowercase();

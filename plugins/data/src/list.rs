@@ -1,8 +1,9 @@
-//! Lists of pictures with their captions: JSON lines and CSV, with the fields of this project, of Hugging Face's
+//! Lists of pictures with their captions: JSON lines, CSV and Parquet, with the fields of this project, of Hugging Face's
 //! imagefolder (`file_name`, `text`), or of the recipe's choice.
 
 mod csv_list;
 mod json_lines;
+mod parquet_list;
 
 use std::{path::Path, sync::Arc};
 
@@ -75,12 +76,16 @@ impl Fields {
 pub(crate) enum Format {
     JsonLines,
     Csv,
+    Parquet,
 }
 
 impl Format {
     /// Names of lists that are looked for in a folder: those of Hugging Face's imagefolder.
-    pub(crate) const METADATA: [(&str, Self); 2] =
-        [("metadata.jsonl", Self::JsonLines), ("metadata.csv", Self::Csv)];
+    pub(crate) const METADATA: [(&str, Self); 3] = [
+        ("metadata.jsonl", Self::JsonLines),
+        ("metadata.csv", Self::Csv),
+        ("metadata.parquet", Self::Parquet),
+    ];
 }
 
 /// A line of a list.
@@ -120,6 +125,7 @@ pub(crate) fn read(
     let read = match format {
         Format::JsonLines => json_lines::read(store, name, fields, &mut each),
         Format::Csv => csv_list::read(store, name, fields, &mut each),
+        Format::Parquet => parquet_list::read(store, name, fields, &mut each),
     };
     read.map_err(refused)?;
     // One line without a caption is that picture's trouble, but not all of them.

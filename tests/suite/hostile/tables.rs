@@ -1,10 +1,15 @@
-//! Lists in CSV and packed shards.
+//! Lists in CSV and Parquet, Parquet files of pictures, and packed shards.
 
-use std::io::Write as _;
+use std::{fs, io::Write as _};
 
 use flate2::{Compression, write::GzEncoder};
 
 use super::{Hostile, text};
+use crate::root;
+
+fn fixture(name: &str) -> Vec<u8> {
+    fs::read(root().join("tests/fixtures/parquet").join(name)).unwrap()
+}
 
 #[test]
 fn no_table_is_too_odd_to_be_refused() {
@@ -38,6 +43,49 @@ fn no_table_is_too_odd_to_be_refused() {
         hostile.refuses(&["train", text(&recipe), "--out", "run"], reason);
     }
     hostile.check(17);
+}
+
+#[test]
+fn no_parquet_file_is_too_odd_to_be_refused() {
+    let mut hostile = Hostile::new();
+    let folder = hostile.path("pictures");
+    let list =
+        hostile.tiny(&format!(r#"ImageFolder(path: {folder:?}, size: 8, captions: Parquet("a.parquet"))"#));
+    let list = text(&list).to_owned();
+    fs::rename(&list, list.replace("tiny", "list")).unwrap();
+    let list = list.replace("tiny", "list");
+    let pictures = hostile.tiny(&format!("Parquet(files: [\"{}/a.parquet\"], size: 8)", folder.display()));
+    let (sound, names) = (fixture("hf.parquet"), fixture("metadata.parquet"));
+    let footer = |length: u32| [&b"PAR1"[..], &[0; 40], &length.to_le_bytes(), b"PAR1"].concat();
+    let mut flipped = sound.clone();
+    let end = flipped.len() - 200;
+    flipped[end..end + 100].fill(0xFF);
+    // Pages that are not what the description says.
+    let mut hollow = sound.clone();
+    hollow[4..sound.len() / 2].fill(0);
+    for (bytes, reason) in [
+        (Vec::new(), "no sound Parquet file"),
+        (b"PAR1".to_vec(), "no sound Parquet file"),
+        (b"PAR1PAR1".to_vec(), "no sound Parquet file"),
+        (footer(0), "no sound Parquet file"),
+        (footer(40), "no sound Parquet file"),
+        (footer(u32::MAX), "no sound Parquet file"),
+        (footer(i32::MAX as u32), "no sound Parquet file"),
+        (sound[..sound.len() / 2].to_vec(), "no sound Parquet file"),
+        (sound[sound.len() / 2..].to_vec(), "a.parquet"),
+        (flipped, "a.parquet"),
+        (hollow, "a.parquet"),
+    ] {
+        hostile.write("pictures/a.parquet", bytes);
+        for recipe in [&*list, text(&pictures)] {
+            // The list is refused for its columns where the pictures are for their pages.
+            hostile
+                .refuses(&["train", recipe, "--out", "run"], if reason == "a.parquet" { "" } else { reason });
+        }
+    }
+    hostile.write("pictures/a.parquet", names);
+    hostile.refuses(&["train", text(&pictures), "--out", "run"], "expected a column of pictures");
+    hostile.check(23);
 }
 
 #[test]
