@@ -44,7 +44,7 @@ impl Metric for Fid {
 
     fn init(
         &self,
-        networks: &[&dyn FeatureExtractor],
+        _networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
         Ok(Box::new(Gaussians::new(vec![format!("fid-{}", self.resize.name())])))

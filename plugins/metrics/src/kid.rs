@@ -46,7 +46,7 @@ impl Metric for Kid {
 
     fn init(
         &self,
-        networks: &[&dyn FeatureExtractor],
+        _networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
         let name = format!("kid-{}", self.resize.name());
