@@ -1,5 +1,6 @@
 //! The devices that a recipe can name, and whether this binary and this machine have them.
 
+mod account;
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
 mod gpu;
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
@@ -22,6 +23,7 @@ use crate::{
     recipe::{DeviceChoice, Recipe},
 };
 
+pub use account::{Kernel, observe};
 pub use list::{Listing, list, missing_features};
 
 /// A device by the name that a recipe would give it, such as `Cuda(0)`.
@@ -66,6 +68,11 @@ pub fn resolve(choice: DeviceChoice) -> DeviceChoice {
         info!("device: Auto() is {chosen}, {}", identity(&device));
         chosen
     })
+}
+
+/// Whether a device is one of CubeCL's, a GPU made of software included.
+pub fn is_gpu(choice: DeviceChoice) -> bool {
+    !matches!(resolve(choice), DeviceChoice::Flex() | DeviceChoice::NdArray())
 }
 
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
