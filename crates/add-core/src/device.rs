@@ -23,7 +23,7 @@ use crate::{
     recipe::{DeviceChoice, Recipe},
 };
 
-pub use account::{Kernel, observe};
+pub use account::{Account, Kernel};
 pub use list::{Listing, list, missing_features};
 
 /// A device by the name that a recipe would give it, such as `Cuda(0)`.
@@ -70,9 +70,30 @@ pub fn resolve(choice: DeviceChoice) -> DeviceChoice {
     })
 }
 
-/// Whether a device is one of CubeCL's, a GPU made of software included.
-pub fn is_gpu(choice: DeviceChoice) -> bool {
-    !matches!(resolve(choice), DeviceChoice::Flex() | DeviceChoice::NdArray())
+/// Does `work` on the GPU that `choice` names, and says what it asked of it. `None`, and nothing is done, where that is the
+/// processor.
+///
+/// # Errors
+/// As [`device`].
+#[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
+pub fn observe<T>(choice: DeviceChoice, work: impl FnOnce() -> T) -> Result<Option<(T, Account)>, CoreError> {
+    let choice = resolve(choice);
+    if device(choice)?.identity().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(account::observe(gpu::opened(choice)?.client, work)))
+}
+
+/// Nothing: this binary knows no GPU.
+///
+/// # Errors
+/// As [`device`].
+#[cfg(not(any(feature = "cuda-unfused", feature = "wgpu")))]
+pub fn observe<T>(
+    choice: DeviceChoice,
+    _work: impl FnOnce() -> T,
+) -> Result<Option<(T, Account)>, CoreError> {
+    device(choice).map(|_| None)
 }
 
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]

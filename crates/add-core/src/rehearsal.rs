@@ -9,7 +9,7 @@ use add_train::{TrainError, networks::Role, ranks::Alone};
 
 use crate::{
     assemble::{self, Values, run_with},
-    device::{self, Kernel, observe},
+    device::{self, Account},
     error::CoreError,
     outline::outline,
     read::LoadedRecipe,
@@ -85,12 +85,12 @@ pub struct Rehearsed {
     pub first: f64,
     /// Seconds of each step after it, on average.
     pub each: f64,
-    /// The kernels of one more step; empty where the recipe's device is the processor.
-    pub kernels: Vec<Kernel>,
+    /// What one more step asks of the recipe's device; `None` where that is the processor.
+    pub account: Option<Account>,
 }
 
-/// A recipe's training steps with drawn values: a first one and `steps` after it, which are timed, and on a GPU one more whose
-/// kernels are watched.
+/// A recipe's training steps with drawn values: a first one and `steps` after it, which are timed, and on a GPU one more, which
+/// is observed.
 ///
 /// # Errors
 /// When the recipe trains nothing, its device cannot be had, or a step fails or is not finite.
@@ -113,14 +113,9 @@ pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<Rehearsed, CoreError> 
         finite_step(step)?;
     }
     let each = began.elapsed().as_secs_f64() / steps.max(1) as f64;
-    let kernels = if device::is_gpu(recipe.device) {
-        let (finite, kernels) = observe(|| finite_step(steps + 1));
-        finite?;
-        kernels
-    } else {
-        Vec::new()
-    };
-    Ok(Rehearsed { first, each, kernels })
+    let observed = device::observe(recipe.device, || finite_step(steps + 1))?;
+    let account = observed.map(|(finite, account)| finite.map(|()| account)).transpose()?;
+    Ok(Rehearsed { first, each, account })
 }
 
 /// Seconds from a caption to its picture with drawn values: of the first picture, with everything that is compiled or tuned on

@@ -203,7 +203,7 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
 fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
     rehearsal::check_networks(loaded)?;
     say("rehearsing two steps with drawn weights");
-    let Rehearsed { first, each, kernels } = rehearsal::train(loaded, 1)?;
+    let Rehearsed { first, each, account } = rehearsal::train(loaded, 1)?;
     print(&format!("\nrehearsed: steps of {first:.2} s and {each:.2} s, every figure finite"));
     print(&match memory(loaded)? {
         Some(taken) => format!(
@@ -214,18 +214,18 @@ fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
         ),
         None => "this system does not say how much memory was taken".to_owned(),
     });
-    account(&kernels);
+    if let Some(account) = account {
+        print(&format!("{} in use at the fullest moment", size(account.in_use as f64)));
+        list(&account.kernels);
+    }
     Ok(())
 }
 
 /// Kernels of a step that are listed one by one.
 const LISTED: usize = 12;
 
-/// What a step asks of a GPU.
-fn account(kernels: &[Kernel]) {
-    if kernels.is_empty() {
-        return;
-    }
+/// The kernels of a step.
+fn list(kernels: &[Kernel]) {
     let together = |kernels: &[Kernel]| {
         let launches: usize = kernels.iter().map(|kernel| kernel.launches).sum();
         (launches, kernels.iter().map(|kernel| kernel.seconds).sum::<f64>())

@@ -1,4 +1,13 @@
-//! The kernels that a piece of work launches on GPUs: how often each, and how long it runs.
+//! What a piece of work asks of a GPU: its kernels, and its memory at the fullest moment.
+
+/// What a piece of work asked of a GPU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// The kernels that were launched, those that ran longest first.
+    pub kernels: Vec<Kernel>,
+    /// Bytes of the device's memory that were in use at the fullest moment; the pools around them take more.
+    pub in_use: u64,
+}
 
 /// What all launches of one kernel came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,62 +20,76 @@ pub struct Kernel {
     pub seconds: f64,
 }
 
-/// Does `work` and lists the kernels that it launched, those that ran longest first. Every launch is waited for, so `work` takes
-/// longer than it would unobserved. The list is empty where `work` uses no GPU.
-#[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
-pub fn observe<T>(work: impl FnOnce() -> T) -> (T, Vec<Kernel>) {
-    let seen = std::sync::Arc::new(observer::Seen::default());
-    let watching = cubecl::logging::LaunchObservation::new(seen.clone());
-    let done = work();
-    drop(watching);
-    (done, seen.kernels())
+impl Account {
+    /// How many kernels were launched.
+    pub fn launches(&self) -> usize {
+        self.kernels.iter().map(|kernel| kernel.launches).sum()
+    }
 }
 
-/// Does `work`; this binary knows no GPU, so there is nothing to list.
-#[cfg(not(any(feature = "cuda-unfused", feature = "wgpu")))]
-pub fn observe<T>(work: impl FnOnce() -> T) -> (T, Vec<Kernel>) {
-    (work(), Vec::new())
-}
+#[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
+pub(super) use observer::observe;
 
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
 mod observer {
     use std::{
         collections::BTreeMap,
-        sync::{Mutex, PoisonError},
+        sync::{Arc, Mutex, PoisonError},
     };
 
     use cubecl::{
+        MemoryScope,
+        client::Client,
         config::{TypeNameFormatLevel, type_name_format},
-        logging::{Duration, LaunchObserver, TimingMethod, TimingRequest},
+        logging::{Duration, LaunchObservation, LaunchObserver, TimingMethod, TimingRequest},
     };
 
-    use super::Kernel;
+    use super::{Account, Kernel};
 
-    /// Launches and seconds by CubeCL's full name of a kernel.
+    /// Does `work` on the GPU of `client` and says what it asked of it. Every launch is waited for, so it takes longer than it
+    /// would unobserved.
+    pub(in crate::device) fn observe<T>(client: Client, work: impl FnOnce() -> T) -> (T, Account) {
+        let in_use = move || client.memory_report(MemoryScope::Device).usage().bytes_in_use;
+        let watch = Arc::new(Watch { in_use, seen: Mutex::default() });
+        let watching = LaunchObservation::new(watch.clone());
+        let done = work();
+        drop(watching);
+        (done, watch.account())
+    }
+
+    /// Asks `in_use` for the bytes in use at every launch.
+    struct Watch<F> {
+        in_use: F,
+        seen: Mutex<Seen>,
+    }
+
     #[derive(Default)]
-    pub(super) struct Seen(Mutex<BTreeMap<&'static str, (usize, f64)>>);
+    struct Seen {
+        /// Launches and seconds by CubeCL's full name of a kernel.
+        kernels: BTreeMap<&'static str, (usize, f64)>,
+        in_use: u64,
+    }
 
-    impl Seen {
-        fn change(&self, kernel: &'static str, change: impl FnOnce(&mut (usize, f64))) {
-            change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kernel).or_default());
-        }
-
-        pub(super) fn kernels(&self) -> Vec<Kernel> {
-            let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    impl<F> Watch<F> {
+        fn account(&self) -> Account {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             let kernel = |(name, &(launches, seconds)): (&&'static str, &(usize, f64))| Kernel {
                 name: type_name_format(name, TypeNameFormatLevel::Balanced),
                 launches,
                 seconds,
             };
-            let mut kernels: Vec<Kernel> = seen.iter().map(kernel).collect();
+            let mut kernels: Vec<Kernel> = seen.kernels.iter().map(kernel).collect();
             kernels.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-            kernels
+            Account { kernels, in_use: seen.in_use }
         }
     }
 
-    impl LaunchObserver for Seen {
+    impl<F: Fn() -> u64 + Send + Sync> LaunchObserver for Watch<F> {
         fn launched(&self, kernel: &'static str) {
-            self.change(kernel, |(launches, _)| *launches += 1);
+            let in_use = (self.in_use)();
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.kernels.entry(kernel).or_default().0 += 1;
+            seen.in_use = seen.in_use.max(in_use);
         }
 
         fn timing(&self) -> TimingRequest {
@@ -74,25 +97,31 @@ mod observer {
         }
 
         fn timed(&self, kernel: &'static str, duration: Duration, _method: TimingMethod) {
-            self.change(kernel, |(_, seconds)| *seconds += duration.as_secs_f64());
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.kernels.entry(kernel).or_default().1 += duration.as_secs_f64();
         }
     }
 
     #[cfg(test)]
     mod tests {
+        use std::sync::atomic::{AtomicU64, Ordering};
+
         use super::*;
 
         #[test]
         fn launches_and_times_of_a_kernel_add_up_and_the_longest_is_first() {
-            let seen = Seen::default();
+            let in_use = AtomicU64::new(0);
+            let grow = || [7, 30, 20][in_use.fetch_add(1, Ordering::Relaxed) as usize];
+            let watch = Watch { in_use: grow, seen: Mutex::default() };
             for (kernel, milliseconds) in [("a::Short", 1), ("b::Long<f32>", 20), ("b::Long<f32>", 30)] {
-                seen.launched(kernel);
-                seen.timed(kernel, Duration::from_millis(milliseconds), TimingMethod::Device);
+                watch.launched(kernel);
+                watch.timed(kernel, Duration::from_millis(milliseconds), TimingMethod::Device);
             }
-            let kernels = seen.kernels();
-            assert_eq!(kernels.iter().map(|kernel| kernel.launches).collect::<Vec<_>>(), [2, 1]);
-            assert!(kernels[0].name.starts_with("Long") && kernels[1].name == "Short", "{kernels:?}");
-            assert!((kernels[0].seconds - 0.05).abs() < 1e-9, "{kernels:?}");
+            let account = watch.account();
+            assert_eq!((account.launches(), account.in_use), (3, 30));
+            let [long, short] = &account.kernels[..] else { panic!("{account:?}") };
+            assert!(long.name.starts_with("Long") && short.name == "Short", "{account:?}");
+            assert!(long.launches == 2 && (long.seconds - 0.05).abs() < 1e-9, "{account:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use cubecl::device::WgpuDeviceKind;
+use cubecl::{client::Client, device::WgpuDeviceKind};
 use tracing::warn;
 
 use super::{kept, self_test};
@@ -30,6 +30,8 @@ pub(super) struct Facts {
 #[derive(Debug, Clone)]
 pub(super) struct Opened {
     pub(super) device: Device,
+    /// The same in CubeCL's words.
+    pub(super) client: Client,
     pub(super) facts: Facts,
 }
 
@@ -131,7 +133,7 @@ fn set_up(device: cubecl::Device) -> Result<Opened, String> {
         driver: driver.or_else(nvidia_driver).unwrap_or_else(|| properties.identity.fingerprint.clone()),
         memory: properties.memory.max_memory(),
     };
-    Ok(Opened { device: Device::new(device), facts })
+    Ok(Opened { device: Device::new(device), client, facts })
 }
 
 /// Sets a device of wgpu up, and says which driver and interface it has; `None` for any other device.

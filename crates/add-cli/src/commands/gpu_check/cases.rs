@@ -94,8 +94,8 @@ impl Case {
         let loaded = self.load()?;
         let (first, seconds, launches) = match self.kind {
             Kind::Steps(_) => {
-                let Rehearsed { first, each, kernels } = rehearsal::train(&loaded, STEPS)?;
-                (first, each, kernels.iter().map(|kernel| kernel.launches).sum())
+                let Rehearsed { first, each, account } = rehearsal::train(&loaded, STEPS)?;
+                (first, each, account.map_or(0, |account| account.launches()))
             }
             Kind::Picture => rehearsal::sample(&loaded).map(|(first, seconds)| (first, seconds, 0))?,
         };
