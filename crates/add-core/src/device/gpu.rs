@@ -27,7 +27,7 @@ pub(super) struct Facts {
 }
 
 /// A GPU that has shown that it computes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Opened {
     pub(super) device: Device,
     /// The same in CubeCL's words.
