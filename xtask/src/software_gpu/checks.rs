@@ -140,9 +140,9 @@ pub(super) fn evaluation(stage: &Stage) -> Result<String, String> {
 pub(super) fn plan(stage: &Stage) -> Result<String, String> {
     let said =
         stage.with(Gpu, &["plan", "configs/emoji.ron", "--rehearse"], &["batch=4", SMALL[0], SMALL[1]])?;
-    let off: f64 = word_after(&said, " taken, ")?.parse().map_err(|error| format!("{error}:\n{said}"))?;
-    let launches: usize =
-        word_after(&said, "\ntogether ")?.parse().map_err(|error| format!("{error}:\n{said}"))?;
+    let off = word_after(&said, " taken, ")?.parse::<f64>().map_err(|error| format!("{error}:\n{said}"))?;
+    let launches =
+        word_after(&said, "\ntogether ")?.parse::<usize>().map_err(|error| format!("{error}:\n{said}"))?;
     let told = format!("{launches} launches a step, memory {off:+.1} % of the plan");
     if launches > LAUNCHES || off.abs() > 100.0 * MEMORY {
         return Err(format!("{told}; expected at most {LAUNCHES}, and {MEMORY} of the plan:\n{said}"));
@@ -155,10 +155,11 @@ pub(super) fn readings(stage: &Stage) -> Result<String, String> {
     let of = |steps: usize| -> Result<usize, String> {
         let (out, device) = (stage.place(&format!("readings-{steps}")), format!("device={}", stage.device));
         let steps = format!("run.steps={steps}");
-        let sets = [&SMALL[..], &["batch=4", "run.log_every=100", &steps, &device]].concat();
-        let sets = sets.into_iter().flat_map(|set| ["--set", set]);
+        let quiet = SMALL.into_iter().filter(|set| !set.starts_with("run.log_every"));
+        let sets = quiet.chain(["batch=4", "run.log_every=100", steps.as_str(), device.as_str()]);
+        let sets = sets.flat_map(|set| ["--set", set]);
         let arguments: Vec<&str> =
-            ["train", "configs/emoji.ron", "--out", &out].into_iter().chain(sets).collect();
+            ["train", "configs/emoji.ron", "--out", out.as_str()].into_iter().chain(sets).collect();
         let output = stage.call(Gpu, &arguments, &[("ADD_LOG", "wgpu_core=trace")])?;
         let told = String::from_utf8_lossy(&output.stderr);
         match (output.status.success(), told.matches("Buffer::map_async").count()) {

@@ -100,8 +100,8 @@ impl Stage {
 
     /// A run of the emoji recipe, or the rest of one, in the folder `out`.
     pub(super) fn train(&self, side: Side, out: &str, sets: &[&str]) -> Result<PathBuf, String> {
-        let arguments = ["train", "configs/emoji.ron", "--out", &self.place(out), "--resume", "auto"];
-        self.with(side, &arguments, sets)?;
+        let place = self.place(out);
+        self.with(side, &["train", "configs/emoji.ron", "--out", &place, "--resume", "auto"], sets)?;
         Ok(self.at(out))
     }
 }

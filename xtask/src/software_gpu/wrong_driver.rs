@@ -1,6 +1,10 @@
 //! A driver that computes wrong numbers must be refused: llvmpipe with additions made subtractions, see `wrong_driver.c`.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::stage::{Side::Gpu, Stage, driver};
 
@@ -60,7 +64,7 @@ fn build(stage: &Stage) -> Result<PathBuf, String> {
 }
 
 /// The library that a driver's description names.
-fn library(description: &PathBuf) -> Result<String, String> {
+fn library(description: &Path) -> Result<String, String> {
     let broken = |problem: &str| format!("{}: {problem}", description.display());
     let text = fs::read_to_string(description).map_err(|error| broken(&error.to_string()))?;
     let described: serde_json::Value =
