@@ -122,6 +122,7 @@ fn parquet_files_hold_pictures_or_name_them() {
     assert_eq!(seen(&*hf), numbered(&|i| format!("picture {i}, größer")));
     let i2d = parquet("parquet/img2dataset.parquet", ", picture: \"jpg\", caption: \"caption\"");
     assert_eq!(seen(&*i2d), numbered(&|i| format!("laid out {i}")));
+    assert_eq!(seen(&*parquet("parquet/polars.parquet", "")), numbered(&|i| format!("polars {i}")));
     // Several files, one after the other.
     let folder = fixture("parquet");
     let both =
@@ -140,12 +141,16 @@ fn parquet_files_hold_pictures_or_name_them() {
     for i in 0..12 {
         runs.write(&format!("pics/{i}.png"), fs::read(fixture("pictures/rgb.bmp")).unwrap());
     }
-    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/metadata.parquet")).unwrap());
-    let listed = open(&format!("ImageFolder(path: {:?}, size: 8)", runs.path("pics")));
-    assert_eq!((listed.len(), listed.caption(11)), (12, "listed 11".to_owned()));
-    assert!(listed.get(3, &DRAW).unwrap_err().to_string().contains("it has no caption"));
-    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/zstd.parquet")).unwrap());
-    runs.refuses("ImageFolder(path: \"pics\", size: 8)", &["metadata.parquet", "zstd"]);
+    for name in ["metadata", "zstd"] {
+        let list = fs::read(fixture(&format!("parquet/{name}.parquet"))).unwrap();
+        runs.write("pics/metadata.parquet", list);
+        let listed = open(&format!("ImageFolder(path: {:?}, size: 8)", runs.path("pics")));
+        assert_eq!((listed.len(), listed.caption(11)), (12, "listed 11".to_owned()), "{name}");
+        assert!(listed.get(3, &DRAW).unwrap_err().to_string().contains("it has no caption"), "{name}");
+    }
+    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/lz4.parquet")).unwrap());
+    let said = ["metadata.parquet", "packed with LZ4_RAW", "write it with Snappy, zstd, gzip"];
+    runs.refuses("ImageFolder(path: \"pics\", size: 8)", &said);
     let none = format!("Parquet(files: [{:?}], size: 8)", fixture("parquet/metadata.parquet"));
     runs.refuses(&none, &["expected a column of pictures", "`file_name`"]);
 }
