@@ -244,6 +244,42 @@ fn members_are_found_by_the_end_of_their_suffix() {
 }
 
 #[test]
+fn shards_are_read_whatever_their_members_are_called_or_refused_with_their_place() {
+    let runs = Runs::new();
+    let picture = fs::read(fixture("pictures/rgb.bmp")).unwrap();
+    let long = format!("{}/{}/0", "d".repeat(90), "e".repeat(150));
+    let [long_picture, long_text] = ["bmp", "txt"].map(|suffix| format!("{long}.{suffix}"));
+    for (name, shard) in [
+        ("upper", members(&[("0.BMP", &picture), ("0.TXT", b"a")])),
+        ("long", members(&[(&long_picture, &picture), (&long_text, b"a")])),
+        ("folders", members(&[("some/path/22.0/0.bmp", &picture), ("some/path/22.0/0.txt", b"a")])),
+        ("classes", members(&[("0.cls", b"3"), ("0.bmp", &picture), ("0.txt", b"a")])),
+    ] {
+        runs.write(&format!("{name}.tar"), shard);
+        let data = open(&format!("WebDataset(shards: [{:?}], size: 8)", runs.path(&format!("{name}.tar"))));
+        assert_eq!((data.len(), data.caption(0)), (1, "a".to_owned()), "{name}");
+        assert!(data.get(0, &DRAW).is_ok(), "{name}");
+    }
+    let apart = [("0.bmp", &picture[..]), ("1.bmp", &picture), ("0.txt", b"a"), ("1.txt", b"b")];
+    runs.write("apart.tar", members(&apart));
+    let whole = members(&[("0.bmp", &picture), ("0.txt", b"a"), ("1.bmp", &picture), ("1.txt", b"b")]);
+    runs.write("cut.tar", &whole[..whole.len() / 2 - 700]);
+    runs.write("null.tar", members(&[("0.bmp", &picture), ("0.json", br#"{"caption": null}"#)]));
+    for (shards, more, words) in [
+        ("apart.tar", "", ["apart.tar", "members of `0` to stand together"]),
+        ("cut.tar", "", ["cut.tar", "at byte"]),
+        ("null.tar", ", caption: Json(\"caption\")", ["null.tar", "it has no caption"]),
+        ("{upper,none}.tar", "", ["none.tar", "there is no such file"]),
+    ] {
+        runs.refuses(&format!("WebDataset(shards: [{shards:?}], size: 8{more})"), &words);
+    }
+    runs.picture("pics/a.png");
+    runs.write("pics/list.jsonl", "{\"file\": \"a.png\", \"caption\": null}\n");
+    let list = "ImageFolder(path: \"pics\", size: 8, captions: Jsonl(\"list.jsonl\"))";
+    runs.refuses(list, &["it has no caption"]);
+}
+
+#[test]
 fn a_long_prompt_is_told_or_read_in_windows() {
     let folder = tempfile::tempdir().unwrap();
     let sample = |prompt: &str, name: &str, more: &[&str]| {

@@ -207,8 +207,18 @@ fn wrong_inputs_are_errors_before_any_work() {
     let inception = |more: &str| format!("[PrecisionRecall(features: InceptionV3(){more})]");
     for (metrics, images, references, words) in [
         (inception(""), &one, &real, "one: PrecisionRecall needs at least 4 pictures, got 1"),
-        (inception(""), &made, &one, "one: PrecisionRecall needs at least 4 real pictures to compare with, got 1"),
-        (inception(", neighbours: 18446744073709551615"), &made, &real, "needs at least 18446744073709551615"),
+        (
+            inception(""),
+            &made,
+            &one,
+            "one: PrecisionRecall needs at least 4 real pictures to compare with, got 1",
+        ),
+        (
+            inception(", neighbours: 18446744073709551615"),
+            &made,
+            &real,
+            "needs at least 18446744073709551615",
+        ),
     ] {
         let arguments = ["eval", "--images", images, "--references", references, "--metrics", &metrics];
         refuses(&arguments, 2, &[words]);

@@ -335,7 +335,11 @@ mod tests {
             let run = |x| conv2d(x, w.clone(), None, ConvGeometry::square(1, 1)).narrow(0, 0, 1).into_data();
             let alone = run(x.clone().narrow(0, 0, 1));
             for samples in 2..=5 {
-                assert_eq!(run(x.clone().narrow(0, 0, samples)), alone, "{channels} {side}, {samples} samples");
+                assert_eq!(
+                    run(x.clone().narrow(0, 0, samples)),
+                    alone,
+                    "{channels} {side}, {samples} samples"
+                );
             }
         }
     }

@@ -57,13 +57,7 @@ impl ParquetFile {
 
     /// The names of its columns.
     pub(crate) fn columns(&self) -> Vec<&str> {
-        self.metadata
-            .file_metadata()
-            .schema()
-            .get_fields()
-            .iter()
-            .map(|field| field.name())
-            .collect()
+        self.metadata.file_metadata().schema().get_fields().iter().map(|field| field.name()).collect()
     }
 
     /// Groups of rows.

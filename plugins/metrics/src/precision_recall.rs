@@ -2,13 +2,16 @@
 
 use add_eval::on_manifold;
 use add_plugin::{
-    Entry, FeatureExtractor, FeatureNetwork, Measurement, Metric, Needs, Plugin, PluginError,
-    View, inventory, within,
+    Entry, FeatureExtractor, FeatureNetwork, Measurement, Metric, Needs, Plugin, PluginError, View,
+    inventory, within,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::{look::Look, manifolds::{self, Manifolds}};
+use crate::{
+    look::Look,
+    manifolds::{self, Manifolds},
+};
 
 /// `precision-<hook>` and `recall-<hook>` for each hook of the network, or of its embedding; larger is better.
 #[derive(Debug, Serialize, Deserialize)]

@@ -13,11 +13,7 @@ pub(super) fn real(metrics: &[Plugin<dyn Metric>], got: usize) -> Option<String>
     few(metrics.iter().filter(compares), "real pictures to compare with", got)
 }
 
-fn few<'a>(
-    metrics: impl Iterator<Item = &'a Plugin<dyn Metric>>,
-    what: &str,
-    got: usize,
-) -> Option<String> {
+fn few<'a>(metrics: impl Iterator<Item = &'a Plugin<dyn Metric>>, what: &str, got: usize) -> Option<String> {
     let most = metrics.max_by_key(|metric| metric.needs().pictures)?;
     let least = most.needs().pictures;
     (got < least).then(|| format!("{} needs at least {least} {what}, got {got}", most.name()))

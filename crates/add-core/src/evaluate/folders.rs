@@ -10,8 +10,7 @@ use add_recipe::{DeviceChoice, problems::check_prompt};
 use super::{
     Captions, Evaluation, EvaluationObserver,
     compared::Compared,
-    enough,
-    hash,
+    enough, hash,
     panel::{CHUNK, Known, Panel},
     references::{self, picture},
     rows::figure,
@@ -94,12 +93,15 @@ pub fn evaluate_folders(
 
 /// Refuses folders with fewer pictures than a metric needs.
 fn check(request: &Folders, folders: &[Folder], real: Option<&[PathBuf]>) -> Result<(), CoreError> {
-    let of_folders = request.images.iter().zip(folders).find_map(|(path, folder)| {
-        Some((path, enough::generated(&request.metrics, folder.files.len())?))
-    });
-    let of_real = request.references.iter().zip(real).find_map(|(path, files)| {
-        Some((path, enough::real(&request.metrics, files.len())?))
-    });
+    let of_folders =
+        request.images.iter().zip(folders).find_map(|(path, folder)| {
+            Some((path, enough::generated(&request.metrics, folder.files.len())?))
+        });
+    let of_real = request
+        .references
+        .iter()
+        .zip(real)
+        .find_map(|(path, files)| Some((path, enough::real(&request.metrics, files.len())?)));
     match of_folders.or(of_real) {
         Some((path, problem)) => Err(CoreError::Request(format!("{}: {problem}", path.display()))),
         None => Ok(()),

@@ -87,8 +87,7 @@ impl Pages {
         rows: usize,
         packing: Packing,
     ) -> Result<Self> {
-        let as_it_lies =
-            column.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
+        let as_it_lies = column.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
         let packed = SerializedPageReader::new(chunks.clone(), &as_it_lies, rows, None)?;
         Ok(Self { packed, packing, values: 0, bytes: 0 })
     }
@@ -162,11 +161,7 @@ impl Pages {
 }
 
 /// In pages of version 2 what is packed stands behind the levels.
-fn behind_levels(
-    page: &Bytes,
-    levels: [u32; 2],
-    unpack: impl Fn(&[u8]) -> Result<Vec<u8>>,
-) -> Result<Bytes> {
+fn behind_levels(page: &Bytes, levels: [u32; 2], unpack: impl Fn(&[u8]) -> Result<Vec<u8>>) -> Result<Bytes> {
     let levels = levels.iter().map(|&length| length as usize).sum();
     let (levels, packed) = page
         .split_at_checked(levels)
