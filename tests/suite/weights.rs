@@ -13,7 +13,7 @@ use add_core::{
     recipe::options,
     weights::{Kept, choose},
 };
-use add_plugin::{Network as _, Plugin, TextEncoder};
+use add_plugin::{Plugin, TextEncoder};
 use add_weights::{NamedTensor, doctor, save};
 use burn::tensor::{Device, Tensor};
 

@@ -167,10 +167,8 @@ fn trouble(error: ParquetError) -> Trouble {
         Ok(error) => error.into_inner(),
         Err(error) => Some(error),
     };
-    match inner.map(|error| error.downcast::<StoreError>()) {
-        Some(Ok(error)) => Trouble::from(*error),
-        _ => Trouble::Bad(problem),
-    }
+    let Some(inner) = inner else { return Trouble::Bad(problem) };
+    inner.downcast::<StoreError>().map_or(Trouble::Bad(problem), |error| Trouble::from(*error))
 }
 
 fn not_unpacked(how: &str) -> String {
