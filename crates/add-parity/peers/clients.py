@@ -11,15 +11,18 @@ from the same half-precision files. Prints a Markdown table and adds its rows to
 """
 
 import argparse
+import ctypes
 import gc
 import importlib.metadata
 import importlib.util
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import torch
@@ -29,12 +32,17 @@ from safetensors.torch import load_file, save_file
 PROMPT, SIDE, STEPS = "a red fox in the snow", 64, 2
 RECIPES = {"sd15": "configs/sd15.ron", "sd21": "configs/sd21.ron", "sdxl": "configs/sdxl.ron"}
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-ROWS = []
+# Where rows are kept; main() says it.
+KEPT = {"path": None, "versions": {}}
 
 
 def row(what, peer, result):
-    ROWS.append((what, peer, result))
+    """Prints a row, and keeps it in place of an earlier one on the same."""
     print(f"| {what} | {peer} | {result} |", flush=True)
+    path = KEPT["path"]
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [kept for kept in rows if kept[:2] != [what, peer]] + [[what, peer, result]]
+    path.write_text(json.dumps({"versions": KEPT["versions"], "rows": rows}, indent=1) + "\n")
 
 
 def add(binary, *arguments):
@@ -269,24 +277,33 @@ def v_student(binary, folder, family, comfy):
     kept = {"sd15": "text_encoder", "sd21": "text_encoder", "sdxl": ""}[family]
     encoder = {"sd15": "ClipL", "sd21": "OpenClipH", "sdxl": "ClipLBigG"}[family]
     factor = 0.13025 if family == "sdxl" else 0.18215
-    add(binary, "export", RECIPES[family], out, "--format", "ldm", "--set", f"model.weights=Diffusers(\"{folder}/pipe\")",
-        "--set", f"model.backbone={backbone}(prediction: V)", "--set", "model.schedule=ZeroTerminalSnr(inner: ScaledLinear())",
-        "--set", f"text={encoder}(weights: \"{folder}/pipe/{kept}\")",
-        "--set", f"codec=KlVae(weights: \"{folder}/pipe/vae\", scaling_factor: {factor})", "--set", "sampling.sampler=Ddim()")
+    sets = [f"model.weights=Diffusers(\"{folder}/pipe\")", f"model.backbone={backbone}(prediction: V)",
+            "model.schedule=ZeroTerminalSnr(inner: ScaledLinear())", f"text={encoder}(weights: \"{folder}/pipe/{kept}\")",
+            f"codec=KlVae(weights: \"{folder}/pipe/vae\", scaling_factor: {factor})", "sampling.sampler=Ddim()"]
+    sets = [part for stated in sets for part in ("--set", stated)]
+    add(binary, "export", RECIPES[family], out, "--format", "ldm", *sets)
+    configs = folder / "v-configs"
+    if not configs.exists():
+        add(binary, "export", RECIPES[family], configs, "--format", "diffusers", *sets)
+        for weights in configs.glob("*/*.safetensors"):
+            weights.unlink()
     file, config = next(out.glob("*.safetensors")), next(out.glob("*.yaml"))
     leaks = [str(folder) in text for text in (config.read_text(), json.dumps(header(file)))]
     row(f"{family}: V student as `ldm`, local paths in it", "-", sum(leaks))
     kind = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
     more = {} if family == "sdxl" else {"safety_checker": None}
-    read = kind.from_single_file(str(file), original_config=str(config), config=str(folder / "export"),
-                                 local_files_only=True, torch_dtype=torch.float16, **more)
-    row(f"{family}: V student as `ldm`, original_config=", "diffusers", read.scheduler.config.prediction_type)
+    # Of an original_config= diffusers reads no prediction.
+    read = kind.from_single_file(str(file), config=str(configs), local_files_only=True, torch_dtype=torch.float16, **more)
+    stated = read.scheduler.config
+    row(f"{family}: V student as `ldm`, config= its `diffusers` export", "diffusers",
+        f"{stated.prediction_type}, rescale_betas_zero_snr {stated.rescale_betas_zero_snr}")
     del read
     gc.collect()
     if comfy:
         apart(family, "ComfyUI's engine", "--engine", comfy, file, config)
     if importlib.util.find_spec("cyllama"):
         apart(family, "stable-diffusion.cpp", "--sdcpp", file)
+        apart(family, "stable-diffusion.cpp", "--sdcpp", file, "V")
 
 
 def apart(family, peer, *arguments):
@@ -305,10 +322,20 @@ def header(path):
     return json.loads(data.read(int.from_bytes(data.read(8), "little")))
 
 
+def on_the_processor(checkout):
+    """ComfyUI's engine of a checkout, which looks for its options when it is imported."""
+    sys.path.insert(0, checkout)
+    from ldm_patched.modules import args_parser
+
+    args_parser.args.always_cpu = -1
+    # Its engine hands an array of NumPy to torch, which takes none any more.
+    cumprod = torch.cumprod
+    torch.cumprod = lambda values, **more: cumprod(torch.as_tensor(values), **more)
+
+
 def engine(checkout, file, config):
     """In a process of its own: what ComfyUI's engine takes a single file for."""
-    sys.argv = sys.argv[:1] + ["--always-cpu"]
-    sys.path.insert(0, checkout)
+    on_the_processor(checkout)
     import ldm_patched.modules.sd as sd
 
     guessed = sd.load_checkpoint_guess_config(file, output_vae=False, output_clip=False)[0]
@@ -318,27 +345,44 @@ def engine(checkout, file, config):
     print(f"ROW with its configuration\t{told.model.model_type.name}")
 
 
-def sdcpp(file):
-    """In a process of its own: what stable-diffusion.cpp takes a single file for, by itself and when it is told."""
+# What a client's library says goes to the file that the environment names: a callback in Python would wait for the interpreter,
+# which waits for the library's threads.
+LOGGER = """
+#include <stdio.h>
+#include <stdlib.h>
+void told(int level, const char *text, void *data) {
+    FILE *log = fopen(getenv("SDCPP_LOG"), "a");
+    if (log) { fputs(text, log); fclose(log); }
+}
+"""
+
+
+def sdcpp(file, prediction=None):
+    """In a process of its own: what stable-diffusion.cpp takes a single file for, by itself or when it is told."""
     from cyllama.sd import stable_diffusion as sd
 
-    for what, prediction in [("by itself", None), ("told `--prediction v`", sd.Prediction.V)]:
-        said = []
-        sd.set_log_callback(lambda *told: said.append(str(told[-1])))
+    with tempfile.TemporaryDirectory() as folder:
+        log, library = pathlib.Path(folder, "log"), pathlib.Path(folder, "logger.so")
+        os.environ["SDCPP_LOG"] = str(log)
+        source = library.with_suffix(".c")
+        source.write_text(LOGGER)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+        ctypes.CDLL(sd.__file__).sd_set_log_callback(ctypes.CDLL(str(library)).told, None)
         params = sd.SDContextParams()
         params.model_path, params.vae_decode_only = file, True
-        if prediction is not None:
-            params.prediction = prediction
+        if prediction:
+            params.prediction = sd.Prediction[prediction]
         context = sd.SDContext(params)
-        found = [re.search(r"Version: (.*)", "".join(said)), re.search(r"running in (.*?) mode", "".join(said))]
-        print(f"ROW {what}\t{', '.join(m.group(1).strip() if m else 'nothing said' for m in found)}", flush=True)
+        said = log.read_text(errors="replace")
         context.close()
+    found = [re.search(r"Version: (.*)", said), re.search(r"running in (.*?) mode", said)]
+    what = f"told `--prediction {prediction.lower()}`" if prediction else "by itself"
+    print(f"\nROW {what}\t{', '.join(m.group(1).strip() if m else 'nothing said' for m in found)}", flush=True)
 
 
 def lora_keys(checkout, kind, file):
     """In a process of its own: how many of a LoRA's tensors ComfyUI's engine loads into the U-Net of `kind`."""
-    sys.argv = sys.argv[:1] + ["--always-cpu"]
-    sys.path.insert(0, checkout)
+    on_the_processor(checkout)
     from ldm_patched.modules import lora, model_detection, utils
 
     state = load_file(kind)
@@ -366,7 +410,7 @@ def lora_out(binary, folder, comfy):
     name: "fox-lora", data: Emoji(size: {SIDE}), codec: KlVae(weights: "{folder}/pipe/vae", scaling_factor: 0.18215),
     text: ClipL(weights: "{folder}/pipe/text_encoder"),
     model: (backbone: Sd15(), schedule: ScaledLinear(), weights: Diffusers("{folder}/pipe"), adapter: Lora(rank: 4, alpha: 8, targets: [])),
-    batch: 1, objective: Diffusion(optimizer: (lr: 1e-2, warm_up: 0), ema_half_life: 1), run: (steps: 2),
+    batch: 1, objective: Consistency(target: Student, guidance: Fixed(7.5), optimizer: (lr: 1e-2, warm_up: 0), ema_half_life: 1), run: (steps: 2),
     sampling: (sampler: DpmSolver2M(), steps: 2),
 )""")
     add(binary, "train", recipe, "--out", run)
@@ -418,31 +462,24 @@ def exported(binary, family, folder):
         weights.unlink()
 
 
-def write(path, versions):
-    """All rows so far, those of this run in place of earlier ones on the same."""
-    kept = json.loads(path.read_text())["rows"] if path.exists() else []
-    new = {(what, peer) for what, peer, _ in ROWS}
-    rows = [kept_row for kept_row in kept if (kept_row[0], kept_row[1]) not in new] + ROWS
-    path.write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n")
-
-
 def main():
     if sys.argv[1:2] == ["--engine"]:
         return engine(*sys.argv[2:5])
     if sys.argv[1:2] == ["--keys"]:
         return lora_keys(*sys.argv[2:5])
     if sys.argv[1:2] == ["--sdcpp"]:
-        return sdcpp(sys.argv[2])
+        return sdcpp(*sys.argv[2:4])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("add")
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--comfy", type=pathlib.Path)
     parser.add_argument("--family", nargs="*", default=["sd15"], choices=RECIPES)
-    parser.add_argument("--only", nargs="*", default=["whole", "lora", "lycoris", "merge", "again", "v", "out"])
+    parser.add_argument("--only", nargs="*", default=["v", "out", "whole", "lora", "lycoris", "merge", "again"])
     options = parser.parse_args()
     binary = pathlib.Path(options.add).resolve()
     names = ["torch", "diffusers", "transformers", "peft", "lycoris-lora", "safetensors", "cyllama"]
-    versions = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"] in names}
+    versions = {name: importlib.metadata.version(name) for name in names if importlib.util.find_spec(name.split("-")[0])}
+    KEPT.update(path=options.folder / "clients.json", versions=versions)
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print("| what | peer | largest / mean difference of 255 |\n|---|---|---|")
     for family in options.family:
@@ -452,6 +489,10 @@ def main():
             gc.collect()
         noise = torch.randn(1, 4, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(7))
         exported(binary, family, folder)
+        if "v" in options.only:
+            v_student(binary, folder, family, options.comfy)
+        if "out" in options.only and family == "sd15":
+            lora_out(binary, folder, options.comfy)
         if {"whole", "lora", "lycoris", "merge", "again"} & set(options.only):
             plain, cases = peers_side(family, folder, noise, options.only)
             # Both sides hold SDXL in single precision: one after the other.
@@ -463,11 +504,6 @@ def main():
             merged(binary, folder, family, noise, plain)
         if "again" in options.only:
             again(binary, folder, family)
-        if "v" in options.only:
-            v_student(binary, folder, family, options.comfy)
-        if "out" in options.only and family == "sd15":
-            lora_out(binary, folder, options.comfy)
-        write(options.folder / "clients.json", versions)
 
 
 main()

@@ -8,6 +8,7 @@ mod pages;
 use std::{
     io::{self, Read},
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -106,6 +107,12 @@ impl ParquetFile {
         group: usize,
         rows: Range<usize>,
     ) -> Result<Vec<Vec<Vec<u8>>>, Trouble> {
+        // The crate's decoders panic on some damage to a page's values.
+        let read = AssertUnwindSafe(|| self.values(column, group, rows));
+        catch_unwind(read).unwrap_or_else(|_| Err(Trouble::Bad(damaged("a page cannot be decoded"))))
+    }
+
+    fn values(&self, column: usize, group: usize, rows: Range<usize>) -> Result<Vec<Vec<Vec<u8>>>, Trouble> {
         let all = self.rows(group);
         let column = self.metadata.row_group(group).column(column);
         let described = column.column_descr_ptr();

@@ -6,7 +6,7 @@ use std::io::Read;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use parquet::{
-    basic::Compression,
+    basic::{Compression, Encoding},
     column::page::{Page, PageMetadata, PageReader},
     errors::{ParquetError, Result},
     file::{metadata::ColumnChunkMetaData, serialized_reader::SerializedPageReader},
@@ -77,6 +77,7 @@ pub(super) struct Pages {
     /// Values and bytes of the pages so far.
     values: usize,
     bytes: usize,
+    has_dictionary: bool,
 }
 
 impl Pages {
@@ -89,11 +90,26 @@ impl Pages {
     ) -> Result<Self> {
         let as_it_lies = column.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
         let packed = SerializedPageReader::new(chunks.clone(), &as_it_lies, rows, None)?;
-        Ok(Self { packed, packing, values: 0, bytes: 0 })
+        Ok(Self { packed, packing, values: 0, bytes: 0, has_dictionary: false })
     }
 
-    /// The page for the crate's decoders, which make room for as many values as it claims.
+    /// The page for the crate's decoders, which make room for as many values as it claims, and end the program where its parts do
+    /// not fit together.
     fn unpacked(&mut self, page: Page) -> Result<Page> {
+        let is_bad = match &page {
+            Page::DataPageV2 {
+                buf, num_values, num_nulls, def_levels_byte_len, rep_levels_byte_len, ..
+            } => {
+                let levels = u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len);
+                levels > buf.len() as u64 || num_nulls > num_values
+            }
+            Page::DataPage { .. } | Page::DictionaryPage { .. } => false,
+        };
+        let by_number = matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        if is_bad || page.is_data_page() && by_number && !self.has_dictionary {
+            return Err(ParquetError::General("a page does not hold what it says".to_owned()));
+        }
+        self.has_dictionary |= page.is_dictionary_page();
         let page = if self.packing == Packing::Not { page } else { Self::unpack(self.packing, page)? };
         let (values, bytes) = (page.num_values() as usize, page.buffer().len());
         let (values, most, bytes) = if page.is_dictionary_page() {
@@ -189,15 +205,6 @@ impl PageReader for Pages {
 
     fn skip_next_page(&mut self) -> Result<()> {
         self.packed.skip_next_page()
-    }
-
-    fn supports_deferred_dictionary(&self) -> bool {
-        self.packed.supports_deferred_dictionary()
-    }
-
-    fn take_deferred_dictionary(&mut self) -> Result<Option<Page>> {
-        let page = self.packed.take_deferred_dictionary()?;
-        page.map(|page| self.unpacked(page)).transpose()
     }
 
     fn at_record_boundary(&mut self) -> Result<bool> {
