@@ -5,7 +5,6 @@ use std::sync::Arc;
 use add_core::{
     error::CoreError,
     loaded::LoadedModel,
-    made_with::recipe_of,
     read::LoadedRecipe,
     recipe::{DeviceChoice, EvaluatedModel, SampledModel, one_line, options},
 };
@@ -38,9 +37,6 @@ pub(crate) struct About {
     pub(crate) card: Card,
     pub(crate) recipe: Arc<LoadedRecipe>,
     pub(crate) samplers: Arc<[Plugin<dyn Sampler>]>,
-    /// By the sampler's place, the recipe that makes its pictures again, as their files say it; none of a model that is not the
-    /// recipe's own.
-    pub(crate) recipes: Option<Arc<[String]>>,
 }
 
 /// What `/api/models` says of a model.
@@ -164,10 +160,7 @@ impl Offered {
             device,
         };
         let model = LoadedModel::new(said, model)?;
-        let own_weights = !said.objective.trains();
-        let recipes = samplers.iter().map(|sampler| recipe_of(&recipe, own_weights, sampler)).collect();
-        let recipes = (kind != Kind::Teacher).then_some(recipes);
-        Ok(Self { about: About { card, recipe, samplers: samplers.into(), recipes }, model })
+        Ok(Self { about: About { card, recipe, samplers: samplers.into() }, model })
     }
 }
 

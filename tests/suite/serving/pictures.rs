@@ -25,27 +25,11 @@ fn a_picture_is_that_of_sample_and_says_how_it_was_made() {
     let text = png_text(&answer.body).unwrap();
     let keys: Vec<&str> = text.iter().map(|(key, _)| key.as_str()).collect();
     // `prompt` and `workflow` are ComfyUI's.
-    assert_eq!(keys, ["parameters", "add"]);
+    assert_eq!(keys, ["parameters"]);
     let line = format!(
         "{prompt}\nSteps: 2, Sampler: AddRefine, CFG scale: 1, Seed: 5, Size: 32x32, Model: emoji, Index: 2"
     );
     assert!(text[0].1.starts_with(&line), "{}", text[0].1);
-    // It is made again from itself, to the byte.
-    let [from, again] = ["from.png", "again.png"].map(|name| folder.path().join(name));
-    std::fs::write(&from, &answer.body).unwrap();
-    let output = add(&["sample", "--from", from.to_str().unwrap(), "--out", again.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(std::fs::read(&again).unwrap(), answer.body);
-    // Between two captions and by the teacher, there is no command that makes it again.
-    for more in [json!({ "prompt_b": "pizza", "mix": 0.5 }), json!({ "model": "emoji-teacher" })] {
-        let mut wanted = json!({ "prompt": prompt });
-        wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let text = png_text(&post(server.address, "/api/generate", &wanted).body).unwrap();
-        assert!(
-            text.iter().all(|(key, _)| !["add", "prompt", "workflow"].contains(&key.as_str())),
-            "{text:?}"
-        );
-    }
 }
 
 #[test]

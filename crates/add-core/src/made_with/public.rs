@@ -5,16 +5,14 @@ use std::{
     path::{Component, Path},
 };
 
-use add_plugin::{Plugin, Sampler};
 use add_recipe::{Recipe, map_texts, one_line};
 use add_weights::lora::Lora;
 
 use crate::read::LoadedRecipe;
 
 /// What of a recipe pictures follow from, as a recipe of its own: nothing of its data, of its training and of where this
-/// machine keeps things. With `own_weights` the model's weights are left to the recipe, else they are stated elsewhere. The
-/// pictures are made by `sampler`.
-pub fn recipe_of(loaded: &LoadedRecipe, own_weights: bool, sampler: &Plugin<dyn Sampler>) -> String {
+/// machine keeps things. With `own_weights` the model's weights are left to the recipe, else they are stated elsewhere.
+pub fn recipe_of(loaded: &LoadedRecipe, own_weights: bool) -> String {
     let Recipe { name, device, dtype, kernels, data, codec, text, model, sampling, .. } = &loaded.recipe;
     let weights = if own_weights { one_line(&model.weights) } else { "Random()".to_owned() };
     let text_weights = model.text_weights.as_ref().filter(|_| own_weights);
@@ -36,7 +34,7 @@ pub fn recipe_of(loaded: &LoadedRecipe, own_weights: bool, sampler: &Plugin<dyn 
         one_line(text),
         one_line(&model.backbone),
         one_line(&model.schedule),
-        one_line(sampler),
+        one_line(&sampling.sampler),
         sampling.steps,
         one_line(&sampling.guidance),
         one_line(&sampling.long_prompt),

@@ -8,7 +8,7 @@ use std::{
 
 use add_core::{
     loaded::{Call, Together},
-    made_with::{FileUsed, MadeWith, recipe_file},
+    made_with::{FileUsed, MadeWith},
     recipe::{Dimensions, guidance_scale},
     weights::Kept,
 };
@@ -20,7 +20,7 @@ use super::{
     Job, Made, Order, Progress, Reply, Resident,
     queue::{Next, Queue},
 };
-use crate::{ApiError, metrics::Metrics, models::About};
+use crate::{ApiError, metrics::Metrics};
 
 /// Works until the queue is closed.
 pub(super) fn work(queue: &Queue, models: &[Resident], metrics: &Metrics) {
@@ -107,14 +107,11 @@ fn preview(jobs: &[Job], call: &Call<'_>) {
     }
 }
 
-/// A picture as a file that says how it was made, as those of `add sample` do. What `sample --from` cannot make again, by a
-/// teacher, from a picture or between two captions, is told by the line of A1111's web UI alone.
+/// A picture as a file that says how it was made by the line of A1111's web UI. What `add sample` writes beside it is left out: a
+/// server makes pictures, by other samplers and between two captions, that no command makes again.
 fn png(picture: &RgbImage, order: &Order, row: usize) -> Result<Vec<u8>, ApiError> {
     let wish = &order.wishes[row];
-    let About { card, recipe, recipes, .. } = &*order.about;
-    let again = recipes.as_ref().filter(|_| wish.blend.is_none() && wish.init.is_none());
     let [height, width] = order.size;
-    let sampler = || format!("sampler: {}()", order.about.samplers[order.sampler].name());
     let made = MadeWith {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         prompts: vec![wish.prompt.clone()],
@@ -129,15 +126,13 @@ fn png(picture: &RgbImage, order: &Order, row: usize) -> Result<Vec<u8>, ApiErro
         strength: order.strength,
         mask: None,
         latents: None,
-        // A model that is not the recipe's own is known by its name here.
-        weights: recipes.is_none().then(|| FileUsed { name: card.name.clone(), fingerprint: None }),
+        weights: Some(FileUsed { name: order.about.card.name.clone(), fingerprint: None }),
         kept: Kept::default(),
-        recipe_file: recipe_file(recipe),
-        recipe: again.map_or_else(sampler, |recipes| recipes[order.sampler].clone()),
+        recipe_file: String::new(),
+        recipe: format!("sampler: {}()", order.about.samplers[order.sampler].name()),
     };
-    let [parameters, whole] = made.texts();
+    let [parameters, _] = made.texts();
     let mut texts = vec![parameters];
-    texts.extend(again.map(|_| whole));
     if let Some((other, mix)) = &wish.blend {
         texts.extend([("prompt_b", other.clone()), ("mix", mix.to_string())]);
     }

@@ -17,7 +17,7 @@ use super::Chunks;
 
 /// Bytes that every page may have. A larger one may have [`MOST_RATIO`] times its packed bytes: pictures pack badly, and one
 /// page may hold a hundred of them.
-const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = 16 << 20;
 const MOST_RATIO: usize = 8;
 /// Values that the pages of a group may have together, however few bytes tell them: as many as writers put rows into a group.
 /// Pages of more have a byte for each.

@@ -114,7 +114,7 @@ impl Sample {
             weights: None,
             kept,
             recipe_file: recipe_file(&loaded),
-            recipe: recipe_of(&loaded, own_weights, &loaded.recipe.sampling.sampler),
+            recipe: recipe_of(&loaded, own_weights),
         };
         Ok(Wanted { loaded, made, init, mask, latents, weights })
     }
