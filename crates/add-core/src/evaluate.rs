@@ -3,6 +3,7 @@
 
 mod cache;
 mod compared;
+pub(crate) mod enough;
 mod folders;
 mod latency;
 mod panel;
@@ -85,8 +86,12 @@ pub fn evaluate(
     let needs_student = trains && plans.iter().any(|plan| matches!(plan.which, RowModel::Student));
     let student = needs_student.then(student).transpose()?;
     let device = device::of(&loaded.recipe)?;
-    let mut panel = Panel::new(&evaluation.metrics, &device)?;
     let sets = data(loaded, extent)?;
+    if let Some(problem) = enough::real(&evaluation.metrics, sets[0].1.len()) {
+        let field = if evaluation.data.is_some() { "evaluation.data" } else { "data" };
+        return Err(CoreError::Request(format!("{field}: {problem}")));
+    }
+    let mut panel = Panel::new(&evaluation.metrics, &device)?;
     let cache = loaded.recipe.cache.cache();
     if panel::knowledge(&evaluation.metrics) > Knowledge::Nothing {
         references::of_data(&mut panel, &*sets[0].1, &cache, observer)?;

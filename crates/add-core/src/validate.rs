@@ -2,6 +2,8 @@
 
 use add_recipe::{DeviceChoice, Dtype, Problems, Recipe, problems::MAX_SAMPLING_STEPS};
 
+use crate::evaluate::enough;
+
 /// Most pictures per step, and parts of a batch.
 const MAX_BATCH: usize = 1 << 16;
 const MAX_REPLICAS: usize = 256;
@@ -103,6 +105,9 @@ fn pictures(p: &mut Problems, recipe: &Recipe) {
         ("evaluation.samples_after_training", recipe.evaluation.samples_after_training),
     ] {
         p.require(samples <= MAX_SAMPLES, field, || format!("expected at most {MAX_SAMPLES}, got {samples}"));
+        // None at all is no evaluation, which a recipe may ask for.
+        let few = enough::generated(&recipe.evaluation.metrics, samples).filter(|_| samples > 0);
+        p.check(field, few.map_or(Ok(()), Err));
     }
     for (field, count) in [
         ("evaluation.resamples", recipe.evaluation.resamples),

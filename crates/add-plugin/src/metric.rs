@@ -78,6 +78,8 @@ pub struct Needs {
     pub captions: bool,
     /// What it must know of the real pictures.
     pub reference: Knowledge,
+    /// Fewest pictures that it can measure, and fewest real ones that it can compare with.
+    pub pictures: usize,
     /// Groups of pictures of one caption each, if it measures how they differ.
     pub groups: Option<Groups>,
 }
