@@ -8,7 +8,9 @@ mod change;
 
 use std::{collections::BTreeMap, fmt};
 
-use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, TextNetwork};
+use add_plugin::{
+    Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, TextNetwork, TrainableAutoencoder,
+};
 
 use crate::{
     TrainError,
@@ -145,6 +147,17 @@ impl NetworkSet {
         }
     }
 
+    /// The codec of `role`, which is trained.
+    ///
+    /// # Panics
+    /// As [`denoiser`](Self::denoiser).
+    pub fn trained_codec(&self, role: Role) -> &(dyn TrainableAutoencoder + 'static) {
+        match self.get(role) {
+            Some(AnyNetwork::TrainedCodec(network)) => &**network,
+            other => panic!("{role}: expected a codec that is trained, found {other:?}"),
+        }
+    }
+
     /// The feature network of `role`.
     ///
     /// # Panics
@@ -269,6 +282,13 @@ impl NetworkSet {
     /// The text encoder of `role` with its averaged values where it has some, constant on the plain device.
     pub fn averaged_text(&self, role: Role) -> Box<dyn TextNetwork> {
         let mut network = self.text(role).frozen();
+        self.install_average(role, &mut *network);
+        network
+    }
+
+    /// The trained codec of `role` with its averaged values, constant on the plain device.
+    pub fn averaged_codec(&self, role: Role) -> Box<dyn TrainableAutoencoder> {
+        let mut network = self.trained_codec(role).frozen();
         self.install_average(role, &mut *network);
         network
     }
