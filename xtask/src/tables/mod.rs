@@ -111,18 +111,18 @@ impl Paper {
     /// What the page says of how it was made.
     fn told(&self) -> String {
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
-        let mut told = format!("Seeds {}.", seeds.join(", "));
+        let mut told = vec![format!("Seeds {}.", seeds.join(", "))];
         if self.tuning > 0 {
-            told += &format!(
-                " Each row's learning rate is the best of those in `configs/miniature/rows.json` by the distance after {} steps of \
-                 the first seed.",
+            told.push(format!(
+                "Each row's learning rate is the best of those in `configs/miniature/rows.json` by the distance after {} steps of the \
+                 first seed.",
                 self.tuning
-            );
+            ));
         }
         if !self.set.is_empty() {
-            told += &format!(" Every recipe with `{}`.", self.set.join("`, `"));
+            told.push(format!("Every recipe with `{}`.", self.set.join("`, `")));
         }
-        told
+        told.join(" ")
     }
 }
 

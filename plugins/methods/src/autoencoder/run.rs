@@ -69,6 +69,17 @@ impl<'a> AutoencoderRun<'a> {
         Ok(self.trainer.replicas.parts(self.recipe.batch).map(part).collect())
     }
 
+    /// The pictures that previews show, with their captions.
+    fn shown(&mut self) -> Result<(Pixels, Vec<String>), TrainError> {
+        if let Some(shown) = &self.shown {
+            return Ok(shown.clone());
+        }
+        let batch = self.feed.batch(0).map_err(data_error)?;
+        let count = SHOWN.min(batch.captions.len());
+        let pixels = batch.pixels(&self.device).0.narrow(0, 0, count);
+        Ok(self.shown.insert((Pixels(pixels), batch.captions[..count].to_vec())).clone())
+    }
+
     /// Mean and deviation of each channel of the averaged codec's latents over pictures from the beginning of the run's data.
     fn measure(&mut self) -> Result<[Vec<f64>; 2], TrainError> {
         let codec = self.trainer.networks.averaged_codec(CODEC);
@@ -153,16 +164,7 @@ impl Objective for AutoencoderRun<'_> {
 
     /// Pictures of the run's first batch above their reconstructions.
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
-        let (pixels, captions) = match &self.shown {
-            Some(shown) => shown.clone(),
-            None => {
-                let batch = self.feed.batch(0).map_err(data_error)?;
-                let pixels = batch.pixels(&self.device);
-                let shown = SHOWN.min(batch.captions.len());
-                let shown = (Pixels(pixels.0.narrow(0, 0, shown)), batch.captions[..shown].to_vec());
-                self.shown.insert(shown).clone()
-            }
-        };
+        let (pixels, captions) = self.shown()?;
         let codec = self.trainer.networks.averaged_codec(CODEC);
         let reconstructed = codec.reconstruct(codec.posterior(pixels.clone()).mean);
         let rows = [("pictures", pixels), ("reconstructions", Pixels(reconstructed.0.clamp(-1.0, 1.0)))];
