@@ -9,6 +9,7 @@
 //! `evaluations` measures folders and models without a student, against the reference libraries' figures.
 //! `dit` is a backbone of its own in one file.
 //! `consistency` distils a model into one of a few steps.
+//! `autoencoder` trains a codec, scales its latents and measures what it makes of pictures.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
@@ -23,6 +24,7 @@
 use plugins as _;
 
 mod adapters;
+mod autoencoder;
 mod binary;
 mod browser;
 mod captions;

@@ -59,6 +59,14 @@ fn a_plan_counts_the_networks_that_are_assembled() {
         let loaded = recipe("methods/emoji-progressive.ron", sets);
         check_networks(&loaded).unwrap_or_else(|error| panic!("progressive, {sets:?}: {error}"));
     }
+    for sets in [
+        &[][..],
+        &["dtype=(features: BF16)"],
+        &["objective.ema_home=Host", "codec=MiniVae(channels: [8, 16])"],
+    ] {
+        let loaded = recipe("pretrain/emoji-vae.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("autoencoder, {sets:?}: {error}"));
+    }
     let sampling = recipe("emoji.ron", &["objective=Off()"]);
     check_networks(&sampling).expect("sampling alone");
 }

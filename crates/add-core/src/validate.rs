@@ -1,6 +1,6 @@
 //! Checks that types cannot make: ranges, and parts that must fit together. All problems are collected.
 
-use add_recipe::{DeviceChoice, Dtype, Problems, Recipe, problems::MAX_SAMPLING_STEPS};
+use add_recipe::{DeviceChoice, Dtype, Problems, Recipe, Source, problems::MAX_SAMPLING_STEPS};
 
 use crate::evaluate::enough;
 
@@ -67,6 +67,7 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         || format!("expected none: {} has weights of its own", recipe.text.name()),
     );
     dtypes(p, recipe);
+    codecs(p, recipe);
     recipe.objective.check(recipe, p);
     problems.into_list()
 }
@@ -85,6 +86,20 @@ fn dtypes(p: &mut Problems, recipe: &Recipe) {
     p.require(dtype.text == Dtype::F32 || !recipe.text_is_the_models(), "dtype.text", || {
         "expected F32: this text encoder's values are part of the model that is trained".to_owned()
     });
+}
+
+/// A codec without values is there to be trained.
+fn codecs(p: &mut Problems, recipe: &Recipe) {
+    for slot in recipe.objective.networks(recipe) {
+        let Source::Codec(codec) = slot.source else { continue };
+        p.require(slot.change.training().is_some() || !codec.is_drawn(), "codec", || {
+            format!(
+                "expected weights: {} has none as it is stated, and `objective: {}` does not train it",
+                codec.name(),
+                recipe.objective.name()
+            )
+        });
+    }
 }
 
 /// The pictures that show and measure a run.

@@ -1,12 +1,13 @@
-//! The equations of Adversarial Diffusion Distillation, of latent consistency distillation and of progressive distillation
-//! as pure functions over tensors.
+//! The equations of Adversarial Diffusion Distillation, of latent consistency distillation, of progressive distillation and of
+//! the autoencoders below them as pure functions over tensors.
 //!
-//! Each function is one equation, named in its documentation; `PAPER.md`, `CONSISTENCY.md` and `PROGRESSIVE.md` map them to
-//! recipe fields and tests.
+//! Each function is one equation, named in its documentation; `PAPER.md`, `CONSISTENCY.md`, `PROGRESSIVE.md` and
+//! `AUTOENCODER.md` map them to recipe fields and tests.
 //! Symbols are the paper's: `x_0` real sample, `x_s` student input, `x_hat_theta` student output, `x_hat_psi`
 //! the teacher's estimate, `alpha_t` and `sigma_t` the factors of signal and noise.
 
 mod augment;
+mod autoencoder;
 mod boundary;
 mod consistency;
 mod diffusion;
@@ -18,6 +19,7 @@ mod resize;
 mod teacher;
 
 pub use augment::{Augmentation, DiffAugment, augment, augmented_view};
+pub use autoencoder::{absolute_distance, divergence_from_normal, perceptual_distance};
 pub use boundary::{Boundary, boundary, consistency_function};
 pub use consistency::{ConsistencyDistance, consistency, consistency_timesteps, skipped, solver_step};
 pub use diffusion::{diffuse, epsilon, flow, pure_noise_where, v, x0};

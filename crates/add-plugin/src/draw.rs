@@ -59,6 +59,8 @@ pub enum Purpose {
     CriticRealLevel = 23,
     /// Noise of that level.
     CriticRealNoise = 24,
+    /// Noise of an autoencoder's latents.
+    PosteriorNoise = 25,
 }
 
 /// The source of the random numbers of one sample at one step.

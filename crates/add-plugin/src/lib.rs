@@ -63,7 +63,7 @@ pub use add_parameters::{
     parameter_count,
 };
 pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
-pub use codec::{Autoencoder, Codec, LatentInfo};
+pub use codec::{Autoencoder, Codec, LatentInfo, Posterior, TrainableAutoencoder};
 pub use conditioning::{Conditioning, PictureSizes, SizeConditioning};
 pub use critic::Critic;
 pub use data::{DataSource, Dataset, Sample, Split};

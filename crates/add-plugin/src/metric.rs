@@ -172,6 +172,10 @@ pub trait Measurement {
         Ok(())
     }
 
+    /// Takes pictures that a codec has encoded and decoded, and what it made of them, in the same order: some of those that the next
+    /// [`measure`](Self::measure) is about. Where pictures are made from captions, it is not called.
+    fn compare(&mut self, _originals: &[Picture], _made: &[Picture]) {}
+
     /// The figures of generated pictures.
     ///
     /// # Errors

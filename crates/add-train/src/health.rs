@@ -44,11 +44,12 @@ impl Collapse {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Won => {
-                "the heads have told nearly every real picture from every fake for 500 steps; raise gamma, or lower \
-                 discriminator.lr"
+                "the heads have told nearly every real picture from every fake for 500 steps; lower discriminator.lr, or raise gamma \
+                 where the method has one"
             }
             Self::Dead => {
-                "no head has told real pictures from fakes for 500 steps; raise discriminator.lr, or lower gamma"
+                "no head has told real pictures from fakes for 500 steps; raise discriminator.lr, or lower gamma where the method \
+                 has one"
             }
         }
     }

@@ -214,7 +214,11 @@ impl Costed {
             shared: network.shared,
             keeps: network.keeps,
             dtype: network.dtype,
-            cost: whole(&|path| !is_codec || !encodes(path)),
+            // What a codec in training keeps, it keeps of both halves.
+            cost: match whole(&|path| !is_codec || !encodes(path)) {
+                decoder if is_codec && network.trained => Cost { flops: decoder.flops, ..whole(&|_| true) },
+                cost => cost,
+            },
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
             profile: if network.trained {
                 cost::profile(&network.shapes, geometry, kernels)

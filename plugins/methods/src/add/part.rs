@@ -5,7 +5,7 @@
 //! terms is visible at every step, and the tapes of the feature network and of the student never live together.
 
 use add_loss::{R1, hinge_discriminator, hinge_generator, pure_noise_where, r1};
-use add_plugin::{Conditioning, Denoiser, Discriminator, Latents, Logits, Pixels, Timesteps, per_sample};
+use add_plugin::{Conditioning, Denoiser, Discriminator, Latents, Pixels, Timesteps, per_sample};
 use add_train::{
     distance::Distance,
     gradients::{GradientMap, scalars},
@@ -18,6 +18,7 @@ use super::{
     simulation::Simulation,
     step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
 };
+use crate::figures;
 
 /// One part of the batch, after the student's forward pass.
 pub(super) struct Part<'a> {
@@ -151,14 +152,7 @@ impl<'a> Part<'a> {
             report.number(name, length * self.share);
         }
         report.heads("r1_heads", self.share, per_head);
-        for (logits, mean, right, side) in [
-            (&logits_real, "logits_real", "sign_real", 1.0),
-            (&logits_fake, "logits_fake", "sign_fake", -1.0),
-        ] {
-            report.heads(mean, self.share, each(logits, Tensor::mean));
-            let above = |l: Tensor<2>| l.mul_scalar(side).greater_elem(0.0).float().mean();
-            report.heads(right, self.share, each(logits, above));
-        }
+        figures::logits(&mut report, self.share, &logits_real, &logits_fake);
 
         let mut tape = ((loss_real + loss_fake + surrogate * gamma) * self.share).backward();
         (report, heads.take_gradients(&mut tape))
@@ -344,9 +338,4 @@ fn gradient_at(leaf: &Tensor<4>, loss: Tensor<1>) -> Tensor<4> {
 fn value_and_norm(loss: Tensor<1>, gradient: &Tensor<4>) -> [f64; 2] {
     let both = scalars([loss.inner(), gradient.clone().square().sum()]);
     [both[0], both[1].sqrt()]
-}
-
-/// A figure `[1]` of each head's logits, off the tape.
-fn each(logits: &[Logits], figure: impl Fn(Tensor<2>) -> Tensor<1>) -> Vec<Tensor<1>> {
-    logits.iter().map(|Logits(l)| figure(l.clone().inner())).collect()
 }
