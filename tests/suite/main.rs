@@ -7,7 +7,7 @@
 //! are not there, and plans for them. `external` builds `add` in a crate outside of the workspace, with a plugin of its own.
 //! `evaluations` measures folders and models without a student, against the reference libraries' figures.
 //! `dit` is a backbone of its own in one file.
-//! `consistency` distils a model into one of a few steps.
+//! `consistency`, `dmd2` and `reflow` distil a model into one of a few steps.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
@@ -28,6 +28,7 @@ mod captions;
 mod consistency;
 mod devices;
 mod dit;
+mod dmd2;
 mod dtypes;
 mod evaluations;
 mod exports;

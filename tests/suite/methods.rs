@@ -59,6 +59,15 @@ fn a_plan_counts_the_networks_that_are_assembled() {
         let loaded = recipe("methods/emoji-progressive.ron", sets);
         check_networks(&loaded).unwrap_or_else(|error| panic!("progressive, {sets:?}: {error}"));
     }
+    for sets in [
+        &[][..],
+        &["dtype=(model: BF16, teacher: BF16)"],
+        &["objective.gan=None"],
+        &["objective.gan.blocks=[\"mid_block\", \"up_blocks.0\"]"],
+    ] {
+        let loaded = recipe("methods/emoji-dmd2.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("dmd2, {sets:?}: {error}"));
+    }
     let sampling = recipe("emoji.ron", &["objective=Off()"]);
     check_networks(&sampling).expect("sampling alone");
 }

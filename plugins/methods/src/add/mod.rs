@@ -9,7 +9,6 @@ mod inputs;
 mod lambda;
 mod part;
 mod run;
-mod simulation;
 mod step;
 
 use add_eval::report::Presentation;
@@ -28,13 +27,17 @@ use add_train::{
     networks::{NetworkSet, Role, Training},
 };
 pub use fields::{
-    Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, StudentTimesteps,
-    TeacherModel, TeacherPart, TeacherPipeline,
+    Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, TeacherModel,
+    TeacherPart, TeacherPipeline,
 };
-pub use inputs::{AddInputs, CriticLevels, Level, PictureView, Prompts, StudentInput, TeacherInput};
+pub use inputs::{AddInputs, PictureView, Prompts, TeacherInput};
 pub use lambda::Lambda;
-pub use simulation::Simulation;
-pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};
+pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition};
+
+pub use crate::{
+    critic::{CriticLevels, Level},
+    student::{Simulation, StudentInput, StudentTimesteps, Terminal},
+};
 
 /// The optimiser of the student.
 pub const OPTIMIZER_G: &str = "optimizer_g";

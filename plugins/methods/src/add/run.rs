@@ -187,13 +187,7 @@ impl Objective for AddRun<'_> {
         }
         let student = self.averaged()?;
         let codec = self.trainer.networks.codec(CODEC);
-        let sampler = &*self.recipe.sampling.sampler;
-        let mut rows: Vec<PreviewRow> = Vec::new();
-        for &steps in &self.recipe.preview.steps {
-            let wanted = preview::request(self.recipe, sampler, steps, 1.0);
-            let label = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
-            rows.push(PreviewRow { label, pixels: student.generate(self.recipe, codec, &wanted) });
-        }
+        let mut rows = preview::student_rows(self.recipe, &student, codec, 1.0);
         if let Some(one_step) = rows.first() {
             rows.push(PreviewRow {
                 label: "teacher's target".to_owned(),
