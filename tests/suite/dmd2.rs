@@ -67,8 +67,8 @@ fn the_student_moves_on_its_turn_alone() {
 #[test]
 fn a_recipe_that_cannot_hold_is_refused_when_it_is_read() {
     for (sets, said) in [
-        (&["objective.updates=0"][..], "expected 1 to 400"),
-        (&["objective.updates=401"], "got 401"),
+        (&["objective.updates=0"][..], "expected 1 to 160"),
+        (&["objective.updates=161"], "got 161"),
         (&["objective.timesteps=(20, 1000)"], "expected (smallest, largest) below 1000, got (20, 1000)"),
         (&["objective.gan.timesteps=(500, 20)"], "got (500, 20)"),
         (&["objective.gan.blocks=[]"], "expected at least one of Mini's blocks"),

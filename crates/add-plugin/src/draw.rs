@@ -59,6 +59,8 @@ pub enum Purpose {
     CriticRealLevel = 23,
     /// Noise of that level.
     CriticRealNoise = 24,
+    /// Whether a step compares guided outputs.
+    GuidedStep = 25,
 }
 
 /// The source of the random numbers of one sample at one step.

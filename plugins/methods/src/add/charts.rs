@@ -11,7 +11,7 @@ pub(super) const PRESENTATION: Presentation = Presentation {
     charts: &CHARTS,
 };
 
-const CHARTS: [ChartRule; 9] = [
+const CHARTS: [ChartRule; 10] = [
     ChartRule::new(
         "Student loss",
         "What the generator minimises, and its adversarial and distillation terms.",
@@ -37,6 +37,7 @@ const CHARTS: [ChartRule; 9] = [
         &["grad_ratio"],
     ),
     ChartRule::new("Lambda", "Calibrated over the first steps, then fixed.", &["lambda"]),
+    ChartRule::new("Course of the distillation weight", "What lambda is multiplied by.", &["course"]),
     ChartRule::new(
         "Lengths of the heads' conditions",
         "The longer decides which condition the heads listen to, unless both are scaled.",

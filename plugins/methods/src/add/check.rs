@@ -19,6 +19,15 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
         critic(p, recipe, objective, own);
     }
     lambda(p, distillation.lambda, adversarial.weight > 0.0);
+    distillation.course.check(p, "objective.distillation.course");
+    p.require(
+        distillation.course.is_constant() || adversarial.weight > 0.0,
+        "objective.distillation.course",
+        || {
+            "expected Constant: with `adversarial.weight: 0` a step whose distillation is off learns nothing"
+                .to_owned()
+        },
+    );
     space(p, recipe, &distillation.space);
     p.require(adversarial.weight > 0.0 || !distillation.lambda.is_off(), "objective", || {
         "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"

@@ -6,7 +6,7 @@ use add_recipe::Model;
 use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{lambda::Lambda, step::ImageCondition};
+use super::{course::Course, lambda::Lambda, step::ImageCondition};
 use crate::{
     Guidance,
     student::{StudentTimesteps, Terminal},
@@ -258,6 +258,9 @@ pub enum ImageEncoder {
 pub struct Distillation {
     /// `lambda`, which belongs to `distance`: a number, of which 0 turns the term and the teacher off, or `Balanced(…)`.
     pub lambda: Lambda,
+    /// How `lambda` changes over the run. The paper keeps it.
+    #[serde(default, skip_serializing_if = "Course::is_constant")]
+    pub course: Course,
     /// Reduction of the squared distance over a sample's values.
     pub distance: PixelReduction,
     /// `c(t)` and the target.

@@ -4,6 +4,7 @@ mod alarms;
 mod batch;
 mod charts;
 mod check;
+mod course;
 mod fields;
 mod inputs;
 mod lambda;
@@ -26,6 +27,7 @@ use add_train::{
     health::Alarm,
     networks::{NetworkSet, Role, Training},
 };
+pub use course::Course;
 pub use fields::{
     Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, TeacherModel,
     TeacherPart, TeacherPipeline,

@@ -163,9 +163,13 @@ impl Objective for AddRun<'_> {
         let steps = self.recipe.run.steps;
         let lr_g = self.method.generator.lr_at(step, steps);
         let lr_d = self.method.discriminator.lr_at(step, steps);
-        self.trainer.method.options.lambda = self.balance.lambda();
+        let course = self.method.distillation.course.factor(step, steps);
+        self.trainer.method.options.lambda = course * self.balance.lambda();
         let mut report = self.trainer.step(parts, lr_g, lr_d);
-        self.balance.measure(&mut report);
+        self.balance.measure(&mut report, course);
+        if !self.method.distillation.course.is_constant() {
+            report.number("course", course);
+        }
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
         Ok(report)

@@ -13,6 +13,7 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::OPTIMIZER;
+use crate::stages::hand_over;
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub(super) struct Inputs {
@@ -88,10 +89,7 @@ impl Trainer {
     /// At the end of a stage: the averaged student becomes the teacher and the next stage's student, whose optimiser and
     /// average begin anew.
     pub(super) fn hand_over(&mut self) {
-        let averaged = self.networks.averaged_denoiser(STUDENT);
-        self.networks.replace(TEACHER, &*averaged);
-        self.networks.replace(STUDENT, &*averaged);
-        self.networks.restart(OPTIMIZER);
+        hand_over(&mut self.networks, OPTIMIZER);
     }
 }
 
