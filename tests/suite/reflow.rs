@@ -18,7 +18,7 @@ fn reflow(teacher: &Path, more: &[&str]) -> LoadedRecipe {
     let mut sets = vec![
         from_file(&model_path(teacher)),
         "objective.reflow=(steps: 3, sampling_steps: 2, guidance: 3.0)".to_owned(),
-        "objective.distillation=Some((steps: 3, sampling_steps: 2))".to_owned(),
+        "objective.distillation=(steps: 3, sampling_steps: 2)".to_owned(),
         "objective.pool=(batches: 2, uses: 2)".to_owned(),
         "objective.optimizer.warm_up=1".to_owned(),
     ];

@@ -26,7 +26,7 @@ pub use fields::{Dmd2, Gan};
 use crate::latent_discriminator::DiscriminatorTraining;
 
 /// What knows the distribution of the student's pictures.
-const FAKES: Role = Role("denoiser of fakes");
+const FAKES: Role = Role("fake denoiser");
 /// The optimiser of the student.
 const OPTIMIZER_G: &str = "optimizer_g";
 /// The optimiser of the denoiser of fakes and of its heads.
