@@ -51,9 +51,7 @@ pub(crate) fn stage_at<L>(stages: &[Stage<L>], step: u64) -> Option<&Stage<L>> {
 /// At the end of a stage: the averaged student becomes the teacher and the next stage's student, whose optimiser, `name`, and
 /// average begin anew.
 pub(crate) fn hand_over(networks: &mut NetworkSet, name: &'static str) {
-    let averaged = networks.averaged_denoiser(STUDENT);
-    networks.replace(TEACHER, &*averaged);
-    networks.replace(STUDENT, &*averaged);
+    networks.hand_over(STUDENT, &[TEACHER, STUDENT]);
     networks.restart(name);
 }
 

@@ -139,6 +139,10 @@ impl Objective for CfgAwareRun<'_> {
         Ok(())
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         let stage = self.stages.get(self.finished).or(self.stages.last());
         let student = self.model(self.trainer.networks.averaged_denoiser(STUDENT), stage);

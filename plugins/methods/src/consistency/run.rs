@@ -109,6 +109,10 @@ impl Objective for ConsistencyRun<'_> {
         self.trainer.networks.load(state)
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         // A student that cannot be told its guidance has learnt it; guided once more it would be burnt.
         let is_told = self.recipe.model.backbone.takes_guidance();

@@ -110,6 +110,10 @@ impl Objective for DiffusionGanRun<'_> {
         self.trainer.networks.load(state)
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         preview::student(path, self.recipe, &self.averaged(), self.trainer.networks.codec(CODEC), 1.0)
     }
