@@ -19,7 +19,7 @@ use add_recipe::{
     slot::{CODEC, FEATURES, HEADS},
 };
 use add_train::{
-    health::{Alarm, HeadsHealth},
+    health::{Alarm, HeadsHealth, Remedies},
     networks::{NetworkSet, Training},
 };
 pub use fields::{Autoencoder, PatchAdversarial};
@@ -56,6 +56,9 @@ impl Autoencoder {
         }
     }
 }
+
+/// What to do about its heads.
+const HEADS: Remedies = Remedies { won: "lower discriminator.lr", dead: "raise discriminator.lr" };
 
 impl Method for Autoencoder {
     fn networks<'a>(&'a self, recipe: &'a Recipe) -> Vec<Slot<'a>> {
@@ -114,6 +117,6 @@ impl Method for Autoencoder {
     }
 
     fn alarms(&self) -> Vec<Box<dyn Alarm>> {
-        vec![Box::new(HeadsHealth::default()), Box::new(charts::Grey), Box::new(charts::Drowned)]
+        vec![Box::new(HeadsHealth::new(HEADS)), Box::new(charts::Grey), Box::new(charts::Drowned)]
     }
 }

@@ -23,7 +23,7 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::{HEADS_PREFIX, OPTIMIZER_D, OPTIMIZER_G};
-use crate::figures;
+use crate::{contrast::variance, critic::report_logits};
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub struct AutoencoderInputs {
@@ -149,8 +149,8 @@ impl Part {
             perceptual.inner(),
             kl.clone().inner(),
             mean((values - x.clone()).square()),
-            figures::variance(x) * self.share,
-            figures::variance(posterior.mean.inner()) * self.share,
+            variance(x) * self.share,
+            variance(posterior.mean.inner()) * self.share,
             mean(posterior.logvar.inner().exp()),
             by_pixel.clone().square().sum(),
             by_features.clone().square().sum(),
@@ -202,7 +202,7 @@ impl Part {
         report.number("loss_d", of_real + of_fake);
         report.number("loss_d_real", of_real);
         report.number("loss_d_fake", of_fake);
-        figures::logits(report, self.share, &logits_real, &logits_fake);
+        report_logits(report, self.share, &logits_real, &logits_fake);
         let mut tape = ((on_real + on_fake) * self.share).backward();
         named(HEADS_PREFIX, heads.take_gradients(&mut tape)).collect()
     }
