@@ -58,7 +58,7 @@ impl Autoencoder {
 }
 
 /// What to do about its heads.
-const HEADS: Remedies = Remedies { won: "lower discriminator.lr", dead: "raise discriminator.lr" };
+const REMEDIES: Remedies = Remedies { won: "lower discriminator.lr", dead: "raise discriminator.lr" };
 
 impl Method for Autoencoder {
     fn networks<'a>(&'a self, recipe: &'a Recipe) -> Vec<Slot<'a>> {
@@ -117,6 +117,6 @@ impl Method for Autoencoder {
     }
 
     fn alarms(&self) -> Vec<Box<dyn Alarm>> {
-        vec![Box::new(HeadsHealth::new(HEADS)), Box::new(charts::Grey), Box::new(charts::Drowned)]
+        vec![Box::new(HeadsHealth::new(REMEDIES)), Box::new(charts::Grey), Box::new(charts::Drowned)]
     }
 }
