@@ -169,7 +169,7 @@ def by_open_clip(weights, made):
 
 def by_transformers(folder, made):
     """The mean cosine under OpenAI's ViT-B/32, in transformers' layout."""
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+    from transformers import CLIPConfig, CLIPModel
     import open_clip
     net = CLIPModel(CLIPConfig(projection_dim=512)).eval()
     state = net.state_dict()
@@ -179,7 +179,9 @@ def by_transformers(folder, made):
     # OpenAI's tokenizer fills captions up with the end token, open_clip's with zeros; the pooled state is over by then.
     ids = open_clip.get_tokenizer("ViT-B-32")(captions(len(files(made))))
     texts = net.text_projection(net.text_model(ids).pooler_output)
-    pixels = CLIPImageProcessor()([Image.open(f) for f in files(made)], return_tensors="pt").pixel_values
+    # transformers 5 resizes with torchvision, 5e-4 from the Pillow that OpenAI's and open_clip's programs resize with.
+    transform = open_clip.create_model_and_transforms("ViT-B-32", pretrained=None)[2]
+    pixels = torch.stack([transform(Image.open(f)) for f in files(made)])
     images = net.visual_projection(net.vision_model(pixels).pooler_output)
     return torch.nn.functional.cosine_similarity(images.double(), texts.double()).mean().item()
 
