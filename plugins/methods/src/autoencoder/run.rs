@@ -82,7 +82,9 @@ impl<'a> AutoencoderRun<'a> {
 
     /// Mean and deviation of each channel of the averaged codec's latents over pictures from the beginning of the run's data.
     fn measure(&mut self) -> Result<[Vec<f64>; 2], TrainError> {
+        self.trainer.networks.gather_averages(true);
         let codec = self.trainer.networks.averaged_codec(CODEC);
+        self.trainer.networks.release_averages();
         let whole = self.recipe.batch;
         let size = self.recipe.data.size();
         let batches = MEASURED.div_ceil(whole * 3 * size * size).max(1);
@@ -164,6 +166,10 @@ impl Objective for AutoencoderRun<'_> {
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
         self.trainer.networks.load(state)
+    }
+
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
     }
 
     /// Pictures of the run's first batch above their reconstructions.
