@@ -128,10 +128,6 @@ fn moments_of(latents: &Tensor<4>, share: f64) -> GradientMap {
 }
 
 impl Objective for AutoencoderRun<'_> {
-    fn networks(&mut self) -> &mut NetworkSet {
-        &mut self.trainer.networks
-    }
-
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
         let parts = self.parts(step)?;
         let Recipe { seed, batch: whole, run, .. } = *self.recipe;
