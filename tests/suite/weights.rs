@@ -252,9 +252,8 @@ fn a_text_encoder_with_its_positions_is_the_same_encoder() {
         }
         layer(at("mlp.fc1"), &[3072, 768]);
         layer(at("mlp.fc2"), &[768, 3072]);
-        for name in ["layer_norm1", "layer_norm2"] {
-            layer(at(name), &[768]);
-        }
+        layer(at("layer_norm1"), &[768]);
+        layer(at("layer_norm2"), &[768]);
     }
     layer("final_layer_norm".to_owned(), &[768]);
     let values = |name: &str, count: usize| -> Vec<f32> {
