@@ -3,14 +3,13 @@
 //! `cN.out.sample` from `cN.in.{sample, timestep, encoder_hidden_states}` (SDXL: `text_embeds` and `time_ids`
 //! too; with `time_cond_proj_dim`, the guidance scale `guidance`; with a mask over the text, `encoder_attention_mask`),
 //! the states `cN.act.<module>` after the parts that the network shows, and the gradients of `sum(out * cN.in.g)` by
-//! the sample, the text states and any parameter, under diffusers' names. Everything in f32, in f32 with blocks that are
-//! computed again in the backward pass, and in f64; the angles of the timestep in f32 every time, as diffusers has them
-//! whatever the network's type is.
+//! the sample, the text states and any parameter, under diffusers' names. Everything in f32 and in f64; the angles of
+//! the timestep in f32 both times, as diffusers has them whatever the network's type is.
 
 use std::collections::BTreeMap;
 
 use add_nn::{
-    layers::{Checkpointing, Init},
+    layers::Init,
     probe::Probe,
     unet::{AddedConditions, UNet2dCondition, UnetConditions, UnetConfig},
 };
@@ -28,12 +27,10 @@ const ANGLES: Tolerance = Tolerance::Relative { part: 2e-5, floor: 0.0 };
 
 pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     let mut rows = Comparison::new(fixture);
-    compare(fixture, &mut rows, DType::F32, Checkpointing::Off)?;
-    rows.label(" by blocks");
-    compare(fixture, &mut rows, DType::F32, Checkpointing::Blocks)?;
+    compare(fixture, &mut rows, DType::F32)?;
     rows.label(" in f64");
     match fixture.wide() {
-        DType::F64 => compare(fixture, &mut rows, DType::F64, Checkpointing::Off)?,
+        DType::F64 => compare(fixture, &mut rows, DType::F64)?,
         _ => rows.skip("all tensors", NO_F64),
     }
     let inner =
@@ -41,16 +38,11 @@ pub(crate) fn run(fixture: &Fixture) -> Result<Vec<ParityRow>, ParityError> {
     Ok(rows.finish(inner))
 }
 
-fn compare(
-    fixture: &Fixture,
-    rows: &mut Comparison,
-    dtype: DType,
-    kept: Checkpointing,
-) -> Result<(), ParityError> {
+fn compare(fixture: &Fixture, rows: &mut Comparison, dtype: DType) -> Result<(), ParityError> {
     let config: UnetConfig = fixture.config()?;
     let net = UNet2dCondition::new(&config, &Init::new(0, &fixture.device().clone().autodiff()))?;
     let loading = Loading { source: &|name| Source::Whole(name.to_owned()), ignore: &|_| false, dtype };
-    let net = loading.load(net, &fixture.weights()?)?.with_checkpointing(kept);
+    let net = loading.load(net, &fixture.weights()?)?;
     for case in fixture.cases() {
         let key = |name: &str| format!("{case}{name}");
         let sample = fixture.leaf::<4>(&key("in.sample"), dtype)?;
