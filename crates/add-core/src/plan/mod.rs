@@ -5,13 +5,15 @@
 
 mod cost;
 mod geometry;
+mod held;
 mod measures;
 mod shares;
 mod step;
 
 pub use cost::{Cost, KernelKind};
+pub use held::{Held, Work};
 pub use measures::{Average, Decoder, KeptStates, Measures, States, Trained, Types, ladder};
-pub use step::{Held, Plan, Work};
+pub use step::Plan;
 
 use add_recipe::{DeviceChoice, Dtype, OptimizerStates, Passes, Recipe, slot::ADAPTERS};
 use add_train::{ema::Home, networks::Role};
