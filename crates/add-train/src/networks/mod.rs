@@ -10,9 +10,7 @@ mod movers;
 
 use std::{collections::BTreeMap, fmt, rc::Rc};
 
-use add_plugin::{
-    Autoencoder, Denoiser, Discriminator, FeatureExtractor, TextNetwork, TrainableAutoencoder,
-};
+use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, TextNetwork, TrainableAutoencoder};
 
 use crate::ranks::Collective;
 use movers::Mover;
