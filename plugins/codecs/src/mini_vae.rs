@@ -283,6 +283,6 @@ mod tests {
         assert!(leaf.grad(&gradients).expect("a leaf").abs().sum().into_scalar::<f32>() > 0.0);
         let other =
             recipe(&text.replace("[8, 16]", "[8, 24]")).init(&Device::flex()).expect_err("another shape");
-        assert!(other.to_string().contains("narrow"), "{other}");
+        assert!(other.to_string().contains("mis-shaped"), "{other}");
     }
 }
