@@ -54,7 +54,7 @@ pub fn student_rows(
 /// Writes the rows of a student as a PNG; nothing where the recipe has no prompts.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn student(
     path: &Path,
     recipe: &Recipe,
