@@ -19,7 +19,7 @@ use crate::workspace::built;
 /// Arguments of `software-gpu`.
 #[derive(Debug, Args)]
 pub(crate) struct SoftwareGpu {
-    /// A binary with the feature `wgpu`, instead of building one.
+    /// A binary with the feature `wgpu`, instead of the one that is built by default.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// The device, as a recipe names it: another one than the default is a real GPU.
@@ -45,7 +45,7 @@ impl SoftwareGpu {
         }
         let binary = match &self.binary {
             Some(binary) => binary.clone(),
-            None => built(&["--release", "--features", "wgpu"])?,
+            None => built(&["--release"])?,
         };
         let stage = Stage::new(binary, &self.device)?;
         let began = Instant::now();
