@@ -133,7 +133,7 @@ fn what_is_passed_over_is_counted_and_said() {
         "6 pictures; passed over:",
         "7 hidden",
         "1 with .heic, which is not read",
-        "1 other files (notes.md)",
+        "1 of another kind (notes.md)",
     ] {
         assert!(said.contains(part), "{said}");
     }

@@ -6,33 +6,36 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use add_files::is_hidden;
 use image::RgbImage;
 
-use crate::{DataError, Prompt, decode_rgb};
+use crate::{DataError, Prompt, SUFFIXES, decode_rgb};
 
 /// Largest size of an encoded picture, in bytes.
 pub const MAX_PICTURE_FILE: u64 = 64 << 20;
 
-/// What the names of pictures end in.
-const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-
-/// The pictures of a folder, in the order of their names.
+/// The pictures of a folder, in the order of their names; hidden files are left out.
 ///
 /// # Errors
 /// When the folder cannot be read or has no pictures.
 pub fn picture_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let failed = |source| DataError::Read { path: folder.to_owned(), source };
-    let mut files = Vec::new();
+    let (mut files, mut others) = (Vec::new(), 0_usize);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if extension.is_some_and(|e| PICTURES.iter().any(|known| e.eq_ignore_ascii_case(known))) {
+        let suffix = path.extension().map(|suffix| suffix.to_string_lossy().to_ascii_lowercase());
+        let is_picture = suffix.is_some_and(|suffix| SUFFIXES.contains(&&*suffix));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_picture && !is_hidden(&name) {
             files.push(path);
+        } else {
+            others += 1;
         }
     }
     files.sort();
     if files.is_empty() {
-        let problem = "expected pictures (PNG, JPEG, WebP), found none".to_owned();
+        let suffixes = SUFFIXES.join(", .");
+        let problem = format!("expected pictures (.{suffixes}) in it, found none among {others} entries");
         return Err(DataError::List { path: folder.to_owned(), problem });
     }
     Ok(files)
@@ -85,7 +88,7 @@ mod tests {
     #[test]
     fn captions_follow_the_names_or_the_order() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["b.PNG", "a.jpg", "notes.txt"] {
+        for name in ["b.PNG", "a.jpg", "notes.txt", "._a.jpg", ".hidden.png"] {
             fs::write(folder.path().join(name), "").expect("written");
         }
         let files = picture_files(folder.path()).expect("pictures");

@@ -13,7 +13,7 @@ use add_weights::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::MAX_CONFIG;
+use super::{MAX_CONFIG, check_prediction};
 use crate::{error::CoreError, read::LoadedRecipe};
 
 /// What lists the networks of a diffusers pipeline.
@@ -51,7 +51,8 @@ pub fn choose(
     };
     let folder = matches!(&location, Location::Local(path) if path.is_dir());
     if folder || (matches!(location, Location::Hub(_)) && !location.is_file()) {
-        return pipeline(loaded, location, kept, progress).map(|()| None);
+        pipeline(loaded, location, kept, progress)?;
+        return fits(loaded);
     }
     let path = location.fetch(progress)?;
     let file = WeightsFile::open(&path)?;
@@ -60,13 +61,13 @@ pub fn choose(
         let parts = Parts { text: TEXTS.iter().any(holds), codec: holds(&ldm::AUTOENCODER) };
         take(loaded, &location, true, parts, kept);
         loaded.recipe.model.weights = Weights::Ldm(location);
-        return Ok(None);
+        return fits(loaded);
     }
     let problem = match instead(&file) {
         Some(what) => what.to_owned(),
         None if found::unet_of_diffusers(&file).is_ok() => {
             loaded.recipe.model.weights = Weights::Diffusers(location);
-            return Ok(None);
+            return fits(loaded);
         }
         None if is_own(&file) => return Ok(Some(path)),
         None => format!(
@@ -76,6 +77,11 @@ pub fn choose(
         ),
     };
     Err(CoreError::Weights { path, problem })
+}
+
+/// Says of a released model at once what it contradicts, before anything else that it needs is looked for.
+fn fits(loaded: &LoadedRecipe) -> Result<Option<PathBuf>, CoreError> {
+    check_prediction(loaded, &loaded.recipe.model).map(|()| None)
 }
 
 /// Whether a file says that it is a model file of this project, or looks like one.

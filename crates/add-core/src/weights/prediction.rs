@@ -17,7 +17,8 @@ use crate::{error::CoreError, read::LoadedRecipe};
 const ZERO: f64 = 1e-4;
 
 /// Refuses a model whose scheduler or file says that it predicts something else than the recipe says, or that its schedule
-/// ends at zero signal where the recipe's does not: it would be sampled and trained without an error, to noise.
+/// ends at zero signal where the recipe's does not: it would be sampled and trained without an error, to noise. And one that is
+/// told the guidance scale where the recipe's is not.
 pub(crate) fn check_prediction(loaded: &LoadedRecipe, model: &Model) -> Result<(), CoreError> {
     if let Some(path) = pipeline(loaded, model).and_then(|folder| folder.join(SCHEDULER).cached())
         && let Some(says) = Says::of_scheduler(&path)
@@ -27,7 +28,9 @@ pub(crate) fn check_prediction(loaded: &LoadedRecipe, model: &Model) -> Result<(
     let Some((_, location)) = released(loaded, model) else { return Ok(()) };
     let Some(path) = location.cached() else { return Ok(()) };
     let stated = Stated::of(&WeightsFile::open(&path)?);
-    Says::of_file(&stated).check(model).map_err(|problem| CoreError::Weights { path, problem })
+    let checked = Says::of_file(&stated).check(model);
+    let checked = checked.and_then(|()| stated.check_guidance(model.backbone.takes_guidance()));
+    checked.map_err(|problem| CoreError::Weights { path, problem })
 }
 
 /// What is said of a model.
