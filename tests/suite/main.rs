@@ -11,7 +11,8 @@
 //! `cfg_aware`, `consistency`, `diffusion_gan`, `dmd2` and `reflow` distil a model into one of a few steps.
 //! `autoencoder` trains a codec, scales its latents and measures what it makes of pictures.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
-//! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state.
+//! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state,
+//! `doctor` says what files are.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `sampling` asks for pictures in every way that `sample` knows, and `living` is about terminals, signals and shells.
 //! `streams` closes and fills its standard streams, and `resuming` ends, goes on with and exports runs by their commands.
@@ -35,6 +36,7 @@ mod devices;
 mod diffusion_gan;
 mod dit;
 mod dmd2;
+mod doctor;
 mod dtypes;
 mod evaluations;
 mod exports;

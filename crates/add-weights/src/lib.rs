@@ -1,6 +1,7 @@
 //! Weights in and out: safetensors, key maps between namings, hub download, hostile-file limits.
 
 mod arrange;
+mod beginning;
 pub mod doctor;
 mod error;
 mod file;

@@ -93,7 +93,7 @@ impl Location {
 
     /// The local path of a file, which is fetched from the hub if need be. Where there is no such file, its
     /// sharded index, a variant in half precision or PyTorch's file serves: `x.safetensors.index.json`,
-    /// `x.fp16.safetensors`, `x.bf16.safetensors`, their indices, `pytorch_model.bin`.
+    /// `x.fp16.safetensors`, `x.bf16.safetensors`, their indices, `pytorch_model.bin` and its index.
     ///
     /// # Errors
     /// When none of them is there; the message says how to provide the first.
@@ -115,7 +115,7 @@ impl Location {
     }
 }
 
-/// The file itself, its index of shards, its variants in half precision with theirs, and PyTorch's file of the same.
+/// The file itself, its index of shards, its variants in half precision with theirs, and PyTorch's files of the same.
 fn variants(path: &str) -> Vec<String> {
     let Some(stem) = path.strip_suffix(".safetensors") else { return vec![path.to_owned()] };
     let mut all = vec![path.to_owned(), format!("{path}.index.json")];
@@ -133,14 +133,17 @@ fn variants(path: &str) -> Vec<String> {
         "open_clip_model" => "open_clip_pytorch_model",
         name => name,
     };
-    all.push(format!("{folder}{name}.bin"));
+    all.extend([".bin", ".bin.index.json", ".fp16.bin"].map(|ending| format!("{folder}{name}{ending}")));
     all
 }
 
 /// Whether a file is an index of shards.
 fn is_index(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "json")
-        && path.file_name().is_some_and(|name| name.to_string_lossy().contains(".safetensors.index."))
+        && path.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.contains(".safetensors.index.") || name.contains(".bin.index.")
+        })
 }
 
 fn local(path: &Path) -> Result<PathBuf, WeightsError> {
@@ -287,6 +290,8 @@ mod tests {
         let error = wanted.fetch(&mut ()).expect_err("nothing there").to_string();
         assert!(error.contains("x.safetensors") && error.contains("x.fp16.safetensors"), "{error}");
         for name in [
+            "x.fp16.bin",
+            "x.bin.index.json",
             "x.bin",
             "x.bf16.safetensors.index.json",
             "x.safetensors.index.bf16.json",
@@ -313,7 +318,7 @@ mod tests {
             ("vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.bin"),
             ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
         ] {
-            assert_eq!(variants(name).last().map(String::as_str), Some(theirs));
+            assert!(variants(name).contains(&theirs.to_owned()), "{theirs}");
         }
         assert_eq!(variants("x.ckpt"), ["x.ckpt"]);
     }
