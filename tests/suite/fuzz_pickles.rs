@@ -106,7 +106,7 @@ pub(crate) fn archive(members: &[Member<'_>]) -> Vec<u8> {
         encoder.write_all(bytes).unwrap();
         let (method, data) = if *packed { (8_u16, encoder.finish().unwrap()) } else { (0, bytes.to_vec()) };
         let what = [
-            &[20, 0, 0, 0][..],
+            &[20_u8, 0, 0, 0][..],
             &method.to_le_bytes(),
             &[0; 4],
             &sum.sum().to_le_bytes(),
@@ -117,8 +117,8 @@ pub(crate) fn archive(members: &[Member<'_>]) -> Vec<u8> {
         ]
         .concat();
         let place = (files.len() as u32).to_le_bytes();
-        directory.extend([b"PK\x01\x02\x14\0", &what[..], &[0; 10], &place, name.as_bytes()].concat());
-        files.extend([b"PK\x03\x04", &what[..], name.as_bytes(), &data].concat());
+        directory.extend([&b"PK\x01\x02\x14\0"[..], &what, &[0; 10], &place, name.as_bytes()].concat());
+        files.extend([&b"PK\x03\x04"[..], &what, name.as_bytes(), &data].concat());
     }
     let count = (members.len() as u16).to_le_bytes();
     let (length, place) = ((directory.len() as u32).to_le_bytes(), (files.len() as u32).to_le_bytes());

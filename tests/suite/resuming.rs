@@ -58,7 +58,7 @@ fn a_run_is_begun_gone_on_with_and_never_mixed_with_another() {
     for change in
         [&["--set", "objective=Diffusion(caption_dropout: 0.5)"][..], &["--set", "batch=3"], &["--seed", "5"]]
     {
-        let more = [&["--resume", "latest", "--set", "run.steps=9"], change].concat();
+        let more = [&["--resume", "latest", "--set", "run.steps=9"][..], change].concat();
         refuses(&with(&more), 1, &["written under another recipe", "recipe.ron"]);
     }
     assert_eq!(checkpoints(&out).last().unwrap(), "step-0000006", "a refused run leaves the other alone");
@@ -68,16 +68,11 @@ fn a_run_is_begun_gone_on_with_and_never_mixed_with_another() {
 #[test]
 fn the_last_checkpoints_are_kept_in_the_order_of_their_numbers() {
     let (_runs, recipe, out) = small();
-    let kept =
-        |run: &str| ["train".into(), recipe.clone(), "--out".into(), out.clone(), "--set".into(), run.into()];
-    let train = |run: &str| {
-        let arguments: [String; 6] = kept(run);
-        fine(&arguments.each_ref().map(String::as_str));
-    };
-    train("run=(steps: 12, checkpoint_every: 1, keep: 3)");
+    let many = "run=(steps: 12, checkpoint_every: 1, keep: 3)";
+    fine(&["train", &recipe, "--out", &out, "--set", many]);
     assert_eq!(checkpoints(&out), ["step-0000010", "step-0000011", "step-0000012"]);
-    let none: [String; 6] = kept("run=(steps: 4, keep: 0)");
-    refuses(&none.each_ref().map(String::as_str), 2, &["run.keep: expected a positive number, got 0"]);
+    let none = ["train", &recipe, "--out", &out, "--set", "run=(steps: 4, keep: 0)"];
+    refuses(&none, 2, &["run.keep: expected a positive number, got 0"]);
 }
 
 #[test]
@@ -93,9 +88,8 @@ fn a_place_that_cannot_be_written_is_told_before_any_work() {
     runs.write("file", "x");
     let [file, below] = ["file", "file/below"].map(|name| runs.path(name).display().to_string());
     for (out, words) in [(&*file, "is a file"), (&below, "nothing can be written"), ("/proc/x/y", "/proc")] {
-        let words = [words, out];
-        refuses(&["train", &recipe, "--out", out], if out == file { 2 } else { 1 }, &words);
-        let code = if out == file { 2 } else { 1 };
+        let (words, code) = ([words, out], if out == file { 2 } else { 1 });
+        refuses(&["train", &recipe, "--out", out], code, &words);
         // None of these models is there: whoever looks at one first says that.
         refuses(&["eval", &recipe, "--weights", "no.safetensors", "--out", out], code, &words);
         refuses(&["man", out], code, &words);

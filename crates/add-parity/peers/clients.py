@@ -232,15 +232,16 @@ def peft_file(pipe, path):
 
 @torch.no_grad()
 def lycoris_files(folder, noise, pipe):
-    """LoHa, LoKr and convolutions in Tucker's form by LyCORIS itself, and its pictures of models merged by it."""
+    """LoHa, LoKr and convolutions in Tucker's form by LyCORIS itself, and its pictures."""
     from lycoris import LycorisNetwork, create_lycoris
 
     LycorisNetwork.apply_preset({"target_module": ["Transformer2DModel", "ResnetBlock2D"]})
     for algo in ["loha", "lokr", "locon"]:
         torch.manual_seed(5)
-        before = {n: p.clone() for n, p in pipe.unet.state_dict().items()}
         net = create_lycoris(pipe.unet, 1.0, linear_dim=4, linear_alpha=2, conv_dim=4, conv_alpha=1, algo=algo, use_tucker=True,
                              factor=8)
+        # Its modules are its own from here on, and the U-Net computes with them.
+        net.apply_to()
         state = net.state_dict()
         for name, value in state.items():
             if not name.endswith("alpha"):
@@ -248,9 +249,8 @@ def lycoris_files(folder, noise, pipe):
         path = folder / f"{algo}.safetensors"
         save_file({n: v.half().contiguous() for n, v in state.items()}, path)
         net.load_state_dict(state)
-        net.merge_to(1.0)
         expected = theirs(pipe, noise)
-        pipe.unet.load_state_dict(before)
+        net.restore()
         yield f"{algo}, {len(net.loras)} layers, Tucker", "LyCORIS", ["--lora", path], expected
 
 

@@ -13,7 +13,7 @@ pub const V_PREDICTION: &str = "v_pred";
 pub const ZERO_TERMINAL_SNR: &str = "ztsnr";
 
 /// The projection of the guidance scale's embedding, in diffusers' names.
-pub const GUIDANCE: &str = "time_embedding.cond_proj.weight";
+const GUIDANCE: &str = "time_embedding.cond_proj.weight";
 
 /// What a denoiser predicts, in the words of `ModelSpec`.
 #[derive(Debug, Clone, PartialEq, Eq)]

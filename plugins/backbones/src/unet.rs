@@ -11,7 +11,7 @@ use add_plugin::{
     Component, Conditioning, Content, Denoiser, LoraConfig, Naming, PictureSizes, PluginError, TextInfo,
     Timesteps, fields, within,
 };
-use add_weights::{WeightsError, WeightsFile, names::found};
+use add_weights::{WeightsError, WeightsFile, names::found, stated::Stated};
 use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},

@@ -7,7 +7,7 @@ mod parquet_list;
 
 use std::{
     io::{Cursor, Read},
-    path::Path,
+    path::{self, Path},
     sync::Arc,
 };
 
@@ -126,7 +126,7 @@ pub(crate) fn read(
             PluginError::File { path: store.name(name).into(), problem }
         }
     };
-    let root = store.name("");
+    let root = path::absolute(store.name("")).unwrap_or_default().to_string_lossy().into_owned();
     let mut lines = Vec::new();
     let mut each = |number: usize, row: Row| -> Result<(), Refusal> {
         lines.push(line(row, folder, &root).map_err(|problem| Refusal::Line(number, problem))?);
@@ -160,7 +160,7 @@ enum Refusal {
 }
 
 /// The bytes of a list in UTF-8. One in UTF-16, as Windows' shell writes it, is read whole.
-fn opened(store: &Store, name: &str) -> Result<Box<dyn Read>, Refusal> {
+fn opened<'a>(store: &'a Store, name: &'a str) -> Result<Box<dyn Read + 'a>, Refusal> {
     let failed = |problem: String| Refusal::Line(1, problem);
     let mut reader = store.reader(name).map_err(Refusal::Store)?;
     let mut bytes = Vec::new();
@@ -200,7 +200,7 @@ fn line(row: Row, folder: &str, root: &str) -> Result<Line, String> {
 
 /// What a whole path that begins with the store's own says of a file in it.
 fn below<'a>(name: &'a str, root: &str) -> Option<&'a str> {
-    name.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/').filter(|_| !root.is_empty())
+    name.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/').filter(|_| name.starts_with('/'))
 }
 
 /// The path `name`, as seen from `folder`, without the `.` that it may hold.
