@@ -88,7 +88,7 @@ fn lists_of_hugging_face_and_others_are_read() {
         ("mine.csv", format!("image,prompt,width\n{csv}"), "Csv(\"mine.csv\")", fields),
         ("tabs.tsv", format!("file_name,text,width\n{csv}").replace(',', "\t"), "Csv(\"tabs.tsv\")", ""),
         // Put together from several, each with its mark.
-        ("marks.jsonl", lines("file", "caption", "").replace("{", "\u{FEFF}{"), "Jsonl(\"marks.jsonl\")", ""),
+        ("marks.jsonl", lines("file", "caption", "").replace('{', "\u{FEFF}{"), "Jsonl(\"marks.jsonl\")", ""),
         ("whole.jsonl", lines("file", "caption", &whole), "Jsonl(\"whole.jsonl\")", ""),
     ] {
         runs.write(&format!("pics/{list}"), text);

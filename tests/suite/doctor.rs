@@ -100,6 +100,44 @@ fn halved_offsets(header: &str) -> String {
     header.to_string()
 }
 
+#[test]
+fn what_no_model_here_can_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    // A LoRA for a model of another kind fits none here.
+    let transformer = "transformer.single_transformer_blocks.0.attn.to_k";
+    let names = ["lora_A", "lora_B"].map(|end| format!("{transformer}.{end}.weight"));
+    let path = folder.path().join("flux-lora.safetensors");
+    write(&path, &[(&names[0], &[4, 3072]), (&names[1], &[3072, 4])], &[]);
+    let said = doctor::diagnose(&path).unwrap();
+    assert!(said.problems.iter().any(|problem| problem.contains("diffusion transformer")), "{said}");
+    let lora = [
+        "sample",
+        "configs/emoji.ron",
+        "--prompt",
+        "a",
+        "--grid",
+        "never.png",
+        "--lora",
+        path.to_str().unwrap(),
+    ];
+    refuses(&lora, 1, &["no place in this model's U-Net"]);
+    // What is no file of weights at all is named by its beginning.
+    for (name, bytes, words) in [
+        ("page.ckpt", &b"<!DOCTYPE html><html>"[..], "a web page"),
+        ("lfs.bin", b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        ("gone.safetensors", b"Entry not found", "has its download failed"),
+        ("zip.safetensors", b"PK\x03\x04\0\0\0\0\0\0\0\0", ".ckpt, .bin, .pt or .pth"),
+        ("none.pt", b"\x80\x02}q\0.", "expected tensors, found none"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let output = add(&["doctor", path.to_str().unwrap()]);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.code() == Some(1) && said.contains(words), "{name}: {said}");
+    }
+}
+
 /// What the doctor takes for a model that can be used, `sample` uses; what it does not, `sample` refuses with the same word.
 #[test]
 fn the_doctor_and_sample_agree() {
@@ -174,39 +212,6 @@ fn the_doctor_and_sample_agree() {
         let sample =
             ["sample", "configs/sd15.ron", "--prompt", "a", "--grid", "never.png", "--weights", place];
         refuses(&sample, 1, &[in_both]);
-    }
-    // A LoRA for a model of another kind fits none here.
-    let transformer = "transformer.single_transformer_blocks.0.attn.to_k";
-    let names = ["lora_A", "lora_B"].map(|end| format!("{transformer}.{end}.weight"));
-    let path = folder.path().join("flux-lora.safetensors");
-    write(&path, &[(&names[0], &[4, 3072]), (&names[1], &[3072, 4])], &[]);
-    let said = doctor::diagnose(&path).unwrap();
-    assert!(said.problems.iter().any(|problem| problem.contains("diffusion transformer")), "{said}");
-    let lora = [
-        "sample",
-        "configs/emoji.ron",
-        "--prompt",
-        "a",
-        "--grid",
-        "never.png",
-        "--lora",
-        path.to_str().unwrap(),
-    ];
-    refuses(&lora, 1, &["no place in this model's U-Net"]);
-    // What is no file of weights at all is named by its beginning.
-    for (name, bytes, words) in [
-        ("page.ckpt", &b"<!DOCTYPE html><html>"[..], "a web page"),
-        ("lfs.bin", b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
-        ("gone.safetensors", b"Entry not found", "has its download failed"),
-        ("zip.safetensors", b"PK\x03\x04\0\0\0\0\0\0\0\0", ".ckpt, .bin, .pt or .pth"),
-        ("none.pt", b"\x80\x02}q\0.", "expected tensors, found none"),
-    ] {
-        let path = folder.path().join(name);
-        fs::write(&path, bytes).unwrap();
-        let output = add(&["doctor", path.to_str().unwrap()]);
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.code() == Some(1) && said.contains(words), "{name}: {said}");
     }
     let path = folder.path().join("refiner.safetensors");
     write(&path, &refiner, &[]);

@@ -108,8 +108,7 @@ fn the_model_of_a_run_is_its_base_and_its_lora() {
     fine(&["train", &recipe, "--out", &base]);
     let weights = format!("model.weights=File({:?})", runs.path("base/model.safetensors"));
     let adapter = "model.adapter=Lora(rank: 2, alpha: 8, targets: [])";
-    let student =
-        "objective=Consistency(target: Student, optimizer: (lr: 1e-2, warm_up: 0), ema_half_life: 1)";
+    let student = "objective=Consistency(target: Student, guidance: Fixed(2.0), optimizer: (lr: 1e-2, warm_up: 0), ema_half_life: 1)";
     fine(&["train", &recipe, "--out", &out, "--set", &weights, "--set", adapter, "--set", student]);
     let open = |name: &str| WeightsFile::open(runs.path(name)).unwrap();
     let (base, merged) = (open("base/model.safetensors"), open("run/model.safetensors"));

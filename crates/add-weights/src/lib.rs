@@ -12,6 +12,7 @@ mod load;
 mod location;
 pub mod lora;
 pub mod names;
+mod pickle;
 mod pytorch;
 mod read;
 mod shards;

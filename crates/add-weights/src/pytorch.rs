@@ -13,6 +13,7 @@ use crate::{
     beginning::{Expected, instead},
     error::WeightsError,
     file::WeightsFile,
+    pickle,
 };
 
 /// What the name of such a file ends in.
@@ -38,10 +39,11 @@ pub(crate) fn open(path: &Path) -> Result<WeightsFile, WeightsError> {
     let failed = |reason: String| WeightsError::Pickle { path: path.to_path_buf(), reason };
     let (file, length) = add_files::open(path).map_err(io)?;
     let mut head = Vec::new();
-    file.take(HEAD).read_to_end(&mut head).map_err(io)?;
+    (&file).take(HEAD).read_to_end(&mut head).map_err(io)?;
     if let Some(what) = instead(&head, Expected::Pytorch) {
         return Err(failed(what));
     }
+    pickle::check(file, &head).map_err(failed)?;
     let reader = PytorchReader::new(path).map_err(|error| failed(error.to_string()))?;
     let key = MODEL_KEYS.iter().find(|key| reader.tensors().keys().any(|name| name.starts_with(**key)));
     let model: Vec<_> = reader
