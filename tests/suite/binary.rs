@@ -195,6 +195,28 @@ fn the_same_seed_gives_the_same_picture() {
 }
 
 #[test]
+fn seeds_are_the_whole_numbers_of_64_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("a.png");
+    let sample = ["sample", RECIPE, "--prompt", "a red apple", "--out", out.to_str().unwrap()];
+    let words = ["--seed", "expected a whole number from 0 to 18446744073709551615"];
+    for seed in
+        [&["--seed", "-1"][..], &["--seed=-1"], &["--seed", "18446744073709551616"], &["--seed", "1.5"]]
+    {
+        refuses(&[&sample[..], seed].concat(), 2, &words);
+        refuses(&[&["train", RECIPE][..], seed].concat(), 2, &words);
+    }
+    let largest = add(&[&sample[..], &["--seed", "18446744073709551615"]].concat());
+    assert!(largest.status.success() && out.exists(), "{}", String::from_utf8_lossy(&largest.stderr));
+    let recipe = add(&["train", RECIPE, "--dry-run", "--set", "seed=18446744073709551615"]);
+    assert!(String::from_utf8_lossy(&recipe.stdout).contains("seed: 18446744073709551615"));
+    // The same of other numbers: what is wrong is the number, not the option.
+    for number in ["--guidance", "--steps", "--count", "--index"] {
+        refuses(&[&sample[..], &[number, "-3"]].concat(), 2, &[number, "-3"]);
+    }
+}
+
+#[test]
 fn a_dry_run_counts_parameters_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
