@@ -109,7 +109,8 @@ fn the_model_of_a_run_is_its_base_and_its_lora() {
     let weights = format!("model.weights=File({:?})", runs.path("base/model.safetensors"));
     let adapter = "model.adapter=Lora(rank: 2, alpha: 8, targets: [])";
     let student = "objective=Consistency(target: Student, guidance: Fixed(2.0), optimizer: (lr: 1e-2, warm_up: 0), ema_half_life: 1)";
-    fine(&["train", &recipe, "--out", &out, "--set", &weights, "--set", adapter, "--set", student]);
+    let sets = ["--set", &weights, "--set", adapter, "--set", student, "--set", "run.steps=15"];
+    fine(&[&["train", &recipe, "--out", &out][..], &sets].concat());
     let open = |name: &str| WeightsFile::open(runs.path(name)).unwrap();
     let (base, merged) = (open("base/model.safetensors"), open("run/model.safetensors"));
     let lora = open("run/pytorch_lora_weights.safetensors");
