@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Most values of the newest rows, which are in memory until more of them come: 4 MiB.
-const HELD: usize = 1 << 20;
+/// Most values of the newest rows, which are in memory until more of them come: 1 MiB.
+const HELD: usize = 1 << 18;
 /// Bytes of a value.
 const VALUE: usize = size_of::<f32>();
 
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!((early.len(), middle.len(), rows.len(), rows.width()), (0, 2500, 2600, 1000));
         assert!(rows.filed > 2000 && writer.newest.len() <= HELD, "most of them are on the disk");
         for rows in [&middle, &rows] {
-            for first in [0, 1047, 1048, 1049, 2096, 2498] {
+            for first in [0, 261, 262, 263, 2096, 2498] {
                 assert_eq!(
                     rows.read(first, 2).expect("there"),
                     [row(first), row(first + 1)].concat(),
