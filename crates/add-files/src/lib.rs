@@ -8,12 +8,14 @@ mod cache;
 mod hidden;
 mod mapped;
 mod replace;
+mod rows;
 mod text;
 
 pub use cache::{Cache, Key};
 pub use hidden::is_hidden;
 pub use mapped::MappedFile;
 pub use replace::{check_writable, rename, replace, sync};
+pub use rows::{Rows, RowsWriter};
 pub use text::{decode_text, has_utf_16_mark};
 
 use std::{
