@@ -55,7 +55,7 @@ fn pictures(folder: &Path, kind: &str, [width, height]: [u32; 2], count: usize) 
 }
 
 /// Two folders of them.
-fn both(folder: &TempDir, count: usize) -> [PathBuf; 2] {
+pub(crate) fn both(folder: &TempDir, count: usize) -> [PathBuf; 2] {
     let [made, real] = ["made", "real"].map(|kind| folder.path().join(kind));
     pictures(&made, "made", [80, 64], count);
     pictures(&real, "real", [96, 72], count);
@@ -392,38 +392,4 @@ fn a_list_of_prompts_gives_the_same_pictures_in_one_process_in_parts_and_resumed
     refuses(&other, 2, &["000000.png: it was made with another seed"]);
     refuses(&["sample", &recipe, "--prompts", &list], 2, &["--out"]);
     refuses(&["sample", &recipe, "--prompts", &list, "--out", &whole, "--shard", "2/2"], 2, &["0/4 to 3/4"]);
-}
-
-/// What systems put beside pictures is none, and BMP is a picture.
-#[test]
-fn folders_are_measured_without_their_hidden_files() {
-    let folder = TempDir::new().unwrap();
-    let [a, b] = both(&folder, 4);
-    let figure = || {
-        let out = folder.path().join("out").display().to_string();
-        let [a, b] = [&a, &b].map(|path| path.display().to_string());
-        let metrics = "[Frechet(features: MobileNetV2(blocks: [13]))]";
-        let eval = ["eval", "--images", &a, "--references", &b, "--metrics", metrics, "--out", &out];
-        let output = add(&eval);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        fs::read_to_string(folder.path().join("out/evaluation.json")).unwrap()
-    };
-    let before = figure();
-    fs::write(a.join("._0.png"), b"\0\x05\x16\x07").unwrap();
-    fs::write(b.join(".DS_Store"), "x").unwrap();
-    fs::create_dir(b.join(".ipynb_checkpoints")).unwrap();
-    let name = fs::read_dir(&a)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| !path.ends_with("._0.png"))
-        .unwrap();
-    image::open(&name).unwrap().save(a.join("x.bmp")).unwrap();
-    fs::remove_file(&name).unwrap();
-    let values = |json: &str| -> Vec<f64> {
-        let rows: serde_json::Value = serde_json::from_str(json).unwrap();
-        rows.as_array().unwrap().iter().map(|row| row["value"].as_f64().unwrap()).collect()
-    };
-    for (before, after) in crate::pairs(values(&before), values(&figure())) {
-        assert!((before - after).abs() < 1e-6 * before.abs(), "{before} {after}");
-    }
 }

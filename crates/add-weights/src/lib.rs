@@ -18,6 +18,7 @@ mod read;
 mod shards;
 mod source;
 pub mod stated;
+mod variants;
 mod write;
 mod write_shards;
 
