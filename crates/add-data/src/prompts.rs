@@ -51,6 +51,9 @@ pub fn read_prompts(path: &Path) -> Result<Vec<Prompt>, DataError> {
 fn lines(text: &str) -> Vec<Prompt> {
     // Line ends of Windows, then those of old Macs.
     let text = text.trim_end().replace("\r\n", "\n");
+    if text.is_empty() {
+        return Vec::new();
+    }
     text.split(['\n', '\r']).map(|line| Prompt { text: line.trim().to_owned(), file: None }).collect()
 }
 
