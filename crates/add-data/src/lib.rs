@@ -26,7 +26,7 @@ mod unread;
 
 pub use bad_samples::BadSamples;
 pub use batch::{Batch, Skipped};
-pub use decode::{MAX_DECODED_BYTES, MAX_SIDE, SUFFIXES, decode_rgb, dimensions};
+pub use decode::{Head, MAX_DECODED_BYTES, MAX_SIDE, SUFFIXES, decode_rgb, head};
 pub use error::DataError;
 pub use grid::Grid;
 pub use image::RgbImage;
@@ -35,7 +35,7 @@ pub use loader::{Batches, Feed, Loader};
 pub use order::EpochOrder;
 pub use picture::{from_planes, pictures, to_planes};
 pub use picture_file::{PictureFormat, encode_picture, picture_text, write_picture};
-pub use picture_folder::{MAX_PICTURE_FILE, captions_of, picture_files, read_picture};
+pub use picture_folder::{MAX_PICTURE_FILE, captions_of, picture_files, read_head, read_picture};
 pub use png_file::{encode_png, png_text, write_png};
 pub use prompts::{Prompt, read_prompts};
 pub use resize::{area_resize, enlarge, filling, square};

@@ -7,11 +7,13 @@
 mod cache;
 mod mapped;
 mod replace;
+mod rows;
 mod text;
 
 pub use cache::{Cache, Key};
 pub use mapped::MappedFile;
 pub use replace::{check_writable, rename, replace, sync};
+pub use rows::{Rows, RowsWriter};
 pub use text::{decode_text, has_utf_16_mark};
 
 use std::{

@@ -26,7 +26,7 @@ pub use hub::Progress;
 pub use hub_place::HubPlace;
 pub use limits::{MAX_HEADER_BYTES, MAX_TENSORS};
 pub use load::{Loading, load_into};
-pub use location::Location;
+pub use location::{Location, beside};
 pub use read::Float;
 pub use source::Source;
 pub use write::{NamedTensor, Precision, named_tensors, save, save_each, write_data};

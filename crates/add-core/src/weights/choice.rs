@@ -44,13 +44,9 @@ pub fn choose(
     kept: Kept,
     progress: &mut dyn Progress,
 ) -> Result<Option<PathBuf>, CoreError> {
-    let location = match Location::parse(place)? {
-        // It is the person at the terminal who says it, not the recipe.
-        Location::Local(path) => Location::Local(std::path::absolute(&path).map_err(CoreError::io(&path))?),
-        hub @ Location::Hub(_) => hub,
-    };
-    let folder = matches!(&location, Location::Local(path) if path.is_dir());
-    if folder || (matches!(location, Location::Hub(_)) && !location.is_file()) {
+    // It is the person at the terminal who says it, not the recipe.
+    let location = Location::parse(place)?.absolute().map_err(CoreError::io(Path::new(place)))?;
+    if location.local().map_or_else(|| !location.is_file(), |path| path.is_dir()) {
         return pipeline(loaded, location, kept, progress).map(|()| None);
     }
     let path = location.fetch(progress)?;
@@ -105,18 +101,16 @@ fn pipeline(
     kept: Kept,
     progress: &mut dyn Progress,
 ) -> Result<(), CoreError> {
-    let parts = match &location {
-        Location::Local(path) if !path.join("unet").is_dir() => {
+    let parts = match location.local() {
+        Some(path) if !path.join("unet").is_dir() => {
             // The folder of a denoiser alone.
-            let denoiser = Location::Local(path.join(ALONE));
+            let denoiser = location.join(ALONE);
             let chosen = if denoiser.cached().is_some() { denoiser } else { location };
             loaded.recipe.model.weights = Weights::Diffusers(chosen);
             return Ok(());
         }
-        Location::Local(path) => {
-            Parts { text: path.join("text_encoder").is_dir(), codec: path.join("vae").is_dir() }
-        }
-        Location::Hub(_) => {
+        Some(path) => Parts { text: path.join("text_encoder").is_dir(), codec: path.join("vae").is_dir() },
+        None => {
             // A repository without a list of networks holds a denoiser alone.
             let index = location.join(INDEX).fetch(progress).ok().and_then(|path| json(&path));
             let lists = |part: &str| index.as_ref().is_some_and(|index| index[part][0].is_string());
