@@ -48,8 +48,9 @@ use plugins as _;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// What the terminal shows unless `ADD_LOG` says otherwise: warnings, and which device `Auto()` is.
-const SHOWN: &str = "warn,add_core::device=info";
+/// What the terminal shows unless `ADD_LOG` says otherwise: warnings, and which device `Auto()` is. CubeCL warns of every kernel that
+/// does not fit a GPU while it looks for one that does.
+const SHOWN: &str = "warn,add_core::device=info,cubecl_runtime=error";
 
 /// Adversarial Diffusion Distillation: train, sample and evaluate one-step text-to-image models.
 #[derive(Debug, Parser)]

@@ -2,9 +2,10 @@
 //!
 //! `y = value gelu(gate)`, `gelu(z) = z Phi(z)` with the normal distribution `Phi` (not its tanh approximation).
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
+use crate::activation::pure_gelu;
 use crate::parallel::{SharedMut, output, parallel_ranges, values};
 use crate::simd::{LANES, Simd, Task, dispatch, normal};
 use crate::tape::{Kernel, apply};
@@ -28,7 +29,7 @@ pub fn geglu_reference(x: Tensor<3>) -> Tensor<3> {
     let [_, _, two_c] = x.dims();
     let value = x.clone().narrow(2, 0, two_c / 2);
     let gate = x.narrow(2, two_c / 2, two_c / 2);
-    value * activation::gelu(gate)
+    value * pure_gelu(gate)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -48,9 +48,16 @@ pub struct Numbers {
     pub values: Vec<f64>,
 }
 
-/// The widest float type of a device.
+/// The widest float type in which a device computes. Vulkan's shaders may have f64 without its functions: llvmpipe adds in f64 and
+/// takes the hyperbolic tangent of half of the bits.
 pub(crate) fn widest(device: &Device) -> DType {
-    if device.supports_dtype(DType::F64) { DType::F64 } else { DType::F32 }
+    if device.supports_dtype(DType::F64) && has_functions_of_f64(device) { DType::F64 } else { DType::F32 }
+}
+
+fn has_functions_of_f64(device: &Device) -> bool {
+    let half = Tensor::<1>::from_data(TensorData::new(vec![0.5_f64], [1]), (device, DType::F64));
+    let got = half.tanh().try_into_data().ok().and_then(|data| data.iter::<f64>().next());
+    got.is_some_and(|got| (got - 0.5_f64.tanh()).abs() < 1e-12)
 }
 
 impl Numbers {

@@ -1,4 +1,4 @@
-//! The two binaries, the device, and a folder for what they leave.
+//! The binary, the device, and a folder for what is left.
 
 use std::{
     env, fs,
@@ -24,24 +24,23 @@ pub(super) fn driver() -> Option<PathBuf> {
 /// On which side a command computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    /// On the device, by the binary that knows it.
+    /// On the device.
     Gpu,
-    /// On the processor, by the ordinary binary.
+    /// On the processor.
     Processor,
 }
 
 pub(super) struct Stage {
-    gpu: PathBuf,
-    processor: PathBuf,
+    binary: PathBuf,
     /// As a recipe names it.
     pub(super) device: String,
     folder: TempDir,
 }
 
 impl Stage {
-    pub(super) fn new(gpu: PathBuf, processor: PathBuf, device: &str) -> Result<Self, String> {
+    pub(super) fn new(binary: PathBuf, device: &str) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
-        Ok(Self { gpu, processor, device: device.to_owned(), folder })
+        Ok(Self { binary, device: device.to_owned(), folder })
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {
@@ -62,14 +61,8 @@ impl Stage {
     }
 
     /// A call of `add`, whatever comes of it.
-    pub(super) fn call(
-        &self,
-        side: Side,
-        arguments: &[&str],
-        environment: &[(&str, &str)],
-    ) -> Result<Output, String> {
-        let binary = if side == Side::Gpu { &self.gpu } else { &self.processor };
-        let mut command = Command::new(binary);
+    pub(super) fn call(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Output, String> {
+        let mut command = Command::new(&self.binary);
         command.args(arguments).current_dir(root()).env("NO_COLOR", "1").stdin(Stdio::null());
         // What an earlier call has found out of the device does not count.
         command.env("XDG_CACHE_HOME", self.at("cache")).env("XDG_RUNTIME_DIR", self.folder.path());
@@ -81,8 +74,8 @@ impl Stage {
     }
 
     /// What `add` prints; it must succeed.
-    pub(super) fn add(&self, side: Side, arguments: &[&str]) -> Result<String, String> {
-        let output = self.call(side, arguments, &[])?;
+    pub(super) fn add(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self.call(arguments, &[])?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(said);
@@ -95,13 +88,19 @@ impl Stage {
     pub(super) fn with(&self, side: Side, arguments: &[&str], sets: &[&str]) -> Result<String, String> {
         let device = format!("device={}", self.device_of(side));
         let sets = sets.iter().copied().chain([device.as_str()]).flat_map(|set| ["--set", set]);
-        self.add(side, &arguments.iter().copied().chain(sets).collect::<Vec<_>>())
+        self.add(&arguments.iter().copied().chain(sets).collect::<Vec<_>>())
     }
 
-    /// A run of the emoji recipe, or the rest of one, in the folder `out`.
-    pub(super) fn train(&self, side: Side, out: &str, sets: &[&str]) -> Result<PathBuf, String> {
+    /// A run of a recipe, or the rest of one, in the folder `out`.
+    pub(super) fn train(
+        &self,
+        side: Side,
+        recipe: &str,
+        out: &str,
+        sets: &[&str],
+    ) -> Result<PathBuf, String> {
         let place = self.place(out);
-        self.with(side, &["train", "configs/emoji.ron", "--out", &place, "--resume", "auto"], sets)?;
+        self.with(side, &["train", recipe, "--out", &place, "--resume", "auto"], sets)?;
         Ok(self.at(out))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::stage::{Side::Gpu, Stage, driver};
+use super::stage::{Stage, driver};
 
 const SOURCE: &str = include_str!("wrong_driver.c");
 
@@ -24,7 +24,7 @@ pub(super) fn check(stage: &Stage) -> Result<String, String> {
     let sample = ["sample", "configs/emoji.ron", "--prompt", "a", "--grid", &grid, "--set", &device];
     let mut said = String::new();
     for arguments in [&["devices"][..], &sample] {
-        let output = stage.call(Gpu, arguments, &environment)?;
+        let output = stage.call(arguments, &environment)?;
         let told =
             [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned()).concat();
         if output.status.code() != Some(1)

@@ -3,7 +3,6 @@
 
 use std::{
     any::Any,
-    env,
     panic::{self, AssertUnwindSafe},
     sync::{Mutex, PoisonError},
 };
@@ -123,7 +122,7 @@ fn all_like(choice: DeviceChoice) -> Vec<cubecl::Device> {
 )]
 fn set_up(device: cubecl::Device) -> Result<Opened, String> {
     #[cfg(feature = "wgpu")]
-    let driver = wgpu_driver(&device)?;
+    let (device, driver) = set_up_wgpu(device)?;
     #[cfg(not(feature = "wgpu"))]
     let driver: Option<String> = None;
     let client = device.client();
@@ -138,22 +137,27 @@ fn set_up(device: cubecl::Device) -> Result<Opened, String> {
 
 /// Sets a device of wgpu up, and says which driver and interface it has; `None` for any other device.
 #[cfg(feature = "wgpu")]
-fn wgpu_driver(device: &cubecl::Device) -> Result<Option<String>, String> {
+fn set_up_wgpu(device: cubecl::Device) -> Result<(cubecl::Device, Option<String>), String> {
     use burn::tensor::DeviceKind;
-    let cubecl::Device::Wgpu(device) = device else { return Ok(None) };
-    let kind = match device.kind {
+    let cubecl::Device::Wgpu(named) = &device else { return Ok((device, None)) };
+    let kind = match named.kind {
         WgpuDeviceKind::DiscreteGpu(index) => DeviceKind::DiscreteGpu(index),
         WgpuDeviceKind::IntegratedGpu(index) => DeviceKind::IntegratedGpu(index),
         WgpuDeviceKind::VirtualGpu(index) => DeviceKind::VirtualGpu(index),
-        _ => DeviceKind::Cpu,
+        _ => {
+            let (device, info) = super::software::open()?;
+            return Ok((device, Some(driver_of(info))));
+        }
     };
     let (_, setup) =
         Device::wgpu_options().device_kind(kind).init_with_setup().map_err(|error| error.to_string())?;
-    let info = setup.adapter.get_info();
+    Ok((device, Some(driver_of(setup.adapter.get_info()))))
+}
+
+#[cfg(feature = "wgpu")]
+fn driver_of(info: cubecl::wgpu::wgpu::AdapterInfo) -> String {
     let driver = [info.driver, info.driver_info, format!("{:?}", info.backend)];
-    Ok(Some(
-        driver.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "),
-    ))
+    driver.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// The line in which the kernel module of NVIDIA's driver states its version.
@@ -163,18 +167,9 @@ fn nvidia_driver() -> Option<String> {
     Some(line.split_whitespace().collect::<Vec<_>>().join(" ").replace("NVRM version: ", ""))
 }
 
-/// Set to 1 by those who look for what is wrong with a driver.
-const UNTESTED: &str = "ADD_UNTESTED_DEVICE";
-
 /// Tests a device that has not passed with this driver before.
 fn trust(opened: &Opened) -> Result<(), String> {
     let Facts { name, driver, .. } = &opened.facts;
-    if env::var_os(UNTESTED).is_some_and(|set| set == "1") {
-        warn!(
-            "{UNTESTED}=1: {name}, driver: {driver}, is used without its self-test and may compute wrong numbers"
-        );
-        return Ok(());
-    }
     if kept::has_passed(name, driver) {
         return Ok(());
     }
@@ -214,9 +209,13 @@ mod tests {
 
     #[test]
     fn a_device_that_the_machine_lacks_is_an_error_that_counts() {
-        let error = open(DeviceChoice::Cuda(4095)).expect_err("not that many");
-        assert!(!error.is_usage(), "the recipe is right, the machine is another");
-        let text = error.to_string();
-        assert!(text.contains("Cuda(4095)") && text.contains("such devices"), "{text}");
+        for (choice, name) in
+            [(DeviceChoice::Cuda(4095), "Cuda(4095)"), (DeviceChoice::Wgpu(4095), "Wgpu(4095)")]
+        {
+            let error = open(choice).expect_err("not that many");
+            assert!(!error.is_usage(), "the recipe is right, the machine is another");
+            let text = error.to_string();
+            assert!(text.contains(name) && text.contains("such devices"), "{text}");
+        }
     }
 }

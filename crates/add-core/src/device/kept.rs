@@ -9,7 +9,7 @@ use std::{
 };
 
 use add_files::{Cache, Key};
-use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, autotune::AutotuneLevel, cache::CacheConfig};
 
 use super::self_test;
 
@@ -24,6 +24,9 @@ fn folder() -> Option<PathBuf> {
 pub(super) fn keep_tuned_kernels() {
     let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
     if let (CacheConfig::Target, Some(folder)) = (&config.environment.path, folder()) {
+        // Where all kernels are compared, some are chosen that a software device else refuses.
+        let all_kernels = matches!(config.autotune.level, AutotuneLevel::Full);
+        let folder = if all_kernels { folder.join("all-kernels") } else { folder };
         config.environment.path = CacheConfig::Directory(folder);
     }
     // Refused from the second device on.
