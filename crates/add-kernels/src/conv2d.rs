@@ -5,16 +5,18 @@
 mod depthwise;
 mod input;
 mod padded;
+mod pairs;
 mod sizes;
 mod weights;
 mod windows;
 mod winograd;
 
-use burn::tensor::{Tensor, module, ops::ConvOptions};
+use burn::tensor::{Tensor, bf16, module, ops::ConvOptions};
 use burn_flex::FlexTensor;
 
-use crate::half::as_type;
-use crate::parallel::{SharedMut, dense, output, values};
+use crate::half::{as_type, flat, pairs, widen};
+use crate::parallel::{SharedMut, dense, output, output_of, values};
+use crate::product::{computes_bf16_products, turned};
 use crate::tape::{Kernel, apply};
 use padded::Padded;
 use sizes::Sizes;
@@ -100,6 +102,39 @@ impl<const N: usize> Kernel<N> for Conv2d {
             }
         });
         (y, ())
+    }
+
+    fn forward_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<FlexTensor> {
+        let sizes = self.0;
+        let products = sizes.inner() * sizes.taps();
+        if !computes_bf16_products() || sizes.is_depthwise() || products == 0 || !products.is_multiple_of(2) {
+            return None;
+        }
+        let (x, weights) = (flat(&inputs[0]), pairs(&inputs[1])?);
+        let bias = inputs.get(2).map(|bias| dense(widen(bias.clone())));
+        let (x, bias) = (x.as_slice::<bf16>()?, bias.as_ref().map(values));
+        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
+        Some(output_of([sizes.samples, sizes.c_out, sizes.output[0], sizes.output[1]], |out| unsafe {
+            pairs::forward(sizes, x, weights, bias, out);
+        }))
+    }
+
+    fn frozen_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<(FlexTensor, ())> {
+        Some((<Self as Kernel<N>>::forward_in_bf16(self, inputs)?, ()))
+    }
+
+    fn input_gradient_in_bf16(&self, inputs: &[FlexTensor; N], dy: &FlexTensor) -> Option<FlexTensor> {
+        let sizes = self.0.of_input_gradient()?;
+        if !computes_bf16_products() || !(sizes.c_in * sizes.taps()).is_multiple_of(2) {
+            return None;
+        }
+        let (dy, weights) = (flat(dy), inputs[1].as_slice()?);
+        let weights = turned(weights, [sizes.c_in, sizes.c_out, sizes.taps()]);
+        let dy = dy.as_slice::<bf16>()?;
+        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
+        Some(output_of([sizes.samples, sizes.c_out, sizes.output[0], sizes.output[1]], |out| unsafe {
+            pairs::forward(sizes, dy, &weights, None, out);
+        }))
     }
 
     fn backward(
@@ -219,11 +254,14 @@ fn weight_gradient(sizes: Sizes, x: &[f32], dy: &[f32], out: SharedMut) {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tensor;
+    use burn::tensor::{DType, Tensor};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{agree, random};
+    use crate::testing::{agree, input_gradient_near_in_bf16, near_in_bf16, random};
+
+    /// What sums of another order in f32 leave of each product.
+    const ORDER: f64 = 1e-6;
 
     fn check(
         x: Tensor<4>,
@@ -232,18 +270,22 @@ mod tests {
         geometry: ConvGeometry,
     ) -> Result<(), TestCaseError> {
         let w = random(weight, 2);
+        let more = ORDER * weight[1..].iter().product::<usize>() as f64;
+        let frozen = w.clone().cast(DType::BF16);
+        let layer = |x, dtype| conv2d(x, frozen.clone().cast(dtype), None, geometry);
+        let back = ORDER * (weight[0] * weight[2] * weight[3]) as f64;
+        input_gradient_near_in_bf16(x.clone(), layer, back)?;
         if bias {
-            agree(
-                (x, w, random([weight[0]], 3)),
-                |(x, w, b)| conv2d(x, w, Some(b), geometry),
-                |(x, w, b)| conv2d_reference(x, w, Some(b), geometry),
-            )
+            let inputs = (x, w, random([weight[0]], 3));
+            let ours = |(x, w, b)| conv2d(x, w, Some(b), geometry);
+            let reference = |(x, w, b)| conv2d_reference(x, w, Some(b), geometry);
+            agree(inputs.clone(), ours, reference)?;
+            near_in_bf16(inputs, ours, reference, more)
         } else {
-            agree(
-                (x, w),
-                |(x, w)| conv2d(x, w, None, geometry),
-                |(x, w)| conv2d_reference(x, w, None, geometry),
-            )
+            let ours = |(x, w)| conv2d(x, w, None, geometry);
+            let reference = |(x, w)| conv2d_reference(x, w, None, geometry);
+            agree((x.clone(), w.clone()), ours, reference)?;
+            near_in_bf16((x, w), ours, reference, more)
         }
     }
 
