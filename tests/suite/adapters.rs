@@ -111,5 +111,5 @@ fn adapters_are_counted_beside_a_base_that_is_held_once() {
     let (student, adapters, teacher) = (find("student"), find("adapters"), find("teacher"));
     assert!(!student.trained && adapters.trained && teacher.shared);
     assert!(adapters.parameters > 0 && adapters.parameters < student.parameters);
-    assert_eq!((student.parameters, teacher.bytes()), (teacher.parameters, 0));
+    assert_eq!((student.parameters, teacher.bytes(1)), (teacher.parameters, 0));
 }

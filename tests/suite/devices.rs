@@ -55,17 +55,22 @@ fn a_plan_says_what_is_held_what_is_sent_and_what_fits() {
         assert!(said.contains(word), "expected {word:?} in: {said}");
     }
     // What their comments say.
-    for (recipe, memory) in [("configs/add-m.ron", "38 GB"), ("configs/add-xl.ron", "60 GB")] {
-        for gpus in ["1", "8"] {
-            let output = add(&["plan", recipe, "--gpus", gpus, "--memory", "80GB"]);
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(said.contains("fits with: as the recipe says"), "{said}");
-            let row = said.lines().find(|line| line.starts_with("as the recipe says")).unwrap();
-            let planned: f64 = row.split_whitespace().nth(6).unwrap().parse().unwrap();
-            assert_eq!(format!("{planned:.0} GB"), memory, "{row}");
-        }
+    for (recipe, device, card, gpus, memory) in [
+        ("configs/add-m.ron", "Flex()", "80GB", "1", "takes 38 GB"),
+        ("configs/add-m.ron", "Flex()", "80GB", "8", "takes 38 GB"),
+        ("configs/add-xl.ron", "Flex()", "80GB", "1", "takes 60 GB"),
+        ("configs/add-xl.ron", "Flex()", "80GB", "8", "42 GB on each of eight"),
+        ("configs/add-m-24gb.ron", "Cuda(0)", "24GB", "1", "takes 16 GB"),
+    ] {
+        let device = format!("device={device}");
+        let output = add(&["plan", recipe, "--gpus", gpus, "--memory", card, "--set", &device]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("fits with: as the recipe says"), "{said}");
+        let row = said.lines().find(|line| line.starts_with("as the recipe says")).unwrap();
+        let planned: f64 = row.split_whitespace().nth(6).unwrap().parse().unwrap();
+        assert!(memory.contains(&format!("{planned:.0} GB")), "{recipe} on {gpus}: {row}");
         let text = std::fs::read_to_string(crate::root().join(recipe)).unwrap();
-        assert!(text.contains(&format!("takes {memory}")), "{recipe} says {memory}");
+        assert!(text.contains(memory), "{recipe} says {memory}");
     }
     refuses(&["plan", "configs/add-m.ron", "--gpus", "3"], 2, &["--gpus", "128"]);
     refuses(&["plan", "configs/add-m.ron", "--memory", "80"], 2, &["80GB"]);

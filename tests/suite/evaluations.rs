@@ -183,8 +183,10 @@ fn wrong_inputs_are_errors_before_any_work() {
     fs::create_dir(&empty).unwrap();
     let list = folder.path().join("captions.txt");
     fs::write(&list, "one\ntwo\n").unwrap();
+    let four = folder.path().join("four.txt");
+    fs::write(&four, "one\ntwo\nthree\nfour\n").unwrap();
     let path = |path: &Path| path.display().to_string();
-    let [made, real, empty, list] = [path(&made), path(&real), path(&empty), path(&list)];
+    let [made, real, empty, list, four] = [&made, &real, &empty, &list, &four].map(|p| path(p));
     let metrics = ["--metrics", MOBILENET];
     let against = |more: &[&str]| [&["eval"], more, metrics.as_slice()].concat().join("\u{1f}");
     for (arguments, words) in [
@@ -200,6 +202,27 @@ fn wrong_inputs_are_errors_before_any_work() {
         (against(&["--images", &made, "--references", &list]), "statistics serve Frechet distances alone"),
     ] {
         refuses(&arguments.split('\u{1f}').collect::<Vec<_>>(), 2, &[words]);
+    }
+    // What does not fit together is seen by its shapes: there are no such weights, and none are looked for.
+    let b32 = "images: Clip(weights: \"none\", model: B32)";
+    for (metrics, words) in [
+        (
+            format!("[ClipScore({b32}, texts: ClipL(weights: \"none\"))]"),
+            "texts: expected Clip or OpenClipG, whose pooled embedding lies in the common space of pictures and texts, got ClipL",
+        ),
+        (
+            format!("[ClipScore({b32}, texts: Clip(weights: \"none\", model: L14))]"),
+            "texts: expected the text tower of the same CLIP, of width 512, got one of width 768",
+        ),
+        (
+            "[Fid(features: DinoV2(weights: \"none\"))]".to_owned(),
+            "expected a network of inception, got dinov2",
+        ),
+        ("[CaptionAccuracy(judge: MobileNetV2())]".to_owned(), "is not a classifier; choose one that is"),
+    ] {
+        let arguments =
+            ["eval", "--images", &made, "--references", &real, "--captions", &four, "--metrics", &metrics];
+        refuses(&arguments, 2, &[words]);
     }
     refuses(&["eval", "--images", &made, "--metrics", "[Fidd()]"], 2, &["--metrics: no Metric named `Fidd`"]);
     refuses(&["eval"], 2, &["<RECIPE>"]);

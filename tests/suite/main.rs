@@ -1,7 +1,8 @@
 //! The cross-crate suite: what the parts do together.
 //!
 //! `snapshots` pins what a user reads: resolved recipes, the plugin table, error reports. `runs` trains tiny models
-//! in-process: a run is a function of its recipe, and a resumed run continues it to the bit; `ranks` shares such runs.
+//! in-process: a run is a function of its recipe, and a resumed run continues it to the bit; `ranks` shares such runs, and
+//! `sharded` their optimisers' states too.
 //! `binary` is `add` as a person calls it: exit codes and messages. `hostile` gives it damaged files, `fuzz` gives every
 //! reader damaged bytes, and `golden` holds a checkpoint that every later build must read. `devices` asks for GPUs that
 //! are not there, and plans for them. `external` builds `add` in a crate outside of the workspace, with a plugin of its own.
@@ -47,6 +48,7 @@ mod released;
 mod runs;
 mod sampling;
 mod serving;
+mod sharded;
 mod snapshots;
 mod stores;
 mod study;

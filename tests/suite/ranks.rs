@@ -18,24 +18,34 @@ fn in_two_rounds(mut loaded: LoadedRecipe) -> LoadedRecipe {
 
 /// What `f` gives on each of two ranks.
 fn on_two<R: Send>(f: impl Fn(&Rc<dyn Collective>) -> R + Sync) -> Vec<R> {
+    on(2, f)
+}
+
+/// What `f` gives on each of so many ranks.
+pub(super) fn on<R: Send>(ranks: usize, f: impl Fn(&Rc<dyn Collective>) -> R + Sync) -> Vec<R> {
     std::thread::scope(|scope| {
         let f = &f;
         let start = |ranks: Threads| scope.spawn(move || f(&(Rc::new(ranks) as Rc<dyn Collective>)));
-        let handles: Vec<_> = Threads::new(2).into_iter().map(start).collect();
+        let handles: Vec<_> = Threads::new(ranks).into_iter().map(start).collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     })
 }
 
 /// Runs `make`'s recipe on two ranks; only the first may touch `out`.
 fn go_on_two(make: &(dyn Fn() -> LoadedRecipe + Sync), out: &Path, start: &StartFrom) {
-    let endings = on_two(|ranks| {
+    go_on(2, make, out, start);
+}
+
+/// The same on so many ranks.
+pub(super) fn go_on(ranks: usize, make: &(dyn Fn() -> LoadedRecipe + Sync), out: &Path, start: &StartFrom) {
+    let endings = on(ranks, |ranks| {
         let nowhere = out.with_extension("nowhere");
         let out = if is_first(&**ranks) { out } else { &nowhere };
         let ending = train_among(ranks, &make(), out, start, &mut Quiet, &AtomicBool::new(false)).unwrap();
         assert!(!nowhere.exists(), "the first rank alone writes");
         ending
     });
-    assert_eq!(endings, [Ending::Finished; 2]);
+    assert!(endings.iter().all(|ending| *ending == Ending::Finished));
 }
 
 #[test]

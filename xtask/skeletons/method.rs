@@ -174,6 +174,10 @@ impl Objective for Run<'_> {
         self.networks.load(state)
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         let prompts = &self.recipe.preview.prompts;
         if prompts.is_empty() {

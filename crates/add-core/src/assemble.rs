@@ -58,18 +58,21 @@ pub(crate) fn run_with(
 ) -> Result<Box<dyn MethodRun + '_>, CoreError> {
     let recipe = &loaded.recipe;
     let device = device::of(recipe)?;
+    let sharers = (!recipe.optimizer_states.are_replicated()).then(|| Rc::clone(&ranks));
     let replicas = Replicas::among(ranks, recipe.replicas, recipe.gradient_accumulation)?;
     let feed = Feed::new(loader.part(replicas.ranges(recipe.batch).into_iter().flatten()), recipe.workers);
-    let networks = networks(loaded, &recipe.objective.networks(recipe), values, &device)?;
+    let networks = networks(loaded, &recipe.objective.networks(recipe), values, &device, sharers)?;
     Ok(recipe.objective.start(recipe, networks, RunContext { feed, replicas, device })?)
 }
 
-/// The networks of `slots` on `device`, those that are trained on its autodiff side, with optimisers and averages.
+/// The networks of `slots` on `device`, those that are trained on its autodiff side, with optimisers and averages, of which each
+/// of the `sharers` keeps a share.
 pub(crate) fn networks(
     loaded: &LoadedRecipe,
     slots: &[Slot<'_>],
     values: Values,
     device: &Device,
+    sharers: Option<Rc<dyn Collective>>,
 ) -> Result<NetworkSet, CoreError> {
     let set = NetworkSet::default();
     let mut assembly = Assembly { loaded, slots, values, device, set, beginnings: BTreeMap::new() };
@@ -78,6 +81,9 @@ pub(crate) fn networks(
         assembly.set.add(slot.role, network, slot.change);
     }
     let mut set = assembly.set;
+    if let Some(ranks) = sharers {
+        set.share_states(ranks);
+    }
     set.start();
     Ok(set)
 }

@@ -88,7 +88,7 @@ pub fn evaluate(
     let mut panel = Panel::new(&evaluation.metrics, &device)?;
     let sets = data(loaded, extent)?;
     let cache = loaded.recipe.cache.cache();
-    if panel.knowledge() > Knowledge::Nothing {
+    if panel::knowledge(&evaluation.metrics) > Knowledge::Nothing {
         references::of_data(&mut panel, &*sets[0].1, &cache, observer)?;
     }
     let captions: Vec<Captions> =

@@ -22,6 +22,8 @@ pub(crate) struct Outlined {
     pub(crate) trained: bool,
     /// Where their running average lies, if the run keeps one.
     pub(crate) average: Option<Home>,
+    /// Whether another network follows that average, so that ranks do not share it.
+    pub(crate) is_followed: bool,
     /// Whether its values are another network's, which are held once.
     pub(crate) shared: bool,
     /// What its tape keeps.
@@ -70,6 +72,7 @@ impl Outlined {
             shapes,
             trained: training.is_some(),
             average: training.and_then(|training| training.average).map(|average| average.home),
+            is_followed: false,
             shared: false,
             keeps: Keeps::Layers,
             dtype: slot.dtype,
@@ -109,9 +112,19 @@ pub(crate) fn outline(loaded: &LoadedRecipe) -> Result<Vec<Outlined>, CoreError>
     for slot in &slots {
         outliner.add(slot)?;
     }
+    let mut done = outliner.done;
     // What has no values, such as the codec of pixels, takes nothing.
-    outliner.done.retain(|network| network.parameters() > 0);
-    Ok(outliner.done)
+    done.retain(|network| network.parameters() > 0);
+    for slot in &slots {
+        if let Change::Follows(role) = slot.change {
+            // Adapters stand behind the network that they are beside.
+            let at = done.iter().position(|network| network.role == role);
+            let both = done.iter_mut().skip(at.unwrap_or(usize::MAX)).take(2);
+            both.filter(|network| network.role == role || network.role == ADAPTERS)
+                .for_each(|network| network.is_followed = true);
+        }
+    }
+    Ok(done)
 }
 
 struct Outliner<'a> {
@@ -157,6 +170,7 @@ impl Outliner<'_> {
                     role: slot.role,
                     trained: false,
                     average: None,
+                    is_followed: false,
                     shared,
                     keeps: Keeps::Layers,
                     dtype: slot.dtype,

@@ -24,7 +24,7 @@ use crate::{
 pub fn networks(loaded: &LoadedRecipe) -> Result<Vec<(Role, usize)>, CoreError> {
     let recipe = &loaded.recipe;
     let slots = recipe.objective.networks(recipe);
-    let set = assemble::networks(loaded, &slots, Values::Drawn, &device::of(recipe)?)?;
+    let set = assemble::networks(loaded, &slots, Values::Drawn, &device::of(recipe)?, None)?;
     let mut all = Vec::new();
     for role in set.roles() {
         let (mut own, mut adapters) = (0, 0);

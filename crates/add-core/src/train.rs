@@ -76,9 +76,9 @@ pub fn train_among(
     };
     let mut alarms = recipe.objective.alarms();
     let ending = run::run(&mut *run, folder.as_mut(), setup, &mut alarms, observer)?;
-    let product = run.product();
+    run.networks().gather_averages(is_first(&**ranks));
     if is_first(&**ranks) {
-        export(recipe, out, &product, ending)?;
+        export(recipe, out, &run.product(), ending)?;
     }
     Ok(ending)
 }
@@ -124,12 +124,14 @@ pub fn model_path(out: &Path) -> PathBuf {
 }
 
 /// SHA-256 of what a training step depends on: a run is continued only under the same. Name, length, pictures, evaluation,
-/// device, and how the parts of a batch are shared out may change in between; their number may not.
+/// device, how the parts of a batch are shared out, and
+/// who keeps the optimisers' states may change in between; the number of parts may not.
 pub fn hash(recipe: &Recipe) -> String {
     // Every field is named, so that a new one is not forgotten.
     let Recipe { seed, dtype, data, codec, text, model, batch, objective, .. } = recipe;
     let Recipe { name: _, device: _, replicas: _, gradient_accumulation: _, workers: _, cache: _, .. } =
         recipe;
+    let Recipe { optimizer_states: _, .. } = recipe;
     let Recipe { run: _, preview: _, sampling: _, evaluation: _, .. } = recipe;
     let mut text = one_line(&(seed, data, codec, text, model, batch, objective));
     // A run in f32 and in one part has the hash that it had before these two were part of it.
@@ -139,11 +141,23 @@ pub fn hash(recipe: &Recipe) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
-/// SHA-256 of what the ranks of a run must agree on: all of [`hash`], how the batch is cut, and when they meet.
+/// SHA-256 of what the ranks of a run must agree on: all of [`hash`], how the batch is cut, who keeps what, and when they meet.
 fn agreement(recipe: &Recipe) -> String {
-    let Recipe { replicas, gradient_accumulation, run, .. } = recipe;
-    let text = format!("{} {}", hash(recipe), one_line(&(replicas, gradient_accumulation, run)));
+    let Recipe { replicas, gradient_accumulation, optimizer_states, run, .. } = recipe;
+    let how = (replicas, gradient_accumulation, optimizer_states, run);
+    let text = format!("{} {}", hash(recipe), one_line(&how));
     hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// Whether a run keeps the running average of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AverageKept {
+    /// It keeps none.
+    Nowhere,
+    /// Every rank keeps all of it, because another network follows it.
+    Everywhere,
+    /// Ranks may share it.
+    Shareable,
 }
 
 /// One network of a recipe.
@@ -155,18 +169,20 @@ pub struct NetworkSize {
     pub parameters: usize,
     /// Whether the run changes them.
     pub trained: bool,
-    /// Whether the run keeps their running average too.
-    pub averaged: bool,
+    /// Their running average.
+    pub average: AverageKept,
     /// Whether its values are another network's, which are held once.
     pub shared: bool,
 }
 
 impl NetworkSize {
-    /// Bytes in single precision: the values; for a trained network also gradients and two moments, and the average.
-    pub fn bytes(&self) -> usize {
-        let copies =
-            usize::from(!self.shared) + if self.trained { 3 } else { 0 } + usize::from(self.averaged);
-        4 * copies * self.parameters
+    /// Bytes in single precision: the values; for a trained network also gradients and two moments, and the average. `sharers` ranks
+    /// share moments and average.
+    pub fn bytes(&self, sharers: usize) -> usize {
+        let (trained, average) = (usize::from(self.trained), |kept| usize::from(self.average == kept));
+        let whole = usize::from(!self.shared) + trained + average(AverageKept::Everywhere);
+        let shared = (2 * trained + average(AverageKept::Shareable)) * self.parameters;
+        4 * (whole * self.parameters + shared.div_ceil(sharers.max(1)))
     }
 }
 
@@ -179,7 +195,11 @@ pub fn network_sizes(loaded: &LoadedRecipe) -> Result<Vec<NetworkSize>, CoreErro
         name: network.role.0,
         parameters: network.parameters(),
         trained: network.trained,
-        averaged: network.average.is_some(),
+        average: match network.average {
+            None => AverageKept::Nowhere,
+            Some(_) if network.is_followed => AverageKept::Everywhere,
+            Some(_) => AverageKept::Shareable,
+        },
         shared: network.shared,
     };
     Ok(outline(loaded)?.iter().map(size).collect())

@@ -3,7 +3,7 @@
     python evaluation.py ADD FOLDER [--dgm-eval CHECKOUT] [--dinov2 CHECKOUT]
 
 ADD is the binary, FOLDER takes pictures, weights and results. It needs torch, torchvision, pytorch-fid, torch-fidelity,
-clean-fid, open_clip_torch, scipy, scikit-learn, safetensors and Pillow; dgm-eval and DINOv2 are checkouts of their repositories. Nothing is
+clean-fid, open_clip_torch, transformers, scipy, scikit-learn, safetensors and Pillow; dgm-eval and DINOv2 are checkouts of their repositories. Nothing is
 downloaded: pictures and weights come from formulas, the same for all, so the figures say whether two programs compute the
 same and nothing about pictures. Prints a Markdown table and writes FOLDER/peers.json.
 """
@@ -167,8 +167,27 @@ def by_open_clip(weights, made):
     return (images.double() * texts.double()).sum(1).mean().item()
 
 
+def by_transformers(folder, made):
+    """The mean cosine under OpenAI's ViT-B/32, in transformers' layout."""
+    from transformers import CLIPConfig, CLIPModel
+    import open_clip
+    net = CLIPModel(CLIPConfig(projection_dim=512)).eval()
+    state = net.state_dict()
+    net.load_state_dict({name: tensor(name, tuple(value.shape), *clip_rule(name, tuple(value.shape)))
+                         if value.is_floating_point() and name != "logit_scale" else value for name, value in state.items()})
+    net.save_pretrained(folder)
+    # OpenAI's tokenizer fills captions up with the end token, open_clip's with zeros; the pooled state is over by then.
+    ids = open_clip.get_tokenizer("ViT-B-32")(captions(len(files(made))))
+    texts = net.text_projection(net.text_model(ids).pooler_output)
+    # transformers 5 resizes with torchvision, 5e-4 from the Pillow that OpenAI's and open_clip's programs resize with.
+    transform = open_clip.create_model_and_transforms("ViT-B-32", pretrained=None)[2]
+    pixels = torch.stack([transform(Image.open(f)) for f in files(made)])
+    images = net.visual_projection(net.vision_model(pixels).pooler_output)
+    return torch.nn.functional.cosine_similarity(images.double(), texts.double()).mean().item()
+
+
 def clip_rule(name, shape):
-    if "embedding" in name:
+    if "embedding" in name and "patch_embedding" not in name:
         return 0.0, 0.5 * 3**0.5
     if name.endswith(("text_projection", "visual.proj")):
         return 0.0, (3.0 / shape[0]) ** 0.5
@@ -214,9 +233,10 @@ def by_peers(args, made, real, weights, dino):
         more = by_dgm_eval(args.dgm_eval, args.dinov2, dino, sets, made, real)
         figures += [("fd-dinov2-s14" if name == "fd-dinov2" else f"{name}-inception-torch", "dgm-eval", value)
                     for name, value in more.items()]
+    figures.append(("clip-score-clip-b32", "transformers", by_transformers(args.folder / "clip-b32", made)))
     if args.clip:
         figures.append(("clip-score-clip-g14", "open_clip", by_open_clip(args.folder / CLIP, made)))
-    packages = ["torch", "torchvision", "pytorch-fid", "torch-fidelity", "clean-fid", "open_clip_torch", "scipy", "numpy", "pillow"]
+    packages = ["torch", "torchvision", "pytorch-fid", "torch-fidelity", "clean-fid", "open_clip_torch", "transformers", "scipy", "numpy", "pillow"]
     return {
         "versions": {package: importlib.metadata.version(package) for package in packages},
         "pictures": hashlib.sha256(b"".join(np.asarray(Image.open(f)).tobytes() for f in files(made) + files(real))).hexdigest(),
@@ -247,6 +267,8 @@ def main():
         metrics += [f"PrecisionRecall({look})", f"DensityCoverage({look})"]
         if args.dinov2:
             metrics.append(f'FdDinoV2(features: DinoV2(weights: "{dino}"))')
+    b32 = args.folder / "clip-b32"
+    metrics.append(f'ClipScore(images: Clip(weights: "{b32}", model: B32), texts: Clip(weights: "{b32}", model: B32))')
     if args.clip:
         clip = args.folder / CLIP
         metrics.append(f'ClipScore(images: Clip(weights: "{clip}", model: G14), texts: OpenClipG(weights: "{clip}"))')

@@ -21,10 +21,19 @@ pub trait Metric: Family {
         Needs::default()
     }
 
+    /// Whether the networks of its [`views`](Self::views), in their order, and its own fit it; asked before any weights are
+    /// read, so only shapes and names are there to look at.
+    ///
+    /// # Errors
+    /// Names the field that does not fit, what was expected and what was stated.
+    fn check(&self, _networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {
+        Ok(())
+    }
+
     /// The metric, given the networks of its [`views`](Self::views) in their order; networks of its own go on `device`.
     ///
     /// # Errors
-    /// When a network does not fit it, or its own weights cannot be had.
+    /// When weights of its own cannot be had.
     fn init(
         &self,
         networks: &[&dyn FeatureExtractor],

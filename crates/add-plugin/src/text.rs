@@ -24,6 +24,11 @@ pub trait TextEncoder: Family {
         Vec::new()
     }
 
+    /// Whether the pooled embedding is projected into the space that a CLIP's texts share with its pictures.
+    fn is_projected(&self) -> bool {
+        false
+    }
+
     /// The pipeline of diffusers that it belongs to; `None` for an encoder of this project's own.
     fn pipeline(&self) -> Option<ReleasedPipeline> {
         None

@@ -28,6 +28,7 @@ mod weights;
 use add_data::DataError;
 use add_plugin::PluginError;
 use add_train::TrainError;
+pub use add_train::ranks::OptimizerStates;
 pub use beginning::{Beginning, Mask};
 pub use caption_dropout::caption_dropout;
 pub use dimensions::Dimensions;

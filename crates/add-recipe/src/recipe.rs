@@ -8,6 +8,7 @@ use add_plugin::{
 };
 use add_train::{
     process::{LatentSizes, Process},
+    ranks::OptimizerStates,
     run::RunLength,
 };
 use add_weights::lora::Lora;
@@ -54,6 +55,11 @@ pub struct Recipe {
     /// forward pass twice.
     #[serde(default = "default_gradient_accumulation")]
     pub gradient_accumulation: usize,
+    /// Who keeps the optimisers' moments and the running averages where several ranks share the run. `Sharded` (ZeRO stage 1): each
+    /// rank keeps its share, which takes less memory, and half as much again is sent in a step. The numbers are the same. Written out
+    /// only where it is not `Replicated`.
+    #[serde(default, skip_serializing_if = "OptimizerStates::are_replicated")]
+    pub optimizer_states: OptimizerStates,
     /// Threads that load batches ahead of the step; with 0, each is loaded when its step comes. The numbers are the same.
     #[serde(default = "default_workers")]
     pub workers: usize,

@@ -11,13 +11,13 @@ use std::{
 };
 
 use add_files::sync;
-use add_weights::{Precision, WeightsFile, save};
+use add_weights::{Precision, WeightsFile, save_each};
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::{TrainError, state::State};
+use crate::{TrainError, ranks::Gathered, state::State};
 
 /// Version of the manifest's layout; a newer one is refused.
 pub const SCHEMA: u32 = 2;
@@ -52,11 +52,16 @@ const ASIDE: &str = "aside";
 /// The manifest's SHA-256. Without it a flipped bit could make another step or counter that reads just as well.
 const SEAL: &str = "manifest.sha256";
 
-/// Writes `state` after `step` steps into `folder/step-N` and returns that path.
+/// Writes `state` after `step` steps into `folder/step-N` and returns that path; the file does not show how many ranks share it.
 ///
 /// # Errors
 /// When the disk refuses; earlier checkpoints are untouched.
-pub fn write(folder: &Path, step: u64, recipe: &str, state: &State) -> Result<PathBuf, TrainError> {
+pub(crate) fn write(
+    folder: &Path,
+    step: u64,
+    recipe: &str,
+    state: &Gathered<'_>,
+) -> Result<PathBuf, TrainError> {
     let (target, partial) = (folder.join(name(step)), folder.join(format!("{}.tmp", name(step))));
     let written = write_into(&partial, step, recipe, state).and_then(|()| {
         if target.exists() {
@@ -71,21 +76,25 @@ pub fn write(folder: &Path, step: u64, recipe: &str, state: &State) -> Result<Pa
     written.map(|()| target)
 }
 
-fn write_into(partial: &Path, step: u64, recipe: &str, state: &State) -> Result<(), TrainError> {
+fn write_into(partial: &Path, step: u64, recipe: &str, gathered: &Gathered<'_>) -> Result<(), TrainError> {
     if partial.exists() {
         fs::remove_dir_all(partial).map_err(TrainError::io(partial))?;
     }
     fs::create_dir_all(partial).map_err(TrainError::io(partial))?;
     let mut files = BTreeMap::new();
-    for (group, tensors) in state.groups() {
+    for (group, tensors) in gathered.groups() {
         let file = format!("{group}.safetensors");
         let path = partial.join(&file);
-        let double = tensors.values().any(|t| t.values.dtype() == DType::F64);
+        let double = tensors.iter().any(|tensor| tensor.double);
         let precision = if double { Precision::F64 } else { Precision::F32 };
-        save(&path, tensors, precision, &BTreeMap::new()).map_err(|e| damaged(&path, e))?;
+        let shapes: Vec<(&str, &[usize])> =
+            tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+        let values = |i: usize| gathered.values(tensors[i]);
+        save_each(&path, &shapes, precision, &BTreeMap::new(), values).map_err(|e| damaged(&path, e))?;
         files.insert(file, sha256(&path)?);
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
+    let state = gathered.state();
     let (numbers, frozen) = (state.numbers().clone(), state.frozen().clone());
     let manifest =
         Manifest { schema: SCHEMA, version, step, recipe: recipe.to_owned(), numbers, frozen, files };
@@ -236,6 +245,7 @@ mod tests {
     use burn::tensor::Tensor;
 
     use super::*;
+    use crate::ranks::Alone;
 
     fn state() -> State {
         let mut state = State::default();
@@ -245,10 +255,15 @@ mod tests {
         state
     }
 
+    /// Writes it after so many steps.
+    fn put(folder: &Path, step: u64) -> PathBuf {
+        write(folder, step, "recipe", &Gathered::new(&state(), &Alone)).unwrap()
+    }
+
     #[test]
     fn a_checkpoint_comes_back_bit_for_bit() {
         let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), 12, "recipe", &state()).unwrap();
+        let path = put(folder.path(), 12);
         let (manifest, back) = read(&path, &Device::flex()).unwrap();
         assert_eq!((manifest.step, back.number("optimizer_g.time").unwrap()), (12, 12));
         let values: Vec<f32> = back.get("student", "w").unwrap().into_data().iter().collect();
@@ -258,7 +273,7 @@ mod tests {
     #[test]
     fn any_flipped_bit_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), 1, "recipe", &state()).unwrap();
+        let path = put(folder.path(), 1);
         for file in ["student.safetensors", "heads.safetensors", MANIFEST, SEAL] {
             let target = path.join(file);
             let good = fs::read(&target).unwrap();
@@ -277,7 +292,7 @@ mod tests {
     fn the_oldest_checkpoints_go_first() {
         let folder = tempfile::tempdir().unwrap();
         for step in [5, 10, 15] {
-            write(folder.path(), step, "recipe", &state()).unwrap();
+            put(folder.path(), step);
         }
         retain(folder.path(), 2, 0).unwrap();
         assert_eq!(list(folder.path()), [10, 15]);
@@ -287,7 +302,7 @@ mod tests {
     fn every_so_many_steps_a_checkpoint_stays() {
         let folder = tempfile::tempdir().unwrap();
         for step in [5, 10, 15, 20, 25, 30] {
-            write(folder.path(), step, "recipe", &state()).unwrap();
+            put(folder.path(), step);
             retain(folder.path(), 1, 10).unwrap();
         }
         assert_eq!(list(folder.path()), [10, 20, 30]);
@@ -297,11 +312,11 @@ mod tests {
     fn what_was_set_aside_goes_when_its_step_is_done_again() {
         let folder = tempfile::tempdir().unwrap();
         for step in [5, 10, 15] {
-            write(folder.path(), step, "recipe", &state()).unwrap();
+            put(folder.path(), step);
         }
         rewind(folder.path(), 5).unwrap();
         let aside = |step| path_of(folder.path(), step).with_extension(ASIDE).exists();
-        write(folder.path(), 10, "recipe", &state()).unwrap();
+        put(folder.path(), 10);
         retain(folder.path(), 2, 0).unwrap();
         assert_eq!((list(folder.path()), aside(10), aside(15)), (vec![5, 10], false, true));
     }
@@ -309,7 +324,7 @@ mod tests {
     #[test]
     fn a_newer_layout_is_refused_by_its_number() {
         let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), 1, "recipe", &state()).unwrap();
+        let path = put(folder.path(), 1);
         let text = fs::read_to_string(path.join(MANIFEST)).unwrap();
         let newer = text.replace(&format!("\"schema\": {SCHEMA}"), &format!("\"schema\": {}", SCHEMA + 1));
         fs::write(path.join(SEAL), hex::encode(Sha256::digest(&newer))).unwrap();
@@ -323,7 +338,7 @@ mod tests {
     fn going_back_sets_later_checkpoints_aside() {
         let folder = tempfile::tempdir().unwrap();
         for step in [5, 10, 15] {
-            write(folder.path(), step, "recipe", &state()).unwrap();
+            put(folder.path(), step);
         }
         fs::create_dir(folder.path().join("step-0000020.tmp")).unwrap();
         rewind(folder.path(), 10).unwrap();

@@ -10,7 +10,7 @@ use add_plugin::{Network, for_each_own};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{TrainError, optimizer::join, state::State};
+use crate::{TrainError, optimizer::join, ranks::Shards, state::State};
 
 /// The half-life is at most this part of the images seen, unless the ramp-up is off.
 const RAMP_UP: f64 = 0.05;
@@ -22,7 +22,12 @@ pub struct Ema {
     ramp_up: f64,
     seen: u64,
     home: Home,
+    /// Those that this rank keeps.
     values: BTreeMap<String, Tensor<1>>,
+    /// Which rank keeps which.
+    shards: Shards,
+    /// Those that other ranks keep, while they are here.
+    gathered: BTreeMap<String, Tensor<1>>,
 }
 
 /// Where an average lies.
@@ -47,19 +52,37 @@ impl Home {
             Self::Host => value.to_device(&Device::flex()),
         }
     }
+
+    /// Zeros where the average of `value` lies.
+    fn zeros(self, value: &Tensor<1>) -> Tensor<1> {
+        let device = match self {
+            Self::Device => value.device(),
+            Self::Host => Device::flex(),
+        };
+        Tensor::zeros(value.dims(), (&device, value.dtype()))
+    }
 }
 
 impl Ema {
     /// Starts as a copy of `networks`; after `half_life` images an old value counts half.
     pub fn new(half_life: f64, networks: &[(&str, &dyn Network)]) -> Self {
+        Self::sharded(half_life, networks, Shards::default())
+    }
+
+    /// The same, of what this rank keeps.
+    pub(crate) fn sharded(half_life: f64, networks: &[(&str, &dyn Network)], shards: Shards) -> Self {
         let mut values = BTreeMap::new();
         for (prefix, network) in networks {
-            // `* 1` gives each value a buffer of its own, so that updates in place stay possible.
             for_each_own(*network, &mut |path, _, value| {
-                values.insert(join(prefix, path), value * 1.0);
+                let name = join(prefix, path);
+                if shards.keeps(&name) {
+                    // `* 1` gives each value a buffer of its own, so that updates in place stay possible.
+                    values.insert(name, value * 1.0);
+                }
             });
         }
-        Self { half_life, ramp_up: RAMP_UP, seen: 0, home: Home::Device, values }
+        let gathered = BTreeMap::new();
+        Self { half_life, ramp_up: RAMP_UP, seen: 0, home: Home::Device, values, shards, gathered }
     }
 
     /// Without the ramp-up: the half-life holds from the first step on.
@@ -89,18 +112,57 @@ impl Ema {
         for (prefix, network) in networks {
             for_each_own(*network, &mut |path, _, value| {
                 let name = join(prefix, path);
+                if !self.shards.keeps(&name) {
+                    return;
+                }
                 let old = self.values.remove(&name).expect("the EMA was made from this network");
                 self.values.insert(name, ema_lerp(old, self.home.bring(value), decay));
             });
         }
     }
 
+    /// Whether this rank keeps the average of the tensor `name`.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        self.shards.keeps(name)
+    }
+
+    /// Whether each rank keeps a share.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shards.are_shared()
+    }
+
+    /// Brings the averages that other ranks keep, to those ranks that `want` them. All must be at this place.
+    pub(crate) fn gather(&mut self, networks: &[(&str, &dyn Network)], want: bool) {
+        for (prefix, network) in networks {
+            for_each_own(*network, &mut |path, _, value| {
+                let name = join(prefix, path);
+                let own = self.values.get(&name).cloned();
+                let average = self.shards.spread(&name, own.unwrap_or_else(|| self.home.zeros(&value)));
+                if want && !self.shards.keeps(&name) {
+                    self.gathered.insert(name, average);
+                }
+            });
+        }
+    }
+
+    /// Lets go of what was gathered.
+    pub(crate) fn release(&mut self) {
+        self.gathered.clear();
+    }
+
     /// Replaces the parameters of `network` by their averages.
+    ///
+    /// # Panics
+    /// When other ranks keep some of them and they were not gathered.
     pub fn install(&self, prefix: &str, network: &mut dyn Network) {
-        network.map_parameters(&mut |path, _, value| match self.values.get(&join(prefix, path)) {
+        network.map_parameters(&mut |path, _, value| {
+            let name = join(prefix, path);
+            let Some(average) = self.values.get(&name).or_else(|| self.gathered.get(&name)) else {
+                assert!(self.shards.keeps(&name), "the average of {name} is on another rank");
+                return value;
+            };
             // A network that follows an average may be held in bf16.
-            Some(average) => average.clone().to_device(&value.device()).cast(value.dtype()),
-            None => value,
+            average.clone().to_device(&value.device()).cast(value.dtype())
         });
     }
 

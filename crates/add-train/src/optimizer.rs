@@ -113,6 +113,11 @@ impl AdamW {
         }
     }
 
+    /// The tensor to which an entry of a saved group belongs.
+    pub(crate) fn tensor_of(entry: &str) -> &str {
+        ["m.", "v."].into_iter().find_map(|moment| entry.strip_prefix(moment)).unwrap_or(entry)
+    }
+
     /// Takes them back.
     ///
     /// # Errors

@@ -13,7 +13,8 @@ use crate::{
     TrainError, checkpoint,
     folder::RunFolder,
     health::Alarm,
-    ranks::{Collective, agree, agree_on_state, from_first, largest},
+    networks::NetworkSet,
+    ranks::{Collective, Gathered, agree, agree_on_state, from_first, is_first, largest},
     report::StepReport,
     state::State,
 };
@@ -35,7 +36,10 @@ pub trait Objective {
     /// When something is missing.
     fn load(&mut self, state: &State) -> Result<(), TrainError>;
 
-    /// Writes a picture of what the model can do now.
+    /// The networks, with what trains them.
+    fn networks(&mut self) -> &mut NetworkSet;
+
+    /// Writes a picture of what the model can do now. The first rank alone does.
     ///
     /// # Errors
     /// When the picture cannot be written.
@@ -141,23 +145,24 @@ pub fn run(
     let RunSetup { length, recipe, agreement, ranks, .. } = setup;
     agree(ranks, "the SHA-256 of the recipe", agreement)?;
     let resumed = folder.as_deref().map(|folder| resume(objective, folder, recipe, setup.start));
-    let mut done = match from_first(ranks, resumed.transpose()?.flatten(), &objective.device()) {
+    let (resumed, device) = (resumed.transpose()?.flatten(), objective.device());
+    let networks = objective.networks();
+    let resumed = from_first(ranks, resumed, &device, &|group, name| networks.keeps(group, name));
+    let mut done = match resumed {
         None => 0,
         Some((step, state)) => {
             objective.load(&state)?;
             step
         }
     };
-    agree_on_state(ranks, done, || state_of(objective))?;
+    agree_on_state(ranks, done, &state_of(objective))?;
     if let Some(folder) = folder.as_deref_mut() {
         checkpoint::rewind(&folder.checkpoints(), done)?;
         folder.rewind(done)?;
     }
     observer.begin(done, length.steps);
-    if let Some(folder) = folder.as_deref_mut()
-        && done == 0
-    {
-        preview(objective, folder, done)?;
+    if done == 0 {
+        preview(objective, folder.as_deref_mut(), ranks, done)?;
     }
     let mut non_finite = 0;
     while done < length.steps {
@@ -174,17 +179,20 @@ pub fn run(
             folder.append_metrics(&report.to_json(done))?;
         }
         observer.step(done, &report);
-        if let Some(folder) = folder.as_deref_mut()
-            && (done % length.sample_every == 0 || done == length.steps)
-        {
-            preview(objective, folder, done)?;
+        if done % length.sample_every == 0 || done == length.steps {
+            preview(objective, folder.as_deref_mut(), ranks, done)?;
         }
         let stopping = largest(ranks, u8::from(setup.stop.load(Ordering::Relaxed))) > 0;
         if done % length.checkpoint_every == 0 || done == length.steps || stopping {
-            agree_on_state(ranks, done, || state_of(objective))?;
-            if let Some(folder) = folder.as_deref() {
-                checkpoint::write(&folder.checkpoints(), done, recipe, &state_of(objective))?;
-                checkpoint::retain(&folder.checkpoints(), length.keep, length.keep_every)?;
+            let state = state_of(objective);
+            agree_on_state(ranks, done, &state)?;
+            let gathered = Gathered::new(&state, ranks);
+            match folder.as_deref().map(RunFolder::checkpoints) {
+                None => gathered.send(),
+                Some(checkpoints) => {
+                    checkpoint::write(&checkpoints, done, recipe, &gathered)?;
+                    checkpoint::retain(&checkpoints, length.keep, length.keep_every)?;
+                }
             }
         }
         if stopping && done < length.steps {
@@ -196,9 +204,20 @@ pub fn run(
     Ok(Ending::Finished)
 }
 
-fn preview(objective: &mut dyn Objective, folder: &mut RunFolder, done: u64) -> Result<(), TrainError> {
-    objective.preview(&folder.sample(done))?;
-    folder.log_sample(done)
+/// The first rank's picture, for which the others lend what they keep of the averages.
+fn preview(
+    objective: &mut dyn Objective,
+    folder: Option<&mut RunFolder>,
+    ranks: &dyn Collective,
+    done: u64,
+) -> Result<(), TrainError> {
+    objective.networks().gather_averages(is_first(ranks));
+    if let Some(folder) = folder {
+        objective.preview(&folder.sample(done))?;
+        folder.log_sample(done)?;
+    }
+    objective.networks().release_averages();
+    Ok(())
 }
 
 fn state_of(objective: &dyn Objective) -> State {

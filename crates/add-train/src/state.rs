@@ -9,12 +9,17 @@ use sha2::{Digest, Sha256};
 
 use crate::TrainError;
 
+/// Tensors by their group and name.
+type Groups = BTreeMap<String, BTreeMap<String, NamedTensor>>;
+
 /// A snapshot of a run: groups (`student`, `ema`, `heads`, …) of named tensors, and counters.
 ///
 /// A group is one file of a checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    groups: BTreeMap<String, BTreeMap<String, NamedTensor>>,
+    groups: Groups,
+    /// What this rank alone has of a run that several share.
+    shard: Groups,
     numbers: BTreeMap<String, u64>,
     frozen: BTreeMap<String, String>,
 }
@@ -48,6 +53,19 @@ impl State {
     /// Groups with their tensors.
     pub fn groups(&self) -> &BTreeMap<String, BTreeMap<String, NamedTensor>> {
         &self.groups
+    }
+
+    /// Adds the tensors of `part`, which this rank alone has, and its counters, which all ranks have.
+    pub(crate) fn insert_shard(&mut self, part: Self) {
+        for (group, tensors) in part.groups {
+            self.shard.entry(group).or_default().extend(tensors);
+        }
+        self.numbers.extend(part.numbers);
+    }
+
+    /// The tensors that this rank alone has.
+    pub(crate) fn shard(&self) -> &BTreeMap<String, BTreeMap<String, NamedTensor>> {
+        &self.shard
     }
 
     /// Sets a counter.
@@ -91,7 +109,7 @@ impl State {
         }
     }
 
-    /// SHA-256 of everything in it.
+    /// SHA-256 of everything in it, but for what this rank alone has of a run that several share.
     pub fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         for (group, tensors) in &self.groups {

@@ -9,7 +9,7 @@ use burn::tensor::{
 
 use crate::{
     gradients::GradientMap,
-    ranks::{Collective, add_in_order},
+    ranks::{BUCKET, Collective, add_in_order},
     report::StepReport,
 };
 
@@ -79,7 +79,7 @@ fn of_all_ranks(ranks: &dyn Collective, reports: &[StepReport]) -> Vec<StepRepor
 fn add_of_all_ranks(
     ranks: &dyn Collective,
     total: &mut GradientMap,
-    parts: Vec<GradientMap>,
+    mut parts: Vec<GradientMap>,
     device: &Device,
 ) {
     let lengths = lengths_of_all_ranks(ranks, total, &parts);
@@ -90,54 +90,71 @@ fn add_of_all_ranks(
         }
         return add(total, summed_on(devices, own, &lengths, device));
     }
-    let mut sum = flat(total, &lengths);
-    let parts: Vec<Vec<f32>> = parts.into_iter().map(|part| flat(&part, &lengths)).collect();
-    add_in_order(ranks, &mut sum, &parts);
-    let mut rest = sum.as_slice();
-    for (name, length) in lengths {
-        let (values, behind) = rest.split_at(length);
-        rest = behind;
-        let data = TensorData::new(values.to_vec(), [length]);
-        total.insert(name, Tensor::from_data(data, device));
+    // Some of the gradients at a time: all of them once more would be as much as the network.
+    for some in buckets(&lengths) {
+        let mut sum = flat(total, some);
+        let parts: Vec<Vec<f32>> = parts.iter_mut().map(|part| flat(part, some)).collect();
+        add_in_order(ranks, &mut sum, &parts);
+        let mut rest = sum.as_slice();
+        for (name, length) in some {
+            let (values, behind) = rest.split_at(*length);
+            rest = behind;
+            let data = TensorData::new(values.to_vec(), [*length]);
+            total.insert(name.clone(), Tensor::from_data(data, device));
+        }
     }
+}
+
+/// Consecutive gradients, about [`BUCKET`] values at a time.
+fn buckets(lengths: &[(String, usize)]) -> impl Iterator<Item = &[(String, usize)]> {
+    let mut values = 0;
+    lengths.chunk_by(move |(_, length), (_, next)| {
+        values += length;
+        let fits = values + next <= BUCKET;
+        if !fits {
+            values = 0;
+        }
+        fits
+    })
 }
 
 /// The sum of `own` over all ranks, each of which is at this place with as many gradients: the devices add them up, with NCCL.
 fn summed_on(
     devices: &[Device],
     mut own: GradientMap,
-    lengths: &BTreeMap<String, usize>,
+    lengths: &[(String, usize)],
     device: &Device,
 ) -> GradientMap {
-    let sum = |(name, &length): (&String, &usize)| {
-        let values = own.remove(name).unwrap_or_else(|| Tensor::zeros([length], device));
+    let sum = |(name, length): &(String, usize)| {
+        let values = own.remove(name).unwrap_or_else(|| Tensor::zeros([*length], device));
         (name.clone(), all_reduce(values, ReduceOperation::Sum, devices.to_vec()).resolve())
     };
     lengths.iter().map(sum).collect()
 }
 
-/// Names and lengths of all gradients that any part of any rank has.
+/// Names and lengths of all gradients that any part of any rank has, in the order of the names.
 fn lengths_of_all_ranks(
     ranks: &dyn Collective,
     total: &GradientMap,
     parts: &[GradientMap],
-) -> BTreeMap<String, usize> {
+) -> Vec<(String, usize)> {
     let own = parts.iter().chain([total]).flatten().map(|(name, gradient)| (name, gradient.dims()[0]));
     let own: BTreeMap<&String, usize> = own.collect();
     let text = serde_json::to_vec(&own).expect("names and lengths are JSON");
     let read = |text: Vec<u8>| -> BTreeMap<String, usize> {
         serde_json::from_slice(&text).expect("every rank sends names and lengths")
     };
-    ranks.gather(&text).into_iter().flat_map(read).collect()
+    let all: BTreeMap<String, usize> = ranks.gather(&text).into_iter().flat_map(read).collect();
+    all.into_iter().collect()
 }
 
-/// The values of all gradients behind one another. One that is missing counts as `-0`, which changes no sum, not even
-/// one that is `-0` itself.
-fn flat(gradients: &GradientMap, lengths: &BTreeMap<String, usize>) -> Vec<f32> {
-    let mut values = Vec::with_capacity(lengths.values().sum());
-    for (name, &length) in lengths {
-        match gradients.get(name) {
-            Some(gradient) => values.extend(gradient.to_data().iter::<f32>()),
+/// Takes the values of `some` gradients out, one behind the other. One that is missing counts as `-0`, which changes no sum, not
+/// even one that is `-0` itself.
+fn flat(gradients: &mut GradientMap, some: &[(String, usize)]) -> Vec<f32> {
+    let mut values = Vec::with_capacity(some.iter().map(|(_, length)| length).sum());
+    for (name, length) in some {
+        match gradients.remove(name) {
+            Some(gradient) => values.extend(gradient.into_data().iter::<f32>()),
             None => values.resize(values.len() + length, -0.0),
         }
     }
@@ -176,6 +193,13 @@ mod tests {
         let mut all: Vec<_> = gradients.into_iter().map(|(name, gradient)| (name, bits(gradient))).collect();
         all.push(("report".to_owned(), whole.values().into_iter().map(f64::to_bits).collect()));
         all
+    }
+
+    #[test]
+    fn gradients_are_added_about_a_bucket_at_a_time() {
+        let lengths = [BUCKET / 2, BUCKET / 4, BUCKET / 2, 3 * BUCKET, 1].map(|n| (n.to_string(), n));
+        let counts: Vec<usize> = buckets(&lengths).map(<[_]>::len).collect();
+        assert_eq!(counts, [2, 1, 1, 1], "none is cut, and none is left out");
     }
 
     #[test]

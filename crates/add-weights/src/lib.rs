@@ -29,5 +29,5 @@ pub use load::{Loading, load_into};
 pub use location::Location;
 pub use read::Float;
 pub use source::Source;
-pub use write::{NamedTensor, Precision, named_tensors, save, write_data};
+pub use write::{NamedTensor, Precision, named_tensors, save, save_each, write_data};
 pub use write_shards::{MAX_SHARD_BYTES, save_shards};

@@ -74,11 +74,36 @@ pub fn save(
     precision: Precision,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), WeightsError> {
-    let header = header(tensors, precision, metadata);
+    let shapes: Vec<(&str, &[usize])> =
+        tensors.iter().map(|(name, t)| (name.as_str(), t.shape.as_slice())).collect();
+    save_each(path, &shapes, precision, metadata, |i| tensors[shapes[i].0].values.clone())
+}
+
+/// The same for values that are not all here at once: `values` is asked for those of each of the named `shapes`, one after the
+/// other. The names are in their alphabetical order.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_each(
+    path: &Path,
+    shapes: &[(&str, &[usize])],
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+    values: impl Fn(usize) -> Tensor<1>,
+) -> Result<(), WeightsError> {
+    let header = header(shapes, precision, metadata);
     let write = |out: &mut BufWriter<File>| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
-        write_data(out, tensors, precision)
+        shapes.iter().enumerate().try_for_each(|(i, (name, shape))| {
+            let values = values(i);
+            assert_eq!(
+                values.dims(),
+                [shape.iter().product::<usize>()],
+                "values of `{name}` for its shape {shape:?}"
+            );
+            write_values(out, values, precision)
+        })
     };
     add_files::replace(path, write).map_err(|source| WeightsError::Io { path: path.to_path_buf(), source })
 }
@@ -92,26 +117,20 @@ pub fn write_data(
     tensors: &BTreeMap<String, NamedTensor>,
     precision: Precision,
 ) -> io::Result<()> {
-    tensors.values().try_for_each(|tensor| write_values(out, tensor, precision))
+    tensors.values().try_for_each(|tensor| write_values(out, tensor.values.clone(), precision))
 }
 
 /// JSON with sorted keys, padded with spaces so that the values start at a multiple of 8 bytes.
-fn header(
-    tensors: &BTreeMap<String, NamedTensor>,
-    precision: Precision,
-    metadata: &BTreeMap<String, String>,
-) -> String {
+fn header(shapes: &[(&str, &[usize])], precision: Precision, metadata: &BTreeMap<String, String>) -> String {
     let (dtype, bytes) = precision.name_and_bytes();
     let mut fields = BTreeMap::new();
     if !metadata.is_empty() {
         fields.insert("__metadata__", json!(metadata));
     }
     let mut start = 0;
-    for (name, NamedTensor { shape, values }) in tensors {
-        let count: usize = shape.iter().product();
-        assert_eq!(values.dims(), [count], "values of `{name}` for its shape {shape:?}");
-        let end = start + count * bytes;
-        fields.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] }));
+    for (name, shape) in shapes {
+        let end = start + shape.iter().product::<usize>() * bytes;
+        fields.insert(*name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] }));
         start = end;
     }
     let mut header = json!(fields).to_string();
@@ -119,8 +138,8 @@ fn header(
     header
 }
 
-fn write_values(out: &mut impl Write, tensor: &NamedTensor, precision: Precision) -> io::Result<()> {
-    let values = tensor.values.clone().without_autodiff();
+fn write_values(out: &mut impl Write, values: Tensor<1>, precision: Precision) -> io::Result<()> {
+    let values = values.without_autodiff();
     let data = match precision {
         // Bf16 and F16 are rounded here, from the number that is stored: twice rounded is not once rounded.
         Precision::F64 => values.into_data_dtype(DType::F64),

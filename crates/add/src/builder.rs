@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use add_core::{
     read::{LoadedRecipe, parse, show},
     recipe::{
-        Adapter, AnyMethod, DeviceChoice, Dtypes, Evaluation, Kernels, LongPrompt, Method, Model, Preview,
-        Recipe, Sampling, Weights, method,
+        Adapter, AnyMethod, DeviceChoice, Dtypes, Evaluation, Kernels, LongPrompt, Method, Model,
+        OptimizerStates, Preview, Recipe, Sampling, Weights, method,
     },
 };
 use add_plugin::{Backbone, Codec, DataSource, Plugin, Sampler, Schedule, TextEncoder};
@@ -149,6 +149,7 @@ impl RecipeBuilder {
             batch: 16,
             replicas: 1,
             gradient_accumulation: 1,
+            optimizer_states: OptimizerStates::default(),
             workers: 1,
             cache: add_data::Keep::default(),
             objective: required(self.objective, "objective")?,

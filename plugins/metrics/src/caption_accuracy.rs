@@ -24,17 +24,20 @@ impl Metric for CaptionAccuracy {
         vec![View { network: &self.judge, preparation: AREA, output: Output::Hooks }]
     }
 
+    fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {
+        if networks[0].classes().is_empty() {
+            let problem = format!("{} is not a classifier; choose one that is", self.judge.name());
+            return Err(PluginError::Field { field: "judge", problem });
+        }
+        Ok(())
+    }
+
     fn init(
         &self,
         networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
-        let classes = networks[0].classes();
-        if classes.is_empty() {
-            let problem = format!("{} is not a classifier; choose one that is", self.judge.name());
-            return Err(PluginError::Field { field: "judge", problem });
-        }
-        Ok(Box::new(Verdicts { classes }))
+        Ok(Box::new(Verdicts { classes: networks[0].classes() }))
     }
 }
 

@@ -65,9 +65,6 @@ impl From<Convention> for ClipScoreConvention {
     }
 }
 
-/// The text encoder whose pooled embedding is projected; that of Stable Diffusion's own is not.
-const PROJECTED: &str = "OpenClipG";
-
 impl Metric for ClipScore {
     fn views(&self) -> Vec<View<'_>> {
         vec![View { network: &self.images, preparation: CLIP, output: Output::Embedding }]
@@ -77,31 +74,35 @@ impl Metric for ClipScore {
         Needs { captions: true, ..Needs::default() }
     }
 
+    fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {
+        let refuse = |problem| Err(PluginError::Field { field: "texts", problem });
+        // Stable Diffusion's own text encoders are CLIP's without the projection.
+        if !self.texts.is_projected() {
+            return refuse(format!(
+                "expected Clip or OpenClipG, whose pooled embedding lies in the common space of pictures and texts, got {}",
+                self.texts.name()
+            ));
+        }
+        let (images, texts) = (networks[0].embedding_width(), self.texts.info().pooled);
+        if images != texts {
+            return refuse(format!(
+                "expected the text tower of the same CLIP, of width {images}, got one of width {texts}"
+            ));
+        }
+        Ok(())
+    }
+
     fn init(
         &self,
         networks: &[&dyn FeatureExtractor],
         device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
-        if self.texts.name() != PROJECTED {
-            let problem = format!(
-                "expected {PROJECTED}, whose pooled embedding lies in the common space of pictures and texts, got {}",
-                self.texts.name()
-            );
-            return Err(PluginError::Field { field: "texts", problem });
-        }
-        let (images, texts) = (networks[0].embedding_width(), self.texts.info().pooled);
-        if images != texts {
-            let problem = format!(
-                "expected the text tower of the same CLIP, of width {images}, got one of width {texts}"
-            );
-            return Err(PluginError::Field { field: "texts", problem });
-        }
         let name = names(self.convention.name(), networks[0], Output::Embedding).remove(0);
         Ok(Box::new(Cosines {
             name,
             convention: self.convention.into(),
             texts: self.texts.init(0, device)?,
-            width: texts,
+            width: self.texts.info().pooled,
             known: BTreeMap::new(),
         }))
     }

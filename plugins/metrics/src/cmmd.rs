@@ -31,12 +31,15 @@ impl Metric for Cmmd {
         Needs { reference: Knowledge::Features, ..Needs::default() }
     }
 
+    fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {
+        check_name(networks[0], "clip")
+    }
+
     fn init(
         &self,
         networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
-        check_name(networks[0], "clip")?;
         let names = names("cmmd", networks[0], Output::Embedding);
         Ok(Box::new(Sets::new(names, Better::Lower, add_eval::cmmd)))
     }

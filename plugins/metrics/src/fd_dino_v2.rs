@@ -32,12 +32,15 @@ impl Metric for FdDinoV2 {
         Needs { reference: Knowledge::Statistics, ..Needs::default() }
     }
 
+    fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {
+        check_name(networks[0], "dinov2")
+    }
+
     fn init(
         &self,
         networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
-        check_name(networks[0], "dinov2")?;
         Ok(Box::new(Gaussians::new(names("fd", networks[0], Output::Embedding))))
     }
 }

@@ -38,12 +38,15 @@ impl Metric for Fid {
         Needs { reference: Knowledge::Statistics, ..Needs::default() }
     }
 
+    fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {
+        check_name(networks[0], "inception")
+    }
+
     fn init(
         &self,
-        networks: &[&dyn FeatureExtractor],
+        _networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
-        check_name(networks[0], "inception")?;
         Ok(Box::new(Gaussians::new(vec![format!("fid-{}", self.resize.name())])))
     }
 }

@@ -40,12 +40,15 @@ impl Metric for Kid {
         Needs { reference: Knowledge::Features, ..Needs::default() }
     }
 
+    fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {
+        check_name(networks[0], "inception")
+    }
+
     fn init(
         &self,
-        networks: &[&dyn FeatureExtractor],
+        _networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
-        check_name(networks[0], "inception")?;
         let name = format!("kid-{}", self.resize.name());
         let compare = |reference: &_, generated: &_| add_eval::kid(generated, reference);
         Ok(Box::new(Sets::new(vec![name], Better::Lower, compare)))

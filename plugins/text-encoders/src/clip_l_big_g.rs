@@ -71,6 +71,10 @@ impl TextEncoder for ClipLBigG {
         info(WIDTHS.iter().sum(), WIDTHS[1])
     }
 
+    fn is_projected(&self) -> bool {
+        true
+    }
+
     fn weights(&self) -> Vec<String> {
         let mut files = self.files().map(|file| file.to_string()).to_vec();
         files.dedup();

@@ -1,6 +1,7 @@
 //! Plugins: text encoders.
 
 mod clean;
+mod clip;
 mod clip_bpe;
 mod clip_l;
 mod clip_l_big_g;
@@ -9,11 +10,13 @@ mod mojibake;
 mod open_clip_g;
 mod open_clip_h;
 mod pooled_from;
+mod projected;
 mod released;
 
 #[cfg(test)]
 mod tests;
 
+pub use clip::{Clip, ClipModel};
 pub use clip_bpe::{ClipBpe, END, START};
 pub use clip_l::ClipL;
 pub use clip_l_big_g::{ClipLBigG, EmptyCaption};

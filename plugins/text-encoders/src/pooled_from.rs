@@ -46,6 +46,10 @@ impl TextEncoder for PooledFrom {
         TextInfo { pooled: self.pooled.info().pooled, ..self.tokens.info() }
     }
 
+    fn is_projected(&self) -> bool {
+        self.pooled.is_projected()
+    }
+
     fn weights(&self) -> Vec<String> {
         [self.tokens.weights(), self.pooled.weights()].concat()
     }

@@ -22,6 +22,8 @@ use crate::clip_bpe::{ClipBpe, END, tokenizer_files};
 pub(crate) const TOKENS: usize = 77;
 /// The file of transformers' folders.
 const FILE: &str = "model.safetensors";
+/// The file of open_clip's folders.
+pub(crate) const OPEN_CLIP_FILE: &str = "open_clip_model.safetensors";
 
 /// What fills the rest of a caption; the encoder sees it, so it belongs to the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,11 @@ fn parameter_counts_are_those_of_the_released_encoders() {
         ("ClipL(weights: \"x\")", 123_060_480),
         ("OpenClipH(weights: \"x\")", 340_387_840),
         ("OpenClipG(weights: \"x\")", 354_032_640),
+        // Those of whole CLIPs: 151,277,313, 149,620,737, 427,616,513 and 986,109,441 with the image tower and the temperature.
+        ("Clip(weights: \"x\", model: B32)", 63_428_096),
+        ("Clip(weights: \"x\", model: B16)", 63_428_096),
+        ("Clip(weights: \"x\")", 123_650_304),
+        ("Clip(weights: \"x\", model: H14)", 354_032_640),
         // The two of SDXL: 123,060,480 and 694,659,840.
         ("ClipLBigG(weights: \"x\")", 817_720_320),
         ("PooledFrom(tokens: OpenClipH(weights: \"x\"), pooled: OpenClipG(weights: \"y\"))", 694_420_480),
@@ -35,6 +40,8 @@ fn files_are_named_by_the_place() {
     for (text, files) in [
         ("ClipL(weights: \"hf://a/b/text_encoder\")", vec!["hf://a/b/text_encoder/model.safetensors"]),
         ("ClipL(weights: \"m/sd15.safetensors\")", vec!["m/sd15.safetensors"]),
+        ("Clip(weights: \"hf://a/b\", model: B32)", vec!["hf://a/b/model.safetensors"]),
+        ("Clip(weights: \"hf://a/b\", model: H14)", vec!["hf://a/b/open_clip_model.safetensors"]),
         ("OpenClipG(weights: \"hf://a/b\")", vec!["hf://a/b/open_clip_model.safetensors"]),
         (
             "ClipLBigG(weights: \"hf://a/b\")",

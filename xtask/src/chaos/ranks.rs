@@ -1,5 +1,5 @@
-//! A run that several MPI processes share, or several threads: to the bit that of one process, also when they take turns,
-//! when one of them is killed, and when they get a signal.
+//! A run that several MPI processes share, or several threads: to the bit that of one process, also when each keeps a share of
+//! moments and averages, when they take turns, when one of them is killed, and when they get a signal.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,8 @@ const STEPS: u64 = 50;
 const TURNS: [u64; 2] = [20, 36];
 /// Steps of a run that a signal ends long before.
 const LONG: u64 = 5000;
+/// Each rank keeps a share of moments and averages.
+const SHARDED: [&str; 2] = ["--set", "optimizer_states=Sharded"];
 /// The others must have ended so long after one was killed.
 const END: Duration = Duration::from_secs(30);
 
@@ -29,7 +31,8 @@ pub(super) fn run(ranks: usize) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let mut stage = Ranks { subject, count: ranks, folder, expected: BTreeMap::new() };
     stage.alone()?;
-    println!("{STEPS} steps in one process and in {ranks}: {}", stage.together()?);
+    println!("{STEPS} steps in one process and in {ranks}: {}", stage.together("together", &[])?);
+    println!("the same with a share of the states each: {}", stage.together("shares", &SHARDED)?);
     println!("{STEPS} steps on {ranks} threads: {}", stage.threads()?);
     println!("SIGINT to {ranks} threads: {}", stage.interrupted_threads()?);
     println!("taking turns: {}", stage.turns()?);
@@ -61,7 +64,11 @@ impl Ranks {
     }
 
     fn start(&self, out: &Path, steps: u64) -> Result<Child, String> {
-        self.subject.start_ranks(self.count, out, "auto", steps)
+        self.start_with(out, steps, &[])
+    }
+
+    fn start_with(&self, out: &Path, steps: u64, more: &[&str]) -> Result<Child, String> {
+        self.subject.start_ranks(self.count, out, "auto", steps, more)
     }
 
     fn start_threads(&self, out: &Path, steps: u64) -> Result<Child, String> {
@@ -73,9 +80,9 @@ impl Ranks {
         same(&self.expected, &subject::traces_after(out, STEPS)?)
     }
 
-    fn together(&self) -> Result<String, String> {
-        let out = self.at("together");
-        fine(&subject::ended(self.start(&out, STEPS)?)?)?;
+    fn together(&self, name: &str, more: &[&str]) -> Result<String, String> {
+        let out = self.at(name);
+        fine(&subject::ended(self.start_with(&out, STEPS, more)?)?)?;
         self.same(&out)
     }
 
@@ -95,14 +102,14 @@ impl Ranks {
     fn turns(&self) -> Result<String, String> {
         let out = self.at("turns");
         fine(&self.subject.finish(&out, "auto", TURNS[0])?)?;
-        fine(&subject::ended(self.start(&out, TURNS[1])?)?)?;
+        fine(&subject::ended(self.start_with(&out, TURNS[1], &SHARDED)?)?)?;
         fine(&self.subject.finish(&out, "auto", STEPS)?)?;
         self.same(&out)
     }
 
     fn killed(&self) -> Result<String, String> {
         let out = self.at("killed");
-        let mut child = self.start(&out, STEPS)?;
+        let mut child = self.start_with(&out, STEPS, &SHARDED)?;
         wait_for_steps(&out, &mut child)?;
         let victim = *children(&child)?.last().ok_or("mpirun has no processes")?;
         let began = Instant::now();

@@ -87,18 +87,19 @@ impl Subject {
         self.spawn(Command::new(&self.binary), out, resume, steps, more)
     }
 
-    /// Starts it in so many processes; mpirun is the child.
+    /// Starts it in so many processes with `more` arguments; mpirun is the child.
     pub(super) fn start_ranks(
         &self,
         ranks: usize,
         out: &Path,
         resume: &str,
         steps: u64,
+        more: &[&str],
     ) -> Result<Child, String> {
         let mut mpirun = Command::new("mpirun");
         mpirun.args(["--allow-run-as-root", "--oversubscribe", "-n", &ranks.to_string()]).args(MPIRUN);
         mpirun.arg(&self.binary).env("RAYON_NUM_THREADS", "1");
-        self.spawn(mpirun, out, resume, steps, &[])
+        self.spawn(mpirun, out, resume, steps, more)
     }
 
     fn spawn(

@@ -57,7 +57,7 @@ impl Plan {
     pub(crate) fn run(&self) -> Outcome {
         let loaded = self.recipe.read(&[])?;
         let kernels = plan::kernels(&loaded.recipe);
-        let needs = plan::plan(&loaded, kernels)?;
+        let needs = plan::plan(&loaded, kernels)?.among(self.gpus.into());
         let machine = Machine {
             gpus: usize::from(self.gpus),
             memory: self.memory,
@@ -155,9 +155,17 @@ fn work(needs: &Needs, measures: &Measures, batch: usize, machine: &Machine, giv
         100.0 * given.utilisation,
         given.tflops
     ));
-    let sent = machine.all_reduce_bytes(needs.gradient_bytes(measures));
+    sent("gradients", needs.gradient_bytes(measures), machine, given);
+    if machine.gpus > 1 && needs.spread_bytes(measures) > 0.0 {
+        sent("updated values", needs.spread_bytes(measures), machine, given);
+    }
+}
+
+/// What each GPU sends so that all have the sum of `bytes`.
+fn sent(what: &str, bytes: f64, machine: &Machine, given: &Plan) {
+    let sent = machine.all_reduce_bytes(bytes);
     print(&format!(
-        "gradients: each GPU sends {} a step, 2 (n - 1) / n of them in f32, {:.3} s at {} GB/s if nothing is computed meanwhile\n",
+        "{what}: each GPU sends {} a step, 2 (n - 1) / n of them in f32, {:.3} s at {} GB/s if nothing is computed meanwhile",
         size(sent),
         sent / machine.link,
         given.link
@@ -167,7 +175,7 @@ fn work(needs: &Needs, measures: &Measures, batch: usize, machine: &Machine, giv
 fn fits(needs: &Needs, batch: usize, machine: &Machine) {
     let usable = machine.usable();
     print(&format!(
-        "peak memory of each GPU, of {} usable ({:.0} % of {} are left to driver, kernels and gaps)",
+        "\npeak memory of each GPU, of {} usable ({:.0} % of {} are left to driver, kernels and gaps)",
         size(usable),
         100.0 * Machine::RESERVE,
         size(machine.memory)
@@ -177,7 +185,7 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
         "{:<40} {:>11} {own:>12} {:>14}",
         "measures, each on top of the last", "batch 1", "largest batch"
     ));
-    let ladder = plan::ladder();
+    let ladder = plan::ladder(machine.gpus);
     for (name, measures) in &ladder {
         let largest = match needs.largest_batch(measures, usable) {
             0 => "none".to_owned(),
@@ -193,7 +201,7 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
     });
     print(
         "In a recipe: `checkpointing: Blocks`, `space: Crop(…)`, `dtype: (teacher: BF16, …)`, `ema_home: Host`, \
-         `dtype: (model: BF16)`, `adapter: Lora(…)`. Not counted: the data loader, the optimiser's temporaries, autotuning.",
+         `dtype: (model: BF16)`, `optimizer_states: Sharded`, `adapter: Lora(…)`. Not counted: the data loader, the optimiser's temporaries, autotuning.",
     );
 }
 

@@ -9,7 +9,7 @@ use add_core::{
     error::CoreError,
     evaluate::EvaluatedRows,
     read::{LoadedRecipe, show},
-    train::{self, NetworkSize, model_path, network_sizes},
+    train::{self, model_path, network_sizes},
     weights::{self, Use},
 };
 use add_eval::report::write_report;
@@ -62,7 +62,9 @@ impl Train {
                 let part = if size.trained { "trained" } else { "frozen" };
                 print(&format!("{:<18} {:>13} parameters, {part}", size.name, size.parameters));
             }
-            let mebibytes = sizes.iter().map(NetworkSize::bytes).sum::<usize>() as f64 / f64::from(1 << 20);
+            let sharers = loaded.recipe.optimizer_states.sharers(self.ranks.into());
+            let bytes: usize = sizes.iter().map(|size| size.bytes(sharers)).sum();
+            let mebibytes = bytes as f64 / f64::from(1 << 20);
             for needed in weights::needed(&loaded, Use::Training)? {
                 let state = if needed.is_here() { "here" } else { "to be fetched" };
                 print(&format!("{:<18} reads {}, {state}", needed.part, needed.location));

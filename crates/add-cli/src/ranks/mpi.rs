@@ -5,7 +5,7 @@ use std::rc::Rc;
 use add_core::error::CoreError;
 use add_train::ranks::Collective;
 use mpi::{
-    Count, Threading,
+    Count, Rank, Threading,
     datatype::PartitionMut,
     environment::Universe,
     topology::SimpleCommunicator,
@@ -85,12 +85,12 @@ impl Collective for World {
         starts.iter().zip(&counts).map(slice).collect()
     }
 
-    fn broadcast(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        let first = self.communicator.process_at_rank(0);
+    fn broadcast(&self, from: usize, mut bytes: Vec<u8>) -> Vec<u8> {
+        let from = self.communicator.process_at_rank(from as Rank);
         let mut length = bytes.len() as u64;
-        first.broadcast_into(&mut length);
+        from.broadcast_into(&mut length);
         bytes.resize(length as usize, 0);
-        bytes.chunks_mut(MESSAGE).for_each(|chunk| first.broadcast_into(chunk));
+        bytes.chunks_mut(MESSAGE).for_each(|chunk| from.broadcast_into(chunk));
         bytes
     }
 

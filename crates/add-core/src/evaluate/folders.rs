@@ -11,7 +11,7 @@ use super::{
     Captions, Evaluation, EvaluationObserver,
     compared::Compared,
     hash,
-    panel::{CHUNK, Known, Panel},
+    panel::{CHUNK, Known, Panel, knowledge, needs_captions},
     references::{self, picture},
     rows::figure,
 };
@@ -59,29 +59,31 @@ pub fn evaluate_folders(
     let folders: Vec<Folder> =
         request.images.iter().map(|images| folder(images, prompts.as_deref())).collect::<Result<_, _>>()?;
     let real = request.references.as_deref().filter(|path| path.is_dir()).map(files).transpose()?;
-    let mut panel = Panel::new(&request.metrics, &device::device(request.device)?)?;
-    if panel.needs_captions() && prompts.is_none() {
+    if needs_captions(&request.metrics) && prompts.is_none() {
         return refuse("--captions: expected a list of captions, as the CLIP score compares with them");
     }
-    match (&request.references, &real) {
-        (None, _) if panel.knowledge() > Knowledge::Nothing => {
-            return refuse(
-                "--references: expected a folder of real pictures, or an .npz of their statistics",
-            );
+    let knowledge = knowledge(&request.metrics);
+    if request.references.is_none() && knowledge > Knowledge::Nothing {
+        return refuse("--references: expected a folder of real pictures, or an .npz of their statistics");
+    }
+    let file = request.references.as_deref().filter(|path| !path.is_dir());
+    let statistics = file.map(|path| references::of_file(path, knowledge)).transpose()?;
+    let mut panel = Panel::new(&request.metrics, &device::device(request.device)?)?;
+    if statistics.is_some() || request.save_references.is_some() {
+        references::one_look(&panel)?;
+    }
+    if let Some(statistics) = statistics {
+        panel.set_reference(&Known::Statistics(vec![statistics]))?;
+    }
+    if let Some(files) = real.filter(|_| knowledge > Knowledge::Nothing) {
+        let mut get =
+            |index: usize| read_picture(&files[index]).map_err(refused).map(|decoded| Some(picture(decoded)));
+        let cache = request.cache.cache();
+        let seen = references::seen(&panel, files.len(), &mut get, &cache, observer)?;
+        if let Some(path) = &request.save_references {
+            references::write(&panel, &seen, path)?;
         }
-        (Some(_), Some(files)) if panel.knowledge() > Knowledge::Nothing => {
-            let mut get = |index: usize| {
-                read_picture(&files[index]).map_err(refused).map(|decoded| Some(picture(decoded)))
-            };
-            let cache = request.cache.cache();
-            let seen = references::seen(&panel, files.len(), &mut get, &cache, observer)?;
-            if let Some(path) = &request.save_references {
-                references::write(&panel, &seen, path)?;
-            }
-            panel.set_reference(&Known::Features(seen))?;
-        }
-        (Some(path), None) => references::of_file(&mut panel, path)?,
-        _ => {}
+        panel.set_reference(&Known::Features(seen))?;
     }
     let (mut rows, mut compared) = (Vec::new(), Compared::default());
     for folder in &folders {

@@ -2,7 +2,7 @@
 
 use add_plugin::{
     FeatureExtractor, Features, Generated, Groups, Knowledge, Labels, Measurement, Metric, MetricValue,
-    Needs, Network, Output, Picture, Pixels, Plugin, Preparation, Reference, Statistics,
+    Needs, Network, Output, Picture, Pixels, Plugin, Preparation, Reference, Statistics, View,
 };
 use add_recipe::one_line;
 use add_train::state::State;
@@ -53,8 +53,11 @@ pub(super) enum Known {
 }
 
 impl Panel {
-    /// The metrics with all of their networks on `device`.
+    /// The metrics with all of their networks on `device`. What does not fit together is refused before weights are read.
     pub(super) fn new(metrics: &[Plugin<dyn Metric>], device: &Device) -> Result<Self, CoreError> {
+        for metric in metrics {
+            check(&**metric)?;
+        }
         let mut panel =
             Self { networks: Vec::new(), looks: Vec::new(), metrics: Vec::new(), device: device.clone() };
         for metric in metrics {
@@ -87,16 +90,6 @@ impl Panel {
             panel.metrics.push(Measuring { measurement, needs, looks });
         }
         Ok(panel)
-    }
-
-    /// The most that any metric must know of the real pictures.
-    pub(super) fn knowledge(&self) -> Knowledge {
-        self.metrics.iter().map(|metric| metric.needs.reference).max().unwrap_or_default()
-    }
-
-    /// Whether any metric compares pictures with their captions.
-    pub(super) fn needs_captions(&self) -> bool {
-        self.metrics.iter().any(|metric| metric.needs.captions)
     }
 
     /// The groups of pictures that metrics ask for, each once.
@@ -213,6 +206,24 @@ impl Panel {
     pub(super) fn all(&self) -> Vec<bool> {
         vec![true; self.looks.len()]
     }
+}
+
+/// The most that any metric must know of the real pictures.
+pub(super) fn knowledge(metrics: &[Plugin<dyn Metric>]) -> Knowledge {
+    metrics.iter().map(|metric| metric.needs().reference).max().unwrap_or_default()
+}
+
+/// Whether any metric compares pictures with their captions.
+pub(super) fn needs_captions(metrics: &[Plugin<dyn Metric>]) -> bool {
+    metrics.iter().any(|metric| metric.needs().captions)
+}
+
+/// Whether a metric fits the networks that it states, by their shapes.
+fn check(metric: &dyn Metric) -> Result<(), CoreError> {
+    let outline = |view: View<'_>| view.network.outline(&Device::flex());
+    let networks = metric.views().into_iter().map(outline).collect::<Result<Vec<_>, _>>()?;
+    let networks: Vec<&dyn FeatureExtractor> = networks.iter().map(|network| &**network).collect();
+    Ok(metric.check(&networks)?)
 }
 
 /// Adds rows `[B, width]`.

@@ -82,18 +82,17 @@ pub(super) fn seen(
     Ok(seen)
 }
 
-/// The statistics in the file at `path` become the panel's reference.
-pub(super) fn of_file(panel: &mut Panel, path: &Path) -> Result<(), CoreError> {
-    if panel.knowledge() == Knowledge::Features {
+/// The statistics in the file at `path`, for metrics that must know no more.
+pub(super) fn of_file(path: &Path, knowledge: Knowledge) -> Result<Statistics, CoreError> {
+    if knowledge == Knowledge::Features {
         return Err(CoreError::Request(format!(
             "{}: statistics serve Frechet distances alone; for kernel distances, precision, recall, density and coverage give \
              the folder of the real pictures",
             path.display()
         )));
     }
-    one_look(panel)?;
     let (mean, covariance) = read_npz(path).map_err(|error| CoreError::Request(error.to_string()))?;
-    panel.set_reference(&Known::Statistics(vec![Statistics { mean, covariance }]))
+    Ok(Statistics { mean, covariance })
 }
 
 /// Writes the statistics of the real pictures as pytorch-fid does.
@@ -110,7 +109,7 @@ pub(super) fn write(panel: &Panel, seen: &Seen, path: &Path) -> Result<(), CoreE
 }
 
 /// The only look that compares with real pictures: a file of statistics does not say through which it was taken.
-fn one_look(panel: &Panel) -> Result<usize, CoreError> {
+pub(super) fn one_look(panel: &Panel) -> Result<usize, CoreError> {
     let compares: Vec<usize> = panel
         .compares()
         .iter()

@@ -13,6 +13,8 @@ pub struct Measures {
     pub tapes: Types,
     /// Where the running average lies.
     pub average: Average,
+    /// Who keeps the optimisers' states where several GPUs share the batch.
+    pub states: States,
     /// What is trained of the student.
     pub trained: Trained,
 }
@@ -53,6 +55,15 @@ pub enum Average {
     Host,
 }
 
+/// Who keeps the moments and averages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum States {
+    /// What the recipe says.
+    AsStated,
+    /// Each rank keeps its share.
+    Sharded,
+}
+
 /// What is trained of the student.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trained {
@@ -70,6 +81,7 @@ impl Default for Measures {
             frozen: Types::AsStated,
             tapes: Types::AsStated,
             average: Average::AsStated,
+            states: States::AsStated,
             trained: Trained::AsStated,
         }
     }
@@ -78,24 +90,28 @@ impl Default for Measures {
 /// Rank of the adapters in [`ladder`].
 const RANK: usize = 64;
 
-/// The measures one after the other, each on top of those before, by name.
-pub fn ladder() -> Vec<(&'static str, Measures)> {
+/// The measures for each of `gpus` one after the other, each on top of those before, by name.
+pub fn ladder(gpus: usize) -> Vec<(&'static str, Measures)> {
     let none = Measures::default();
     let blocks = Measures { tape: KeptStates::Blocks, ..none };
     let crop = Measures { decoder: Decoder::Crop, ..blocks };
     let frozen = Measures { frozen: Types::Bf16, ..crop };
     let host = Measures { average: Average::Host, ..frozen };
     let half = Measures { tapes: Types::Bf16, ..host };
-    let adapters = Measures { trained: Trained::Adapters(RANK), ..half };
-    vec![
+    let sharded = Measures { states: States::Sharded, ..half };
+    let adapters = Measures { trained: Trained::Adapters(RANK), ..sharded };
+    let mut all = vec![
         ("as the recipe says", none),
         ("+ block checkpointing everywhere", blocks),
         ("+ distance on a crop of half the side", crop),
         ("+ frozen networks in bf16", frozen),
         ("+ the average on the host", host),
         ("+ tapes in bf16", half),
+        ("+ moments and average shared by the GPUs", sharded),
         ("+ LoRA of rank 64 on attention", adapters),
-    ]
+    ];
+    all.retain(|(_, measures)| gpus > 1 || *measures != sharded);
+    all
 }
 
 /// Parameters that adapters of rank one add to the maps of a network's attention.

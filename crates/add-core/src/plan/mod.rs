@@ -6,13 +6,14 @@
 mod cost;
 mod geometry;
 mod measures;
+mod shares;
 mod step;
 
 pub use cost::{Cost, KernelKind};
-pub use measures::{Average, Decoder, KeptStates, Measures, Trained, Types, ladder};
+pub use measures::{Average, Decoder, KeptStates, Measures, States, Trained, Types, ladder};
 pub use step::{Held, Plan, Work};
 
-use add_recipe::{DeviceChoice, Dtype, Passes, Recipe, slot::ADAPTERS};
+use add_recipe::{DeviceChoice, Dtype, OptimizerStates, Passes, Recipe, slot::ADAPTERS};
 use add_train::{ema::Home, networks::Role};
 use geometry::Geometry;
 
@@ -66,6 +67,10 @@ pub(crate) struct Costed {
     pub(crate) trained: bool,
     /// Where its running average lies, if there is one.
     pub(crate) average: Option<Home>,
+    /// Whether another network follows that average, so that ranks do not share it.
+    pub(crate) is_followed: bool,
+    /// Values of each tensor, for a network that is trained.
+    pub(crate) tensors: Vec<usize>,
     /// Whether its values are another network's.
     pub(crate) shared: bool,
     /// What its tape keeps.
@@ -103,6 +108,8 @@ pub(crate) struct Computation {
     pub(crate) passes: Passes,
     /// Parts of a batch whose gradients live together.
     pub(crate) parts: f64,
+    /// Who keeps the optimisers' states.
+    pub(crate) states: OptimizerStates,
     /// The processor's compute in f32 whatever the type, with copies of what they read and write.
     pub(crate) kernels: KernelKind,
 }
@@ -115,7 +122,7 @@ pub fn kernels(recipe: &Recipe) -> KernelKind {
     }
 }
 
-/// The plan of `loaded` with `kernels`.
+/// The plan of `loaded` with `kernels`, for one rank alone; see [`Plan::among`].
 ///
 /// # Errors
 /// When the recipe cannot be assembled, trains nothing, or has a network whose layers' positions are not known.
@@ -131,6 +138,7 @@ pub fn plan(loaded: &LoadedRecipe, kernels: KernelKind) -> Result<Plan, CoreErro
     let computation = Computation {
         passes: recipe.objective.passes(recipe),
         parts: recipe.replicas as f64 + if recipe.gradient_accumulation > 1 { 1.0 } else { 0.0 },
+        states: recipe.optimizer_states,
         kernels,
     };
     Ok(Plan::new(costed, computation))
@@ -197,6 +205,12 @@ impl Costed {
             parameters: network.parameters() as f64,
             trained: network.trained,
             average: network.average,
+            is_followed: network.is_followed,
+            tensors: if network.trained {
+                network.shapes.iter().map(|(_, shape)| shape.iter().product()).collect()
+            } else {
+                Vec::new()
+            },
             shared: network.shared,
             keeps: network.keeps,
             dtype: network.dtype,

@@ -14,7 +14,8 @@ use add_train::{ema::Home, networks::Role};
 use super::{
     Computation, Costed, Kind,
     cost::KernelKind,
-    measures::{Average, Decoder, KeptStates, Measures, Trained, Types},
+    measures::{Average, Decoder, KeptStates, Measures, States, Trained, Types},
+    shares,
 };
 use crate::outline::Keeps;
 
@@ -58,16 +59,28 @@ pub struct Work {
 pub struct Plan {
     networks: Vec<Costed>,
     computation: Computation,
+    /// The share of each network's moments that one rank keeps where they are sharded.
+    shares: Vec<f64>,
 }
 
 impl Plan {
     pub(super) fn new(networks: Vec<Costed>, computation: Computation) -> Self {
-        Self { networks, computation }
+        let shares = vec![1.0; networks.len()];
+        Self { networks, computation, shares }
+    }
+
+    /// The same for each of `ranks` ranks: for the one that keeps most, where they share the optimisers' states.
+    #[must_use]
+    pub fn among(self, ranks: usize) -> Self {
+        Self { shares: shares::of_fullest(&self.networks, ranks.max(1)), ..self }
     }
 
     /// The networks with what each holds all the time.
     pub fn held(&self, measures: &Measures) -> Vec<Held> {
-        let of = |network: &Costed| {
+        let sharded = self.are_sharded(measures);
+        let of = |(network, share): (&Costed, &f64)| {
+            let share = if sharded { *share } else { 1.0 };
+            let of_average = if network.is_followed { 1.0 } else { share };
             let base = dtype(network, measures.frozen);
             let dtype = if network.trained { Dtype::F32 } else { base };
             let trained = if network.trained { trained(network, measures) } else { 0.0 };
@@ -85,11 +98,11 @@ impl Plan {
                     Costed { .. } => dtype.bytes() as f64 * network.parameters,
                 },
                 gradients: F32 * trained,
-                moments: 2.0 * F32 * trained,
-                average: if on_device { F32 * trained } else { 0.0 },
+                moments: 2.0 * F32 * trained * share,
+                average: if on_device { F32 * trained * of_average } else { 0.0 },
             }
         };
-        self.networks.iter().map(of).collect()
+        self.networks.iter().zip(&self.shares).map(of).collect()
     }
 
     /// Name and bytes for one sample of each tape of a step.
@@ -155,6 +168,16 @@ impl Plan {
     pub fn forward_flops(&self) -> f64 {
         let main = self.computation.passes.work.iter().find(|pass| pass.count == Count::ThereAndBack);
         main.and_then(|pass| self.find(pass.role)).map_or(0.0, |network| network.cost.flops)
+    }
+
+    /// Bytes of the updated values that the GPUs send each other in a step: none where each updates all.
+    pub fn spread_bytes(&self, measures: &Measures) -> f64 {
+        if self.are_sharded(measures) { self.gradient_bytes(measures) } else { 0.0 }
+    }
+
+    /// Whether each rank keeps a share of the optimisers' states.
+    fn are_sharded(&self, measures: &Measures) -> bool {
+        measures.states == States::Sharded || !self.computation.states.are_replicated()
     }
 
     /// Bytes of all gradients that the GPUs add up.
@@ -287,7 +310,7 @@ fn dtype(network: &Costed, types: Types) -> Dtype {
 #[cfg(test)]
 mod tests {
     use add_recipe::{
-        Passes,
+        OptimizerStates, Passes,
         passes::Moment,
         slot::{STUDENT, TEACHER},
     };
@@ -301,6 +324,8 @@ mod tests {
             parameters,
             trained,
             average: trained.then_some(Home::Device),
+            is_followed: false,
+            tensors: if trained { vec![parameters as usize / 4; 4] } else { Vec::new() },
             shared: false,
             keeps: Keeps::Layers,
             dtype: Dtype::F32,
@@ -326,7 +351,8 @@ mod tests {
             ],
             moments: vec![moment(STUDENT, 1.0), moment(TEACHER, 2.0)],
         };
-        let computation = Computation { passes, parts: 1.0, kernels: KernelKind::Pure };
+        let states = OptimizerStates::Replicated;
+        let computation = Computation { passes, parts: 1.0, states, kernels: KernelKind::Pure };
         let student = network(STUDENT, 1000.0, true, cost);
         let teacher = network(TEACHER, 1000.0, false, cost);
         Plan::new(vec![student, teacher], computation)
@@ -343,10 +369,30 @@ mod tests {
     }
 
     #[test]
+    fn ranks_share_moments_and_average_and_nothing_else() {
+        let sharded = Measures { states: States::Sharded, ..Measures::default() };
+        let held = |ranks| distillation().among(ranks).held(&sharded)[0];
+        // Four tensors of 250 values: two ranks keep two each, three ranks two at most.
+        for (ranks, kept) in [(1, 1000.0), (2, 500.0), (3, 500.0), (4, 250.0)] {
+            let Held { values, gradients, moments, average, .. } = held(ranks);
+            let expected = [4000.0, 4000.0, 8.0 * kept, 4.0 * kept];
+            let got = [values, gradients, moments, average];
+            assert!(
+                got.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-6),
+                "{ranks}: {got:?}"
+            );
+        }
+        let whole = distillation().among(4).held(&Measures::default())[0];
+        assert!((whole.moments - 8000.0).abs() < 1e-6, "the recipe says that all keep all");
+        assert!(distillation().spread_bytes(&Measures::default()).abs() < 1e-9);
+        assert!((distillation().spread_bytes(&sharded) - 4000.0).abs() < 1e-6);
+    }
+
+    #[test]
     fn every_measure_needs_less_than_the_one_before() {
         let plan = distillation();
         let peaks: Vec<f64> =
-            super::super::ladder().into_iter().map(|(_, measures)| plan.peak(&measures, 4)).collect();
+            super::super::ladder(1).into_iter().map(|(_, measures)| plan.peak(&measures, 4)).collect();
         // Nothing is decoded here, so a crop changes nothing.
         let less = |pair: &[f64]| pair[1] <= pair[0];
         assert!(peaks.windows(2).all(less) && peaks[6] < 0.6 * peaks[0], "{peaks:?}");

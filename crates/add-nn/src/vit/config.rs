@@ -99,6 +99,24 @@ impl VitConfig {
         }
     }
 
+    /// CLIP ViT-B/32 of `OpenAI`. Radford et al. 2021.
+    pub fn clip_b32() -> Self {
+        Self {
+            patch_size: 32,
+            channels: 768,
+            depth: 12,
+            heads: 12,
+            inner: 3072,
+            family: VitFamily::Clip { projection: 512 },
+            ..Self::clip_l14()
+        }
+    }
+
+    /// OpenCLIP's ViT-H/14. Cherti et al. 2023.
+    pub fn open_clip_h14() -> Self {
+        Self { channels: 1280, depth: 32, inner: 5120, ..Self::open_clip_g14() }
+    }
+
     /// OpenCLIP's ViT-g/14. Cherti et al. 2023.
     pub fn open_clip_g14() -> Self {
         Self {

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use add_weights::NamedTensor;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::Collective;
+use super::{
+    Collective,
+    gathered::{TensorOutline, bytes},
+};
 use crate::{TrainError, state::State};
 
 /// Refuses a rank whose `value` of `what` is not the first rank's.
@@ -30,19 +33,15 @@ pub fn agree(ranks: &dyn Collective, what: &str, value: &str) -> Result<(), Trai
     }
 }
 
-/// Refuses a rank whose `state` is not the first rank's, bit for bit. `state` is made where there are several ranks alone.
+/// Refuses a rank whose `state` is not the first rank's, bit for bit; what one rank alone has is left out.
 ///
 /// # Errors
 /// On every rank, naming the first rank that differs.
-pub(crate) fn agree_on_state(
-    ranks: &dyn Collective,
-    step: u64,
-    state: impl FnOnce() -> State,
-) -> Result<(), TrainError> {
+pub(crate) fn agree_on_state(ranks: &dyn Collective, step: u64, state: &State) -> Result<(), TrainError> {
     if ranks.size() == 1 {
         return Ok(());
     }
-    agree(ranks, &format!("the SHA-256 of networks and optimisers after step {step},"), &state().digest())
+    agree(ranks, &format!("the SHA-256 of networks and optimisers after step {step},"), &state.digest())
 }
 
 /// A state without its values.
@@ -51,22 +50,23 @@ struct Outline {
     step: u64,
     numbers: BTreeMap<String, u64>,
     frozen: BTreeMap<String, String>,
-    /// Group, name, shape and whether the values are of double precision.
-    tensors: Vec<(String, String, Vec<usize>, bool)>,
+    tensors: Vec<TensorOutline>,
 }
 
-/// The first rank's `resumed` steps and state, on every rank; its files need not be there for the others to read.
+/// The first rank's `resumed` steps and state, on every rank; its files need not be there for the others to read. Of the tensors
+/// each rank gets those for whose group and name `keeps` holds.
 pub(crate) fn from_first(
     ranks: &dyn Collective,
     resumed: Option<(u64, State)>,
     device: &Device,
+    keeps: &dyn Fn(&str, &str) -> bool,
 ) -> Option<(u64, State)> {
     if ranks.size() == 1 {
         return resumed;
     }
     let outline = resumed.as_ref().map(|(step, state)| Outline::of(*step, state));
     let text = serde_json::to_vec(&outline).expect("an outline holds nothing that JSON cannot");
-    let text = ranks.broadcast(text);
+    let text = ranks.broadcast(0, text);
     let outline: Option<Outline> = serde_json::from_slice(&text).expect("the first rank sends an outline");
     let Outline { step, numbers, frozen, tensors } = outline?;
     let mut state = State::default();
@@ -76,33 +76,29 @@ pub(crate) fn from_first(
     for (what, digest) in frozen {
         state.set_frozen(&what, &digest);
     }
-    for (group, name, shape, double) in tensors {
-        let dtype = if double { DType::F64 } else { DType::F32 };
-        let mine = resumed.as_ref().and_then(|(_, state)| state.get(&group, &name).ok());
-        let bytes = mine.map_or_else(Vec::new, |values| values.into_data().into_bytes().to_vec());
-        let data =
-            TensorData::from_bytes_vec(ranks.broadcast(bytes), [shape.iter().product::<usize>()], dtype);
-        let values = Tensor::from_data(data, (device, dtype));
-        state.insert(&group, &name, NamedTensor { shape, values });
+    for outline in tensors {
+        let TensorOutline { group, name, shape, .. } = &outline;
+        let mine = resumed.as_ref().and_then(|(_, state)| state.get(group, name).ok());
+        let sent = ranks.broadcast(0, mine.map_or_else(Vec::new, bytes));
+        if keeps(group, name) {
+            let values = outline.tensor(sent, device);
+            state.insert(group, name, NamedTensor { shape: shape.clone(), values });
+        }
     }
     Some((step, state))
 }
 
 impl Outline {
     fn of(step: u64, state: &State) -> Self {
-        let tensors = state.groups().iter().flat_map(|(group, tensors)| {
-            tensors.iter().map(|(name, tensor)| {
-                let double = tensor.values.dtype() == DType::F64;
-                (group.clone(), name.clone(), tensor.shape.clone(), double)
-            })
-        });
         let (numbers, frozen) = (state.numbers().clone(), state.frozen().clone());
-        Self { step, numbers, frozen, tensors: tensors.collect() }
+        Self { step, numbers, frozen, tensors: TensorOutline::all(state.groups()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{DType, Tensor};
+
     use super::*;
     use crate::ranks::{Threads, is_first};
 
@@ -133,7 +129,7 @@ mod tests {
             state.set("heads", "u", Tensor::from_data([0.1_f64], (&device, DType::F64)));
             state.set_number("time", 3);
             let mine = is_first(ranks).then_some((7, state.clone()));
-            let (step, got) = from_first(ranks, mine, &device).unwrap();
+            let (step, got) = from_first(ranks, mine, &device, &|_, _| true).unwrap();
             (step, got.digest() == state.digest())
         });
         assert_eq!(digests, [(7, true); 2]);
@@ -141,6 +137,9 @@ mod tests {
 
     #[test]
     fn a_run_without_a_checkpoint_starts_afresh_everywhere() {
-        assert_eq!(on_two(|ranks| from_first(ranks, None, &Device::flex()).is_none()), [true; 2]);
+        assert_eq!(
+            on_two(|ranks| from_first(ranks, None, &Device::flex(), &|_, _| true).is_none()),
+            [true; 2]
+        );
     }
 }

@@ -4,9 +4,13 @@
 //! parts, whoever computed them, and all ranks take the same step. So a recipe's numbers depend on its parts, and never
 //! on how many ranks share them. The first rank alone writes the run folder.
 //!
+//! The moments of the optimisers and the running averages may be shared out among them, see [`OptimizerStates`].
+//!
 //! Ranks on GPUs of one machine leave the sum to these, in an order that is theirs: faster, and other ranks other bits.
 
 mod agree;
+mod gathered;
+mod shards;
 mod threads;
 
 use std::{fmt, ops::Range};
@@ -15,6 +19,9 @@ use burn::tensor::Device;
 
 pub use agree::agree;
 pub(crate) use agree::{agree_on_state, from_first};
+pub(crate) use gathered::Gathered;
+pub(crate) use shards::Shards;
+pub use shards::{OptimizerStates, balanced, kept_values};
 pub use threads::Threads;
 
 /// What ranks do together. Every rank must call the same methods in the same order.
@@ -30,8 +37,8 @@ pub trait Collective: fmt::Debug {
     /// Every rank's `bytes`, in the order of ranks.
     fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
 
-    /// The first rank's `bytes`, on every rank.
-    fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8>;
+    /// The `bytes` of the rank `from`, on every rank.
+    fn broadcast(&self, from: usize, bytes: Vec<u8>) -> Vec<u8>;
 
     /// `values` holds one block for each rank, all of one length; returns the blocks for this rank, in the order of the
     /// ranks that they come from.
@@ -63,7 +70,7 @@ impl Collective for Alone {
         vec![bytes.to_vec()]
     }
 
-    fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8> {
+    fn broadcast(&self, _from: usize, bytes: Vec<u8>) -> Vec<u8> {
         bytes
     }
 
@@ -90,7 +97,7 @@ pub fn largest(ranks: &dyn Collective, byte: u8) -> u8 {
 }
 
 /// Values that are exchanged at a time: 64 MiB of them.
-const BUCKET: usize = 1 << 24;
+pub(crate) const BUCKET: usize = 1 << 24;
 
 /// Adds `parts` of every rank to `total`, which is the same on every rank: those of the first rank in their order, then
 /// those of the second, and so on. No order is left to the library underneath.

@@ -65,8 +65,8 @@ impl Collective for Threads {
         self.all(bytes.to_vec()).iter().map(|bytes| bytes.to_vec()).collect()
     }
 
-    fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8> {
-        self.all(bytes)[0].to_vec()
+    fn broadcast(&self, from: usize, bytes: Vec<u8>) -> Vec<u8> {
+        self.all(bytes)[from].to_vec()
     }
 
     fn exchange(&self, values: &[f32]) -> Vec<f32> {

@@ -181,6 +181,10 @@ impl Objective for AddRun<'_> {
         self.balance.load(state)
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         if self.recipe.preview.prompts.is_empty() {
             return Ok(());

@@ -109,6 +109,10 @@ impl Objective for ConsistencyRun<'_> {
         self.trainer.networks.load(state)
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         if self.recipe.preview.prompts.is_empty() {
             return Ok(());

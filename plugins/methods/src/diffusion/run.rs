@@ -103,6 +103,10 @@ impl Objective for DiffusionRun<'_> {
         self.trainer.networks.load(state)
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         if self.recipe.preview.prompts.is_empty() {
             return Ok(());

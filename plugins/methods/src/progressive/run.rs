@@ -168,6 +168,10 @@ impl Objective for ProgressiveRun<'_> {
         Ok(())
     }
 
+    fn networks(&mut self) -> &mut NetworkSet {
+        &mut self.trainer.networks
+    }
+
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
         if self.recipe.preview.prompts.is_empty() {
             return Ok(());

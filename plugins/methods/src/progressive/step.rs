@@ -88,9 +88,7 @@ impl Trainer {
     /// At the end of a stage: the averaged student becomes the teacher and the next stage's student, whose optimiser and
     /// average begin anew.
     pub(super) fn hand_over(&mut self) {
-        let averaged = self.networks.averaged_denoiser(STUDENT);
-        self.networks.replace(TEACHER, &*averaged);
-        self.networks.replace(STUDENT, &*averaged);
+        self.networks.hand_over(STUDENT, &[TEACHER, STUDENT]);
         self.networks.restart(OPTIMIZER);
     }
 }
