@@ -122,6 +122,7 @@ fn parquet_files_hold_pictures_or_name_them() {
     assert_eq!(seen(&*hf), numbered(&|i| format!("picture {i}, größer")));
     let i2d = parquet("parquet/img2dataset.parquet", ", picture: \"jpg\", caption: \"caption\"");
     assert_eq!(seen(&*i2d), numbered(&|i| format!("laid out {i}")));
+    assert_eq!(seen(&*parquet("parquet/polars.parquet", "")), numbered(&|i| format!("polars {i}")));
     // Several files, one after the other.
     let folder = fixture("parquet");
     let both =
@@ -140,12 +141,16 @@ fn parquet_files_hold_pictures_or_name_them() {
     for i in 0..12 {
         runs.write(&format!("pics/{i}.png"), fs::read(fixture("pictures/rgb.bmp")).unwrap());
     }
-    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/metadata.parquet")).unwrap());
-    let listed = open(&format!("ImageFolder(path: {:?}, size: 8)", runs.path("pics")));
-    assert_eq!((listed.len(), listed.caption(11)), (12, "listed 11".to_owned()));
-    assert!(listed.get(3, &DRAW).unwrap_err().to_string().contains("it has no caption"));
-    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/zstd.parquet")).unwrap());
-    runs.refuses("ImageFolder(path: \"pics\", size: 8)", &["metadata.parquet", "zstd"]);
+    for name in ["metadata", "zstd"] {
+        let list = fs::read(fixture(&format!("parquet/{name}.parquet"))).unwrap();
+        runs.write("pics/metadata.parquet", list);
+        let listed = open(&format!("ImageFolder(path: {:?}, size: 8)", runs.path("pics")));
+        assert_eq!((listed.len(), listed.caption(11)), (12, "listed 11".to_owned()), "{name}");
+        assert!(listed.get(3, &DRAW).unwrap_err().to_string().contains("it has no caption"), "{name}");
+    }
+    runs.write("pics/metadata.parquet", fs::read(fixture("parquet/lz4.parquet")).unwrap());
+    let said = ["metadata.parquet", "packed with LZ4_RAW", "write it with Snappy, zstd, gzip"];
+    runs.refuses("ImageFolder(path: \"pics\", size: 8)", &said);
     let none = format!("Parquet(files: [{:?}], size: 8)", fixture("parquet/metadata.parquet"));
     runs.refuses(&none, &["expected a column of pictures", "`file_name`"]);
 }
@@ -236,6 +241,42 @@ fn members_are_found_by_the_end_of_their_suffix() {
     let data =
         open(&format!("WebDataset(shards: [{:?}], size: 8, pictures: [\"5.bmp\"])", runs.path("1.tar")));
     assert_eq!(data.len(), 1);
+}
+
+#[test]
+fn shards_are_read_whatever_their_members_are_called_or_refused_with_their_place() {
+    let runs = Runs::new();
+    let picture = fs::read(fixture("pictures/rgb.bmp")).unwrap();
+    let long = format!("{}/{}/0", "d".repeat(90), "e".repeat(150));
+    let [long_picture, long_text] = ["bmp", "txt"].map(|suffix| format!("{long}.{suffix}"));
+    for (name, shard) in [
+        ("upper", members(&[("0.BMP", &picture), ("0.TXT", b"a")])),
+        ("long", members(&[(&long_picture, &picture), (&long_text, b"a")])),
+        ("folders", members(&[("some/path/22.0/0.bmp", &picture), ("some/path/22.0/0.txt", b"a")])),
+        ("classes", members(&[("0.cls", b"3"), ("0.bmp", &picture), ("0.txt", b"a")])),
+    ] {
+        runs.write(&format!("{name}.tar"), shard);
+        let data = open(&format!("WebDataset(shards: [{:?}], size: 8)", runs.path(&format!("{name}.tar"))));
+        assert_eq!((data.len(), data.caption(0)), (1, "a".to_owned()), "{name}");
+        assert!(data.get(0, &DRAW).is_ok(), "{name}");
+    }
+    let apart = [("0.bmp", &picture[..]), ("1.bmp", &picture), ("0.txt", b"a"), ("1.txt", b"b")];
+    runs.write("apart.tar", members(&apart));
+    let whole = members(&[("0.bmp", &picture), ("0.txt", b"a"), ("1.bmp", &picture), ("1.txt", b"b")]);
+    runs.write("cut.tar", &whole[..whole.len() / 2 - 700]);
+    runs.write("null.tar", members(&[("0.bmp", &picture), ("0.json", br#"{"caption": null}"#)]));
+    for (shards, more, words) in [
+        ("apart.tar", "", ["apart.tar", "members of `0` to stand together"]),
+        ("cut.tar", "", ["cut.tar", "at byte"]),
+        ("null.tar", ", caption: Json(\"caption\")", ["null.tar", "it has no caption"]),
+        ("{upper,none}.tar", "", ["none.tar", "there is no such file"]),
+    ] {
+        runs.refuses(&format!("WebDataset(shards: [{shards:?}], size: 8{more})"), &words);
+    }
+    runs.picture("pics/a.png");
+    runs.write("pics/list.jsonl", "{\"file\": \"a.png\", \"caption\": null}\n");
+    let list = "ImageFolder(path: \"pics\", size: 8, captions: Jsonl(\"list.jsonl\"))";
+    runs.refuses(list, &["it has no caption"]);
 }
 
 #[test]

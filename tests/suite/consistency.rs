@@ -3,15 +3,13 @@
 use std::{fs, path::Path};
 
 use add_core::{
-    error::CoreError,
     model_file::ModelCard,
     read::{LoadedRecipe, read},
     train::model_path,
 };
 use add_train::run::StartFrom;
 
-use crate::root;
-use crate::runs::{from_file, go, recipe, teacher, whole_and_in_parts};
+use crate::runs::{from_file, go, recipe, refused, teacher, whole_and_in_parts};
 
 const FILE: &str = "methods/emoji-consistency.ron";
 
@@ -62,18 +60,6 @@ fn the_student_says_which_timesteps_it_knows() {
     assert_eq!(card.student_timesteps(), [249, 499, 749, 999]);
 }
 
-/// What is said of the shipped recipe with these changes.
-fn refused(sets: &[&str]) -> String {
-    let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-    match read(&root().join("configs").join(FILE), &sets) {
-        Ok(_) => panic!("{sets:?} is accepted"),
-        Err(CoreError::Invalid { problems, .. }) => {
-            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        }
-        Err(other) => panic!("{sets:?}: {other}"),
-    }
-}
-
 #[test]
 fn a_recipe_that_cannot_hold_is_refused_when_it_is_read() {
     let told = "model.backbone=Mini(guidance_embedding: 32)";
@@ -94,7 +80,7 @@ fn a_recipe_that_cannot_hold_is_refused_when_it_is_read() {
         (&[&other("Mini(), schedule: ScaledLinear()")], "share their trajectories"),
         (&[&other(&format!("Mini(guidance_embedding: 32), {schedule}"))], "expected no `guidance_embedding`"),
     ] {
-        let refusal = refused(sets);
+        let refusal = refused(FILE, sets);
         assert!(refusal.contains(said), "{sets:?}: {refusal}");
     }
 }

@@ -186,6 +186,8 @@ fn wrong_inputs_are_errors_before_any_work() {
     let four = folder.path().join("four.txt");
     fs::write(&four, "one\ntwo\nthree\nfour\n").unwrap();
     let path = |path: &Path| path.display().to_string();
+    pictures(&folder.path().join("one"), "one", [80, 64], 1);
+    let one = path(&folder.path().join("one"));
     let [made, real, empty, list, four] = [&made, &real, &empty, &list, &four].map(|p| path(p));
     let metrics = ["--metrics", MOBILENET];
     let against = |more: &[&str]| [&["eval"], more, metrics.as_slice()].concat().join("\u{1f}");
@@ -202,6 +204,26 @@ fn wrong_inputs_are_errors_before_any_work() {
         (against(&["--images", &made, "--references", &list]), "statistics serve Frechet distances alone"),
     ] {
         refuses(&arguments.split('\u{1f}').collect::<Vec<_>>(), 2, &[words]);
+    }
+    // Before any network: this one's weights are not on this machine.
+    let inception = |more: &str| format!("[PrecisionRecall(features: InceptionV3(){more})]");
+    for (metrics, images, references, words) in [
+        (inception(""), &one, &real, "one: PrecisionRecall needs at least 4 pictures, got 1"),
+        (
+            inception(""),
+            &made,
+            &one,
+            "one: PrecisionRecall needs at least 4 real pictures to compare with, got 1",
+        ),
+        (
+            inception(", neighbours: 18446744073709551615"),
+            &made,
+            &real,
+            "needs at least 18446744073709551615",
+        ),
+    ] {
+        let arguments = ["eval", "--images", images, "--references", references, "--metrics", &metrics];
+        refuses(&arguments, 2, &[words]);
     }
     // What does not fit together is seen by its shapes: there are no such weights, and none are looked for.
     let b32 = "images: Clip(weights: \"none\", model: B32)";
@@ -294,6 +316,11 @@ fn an_evaluation_of_nothing_is_refused() {
     let with = |set: &str, words: &str| refuses(&["eval", &recipe, "--out", &out, "--set", set], 2, &[words]);
     with("evaluation.samples=0", "evaluation.samples: expected a positive number");
     with("evaluation.metrics=[]", "evaluation.metrics: nothing to measure");
+    with("evaluation.samples=1", "evaluation.samples: Frechet needs at least 2 pictures, got 1");
+    // An evaluation after training is refused before the training.
+    with("evaluation.samples_after_training=1", "evaluation.samples_after_training: Frechet needs");
+    let metrics = "evaluation.metrics=[PrecisionRecall(features: InceptionV3(), neighbours: 10)]";
+    with(metrics, "PrecisionRecall needs at least 11 pictures, got 6");
     with(
         "evaluation.rows=[(model: Teacher, sampler: Ddim(), steps: 1)]",
         "has no model Teacher; expected Stated",

@@ -170,7 +170,7 @@ fn latents_survive() {
 fn parquet_files_survive() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
-    for name in ["hf", "img2dataset", "lists", "metadata"] {
+    for name in ["hf", "img2dataset", "lists", "metadata", "polars", "zstd"] {
         let sound = shipped(&format!("tests/fixtures/parquet/{name}.parquet"));
         let recipes = [
             format!("Parquet(files: [{path:?}], size: 8)"),

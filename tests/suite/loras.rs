@@ -155,7 +155,11 @@ fn what_does_not_fit_is_refused_by_name() {
     let mut strange = pair(&format!("lora_unet_{}", LAYER.replace('.', "_")));
     strange.push((format!("unet.{LAYER}.lora_magnitude_vector"), vec![1], vec![1.0]));
     refused(&strange, &["lora_magnitude_vector", "would not count whole"]);
-    refused(&vec![("x".to_owned(), vec![1], vec![1.0])], &["no LoRA"]);
+    // A GLoRA, and an OFT.
+    let of_layer = |end: &str| format!("lora_unet_{}.{end}", LAYER.replace('.', "_"));
+    for end in ["a1.weight", "oft_blocks"] {
+        refused(&vec![(of_layer(end), vec![1], vec![1.0])], &["no LoRA", end, "something else"]);
+    }
     refuses(&[&sample[..], &["no/such.safetensors"]].concat(), 1, &["no/such.safetensors"]);
     refuses(&[&sample[..], &["hf://x:1"]].concat(), 1, &["not a valid weights location"]);
     write(&file, &pair("lora_unet_x"));

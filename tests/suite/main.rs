@@ -8,7 +8,8 @@
 //! are not there, and plans for them. `external` builds `add` in a crate outside of the workspace, with a plugin of its own.
 //! `evaluations` measures folders and models without a student, against the reference libraries' figures.
 //! `dit` is a backbone of its own in one file.
-//! `consistency` distils a model into one of a few steps.
+//! `cfg_aware`, `consistency`, `diffusion_gan`, `dmd2` and `reflow` distil a model into one of a few steps.
+//! `autoencoder` trains a codec, scales its latents and measures what it makes of pictures.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
 //! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
@@ -23,12 +24,16 @@
 use plugins as _;
 
 mod adapters;
+mod autoencoder;
 mod binary;
 mod browser;
 mod captions;
+mod cfg_aware;
 mod consistency;
 mod devices;
+mod diffusion_gan;
 mod dit;
+mod dmd2;
 mod dtypes;
 mod evaluations;
 mod exports;
@@ -44,6 +49,7 @@ mod methods;
 mod pictures;
 mod progressive;
 mod ranks;
+mod reflow;
 mod released;
 mod runs;
 mod sampling;

@@ -59,6 +59,34 @@ fn a_plan_counts_the_networks_that_are_assembled() {
         let loaded = recipe("methods/emoji-progressive.ron", sets);
         check_networks(&loaded).unwrap_or_else(|error| panic!("progressive, {sets:?}: {error}"));
     }
+    for sets in [
+        &[][..],
+        &["dtype=(features: BF16)"],
+        &["objective.ema_home=Host", "codec=MiniVae(channels: [8, 16])"],
+    ] {
+        let loaded = recipe("pretrain/emoji-vae.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("autoencoder, {sets:?}: {error}"));
+    }
+    for sets in [
+        &[][..],
+        &["dtype=(model: BF16, teacher: BF16)"],
+        &["objective.gan=None"],
+        &["objective.gan.blocks=[\"mid_block\", \"up_blocks.0\"]"],
+    ] {
+        let loaded = recipe("methods/emoji-dmd2.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("dmd2, {sets:?}: {error}"));
+    }
+    for sets in [&[][..], &["dtype=(model: BF16, teacher: BF16)"], &["objective.perceptual=None"]] {
+        let loaded = recipe("methods/emoji-reflow.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("reflow, {sets:?}: {error}"));
+    }
+    check_networks(&recipe("methods/emoji-cfg-aware.ron", &[])).expect("CFG-aware step distillation");
+    check_networks(&recipe("methods/emoji-gan.ron", &[])).expect("a GAN without a teacher");
+    check_networks(&recipe("methods/emoji-ladd.ron", &[])).expect("LADD");
+    for sets in [&[][..], &["dtype=(model: BF16)"]] {
+        let loaded = recipe("methods/emoji-diffusion-gan.ron", sets);
+        check_networks(&loaded).unwrap_or_else(|error| panic!("diffusion GAN, {sets:?}: {error}"));
+    }
     let sampling = recipe("emoji.ron", &["objective=Off()"]);
     check_networks(&sampling).expect("sampling alone");
 }

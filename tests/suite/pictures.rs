@@ -39,6 +39,24 @@ fn every_kind_of_picture_is_read_as_pillow_reads_it() {
     }
 }
 
+#[test]
+fn pictures_of_every_orientation_are_upright() {
+    for number in 1..=8 {
+        for name in [format!("o{number}.jpg"), format!("o{number}.png"), format!("w{number}.webp")] {
+            let bytes = fs::read(fixtures().join("orientation").join(&name)).unwrap();
+            let picture = decode_rgb(&bytes).unwrap();
+            assert_eq!(picture.dimensions(), (32, 32), "{name}");
+            for (x, y, colour) in
+                [(8, 8, [255, 0, 0]), (24, 8, [0, 255, 0]), (8, 24, [0, 0, 255]), (24, 24, [255, 255, 0])]
+            {
+                let found = picture.get_pixel(x, y).0;
+                let close = found.iter().zip(colour).all(|(a, b): (&u8, u8)| a.abs_diff(b) <= 2);
+                assert!(close, "{name} at {x}, {y}: {found:?}, expected {colour:?}");
+            }
+        }
+    }
+}
+
 /// A folder for a recipe and its data, and what `add train` says of it.
 pub(crate) struct Runs(pub(crate) tempfile::TempDir);
 

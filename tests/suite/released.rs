@@ -11,7 +11,7 @@ use add_weights::{Location, NamedTensor, Precision, save};
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    binary::{add, refuses},
+    binary::{add, command, refuses},
     root,
 };
 
@@ -47,6 +47,56 @@ fn without_a_network_the_first_missing_file_is_named_with_a_way_out() {
     let sample = ["sample", "configs/sd15.ron", "--prompt", "a", "--grid", "never.png"];
     refuses(&[&sample[..], &local].concat(), 1, &["no/such/folder/unet/diffusion_pytorch_model.safetensors"]);
     refuses(&[&sample[..], &["--weights", "hf://nobody"]].concat(), 1, &["not a valid weights location"]);
+}
+
+/// A file of the hub is found as `huggingface_hub` lays it down, as people copy it, and without a word to the network.
+#[test]
+fn the_hubs_cache_is_found_in_every_layout() {
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    let folder = tempfile::tempdir().unwrap();
+    let weights = root().join("configs/weights/emoji-student.safetensors");
+    let repository = |home: &str| folder.path().join(home).join("hub/models--some--model");
+    let lay = |home: &str, reference: Option<&str>| {
+        let at = repository(home).join("snapshots").join(COMMIT).join("unet");
+        fs::create_dir_all(&at).unwrap();
+        if let Some(reference) = reference {
+            fs::create_dir_all(repository(home).join("refs")).unwrap();
+            fs::write(repository(home).join("refs/main"), reference).unwrap();
+        }
+        at.join("x.safetensors")
+    };
+    fs::copy(&weights, lay("copied", Some(COMMIT))).unwrap();
+    fs::copy(&weights, lay("newline", Some(&format!("{COMMIT}\n")))).unwrap();
+    fs::copy(&weights, lay("no-branch", None)).unwrap();
+    fs::copy(&weights, lay("elsewhere", Some("../../../../copied"))).unwrap();
+    let linked = lay("linked", Some(COMMIT));
+    fs::create_dir(repository("linked").join("blobs")).unwrap();
+    fs::copy(&weights, repository("linked").join("blobs/aaaa")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../../../blobs/aaaa", &linked).unwrap();
+    let doctor = |home: &str, variable: (&str, &str), place: &str| {
+        let mut command = command(&["doctor", place]);
+        command
+            .env("HF_HOME", folder.path().join(home))
+            .env_remove("HF_HUB_OFFLINE")
+            .env(variable.0, variable.1);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (offline, branch) = (("HF_HUB_OFFLINE", "1"), "hf://some/model/unet/x.safetensors");
+    for home in ["linked", "copied", "newline"] {
+        assert_eq!(doctor(home, offline, branch).0, Some(0), "{home}");
+    }
+    let commit = format!("hf://some/model@{COMMIT}/unet/x.safetensors");
+    assert_eq!(doctor("no-branch", offline, &commit).0, Some(0));
+    let cache = folder.path().join("copied/hub");
+    assert_eq!(doctor("nowhere", ("HF_HUB_CACHE", cache.to_str().unwrap()), branch).0, Some(0));
+    for (home, variable) in
+        [("no-branch", offline), ("elsewhere", offline), ("nowhere", ("TRANSFORMERS_OFFLINE", "1"))]
+    {
+        let (code, said) = doctor(home, variable, branch);
+        assert!(code == Some(1) && said.contains("forbids to fetch it"), "{home}: {said}");
+    }
 }
 
 #[test]

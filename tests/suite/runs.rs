@@ -7,6 +7,7 @@ use std::{
 };
 
 use add_core::{
+    error::CoreError,
     read::{self, LoadedRecipe},
     train::{model_path, train},
 };
@@ -47,6 +48,18 @@ pub(super) fn student_with(steps: u64, teacher: &Path, more: &[&str]) -> LoadedR
 
 pub(super) fn from_file(path: &Path) -> String {
     format!("model.weights=File(\"{}\")", path.display())
+}
+
+/// What is said of a shipped recipe with these changes.
+pub(super) fn refused(file: &str, sets: &[&str]) -> String {
+    let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+    match read::read(&root().join("configs").join(file), &sets) {
+        Ok(_) => panic!("{sets:?} is accepted"),
+        Err(CoreError::Invalid { problems, .. }) => {
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
+        Err(other) => panic!("{sets:?}: {other}"),
+    }
 }
 
 pub(super) struct Quiet;

@@ -168,6 +168,40 @@ fn every_codec_takes_pictures_that_are_not_square() {
     }
 }
 
+/// The latents of the first picture in batches of one to five, to the bit, where the sides lie around those that choose another
+/// way of computing.
+#[test]
+fn a_picture_is_the_same_to_the_bit_alone_and_among_others() {
+    let loaded = read::read(&root().join(RECIPE), &[]).unwrap();
+    let student = root().join("configs/weights/emoji-student.safetensors");
+    let model = assemble::sampled(&loaded, &student).unwrap();
+    let codec = assemble::codec(&loaded.recipe, &device::of(&loaded.recipe).unwrap()).unwrap();
+    let captions: Vec<String> = (0..5).map(|i| format!("red heart number {i}")).collect();
+    for (width, height, guidance) in
+        [(32, 32, 1.0), (32, 32, 3.0), (32, 16, 1.0), (64, 16, 1.0), (32, 28, 1.0)]
+    {
+        let made = |count: usize| {
+            let request = SampleRequest {
+                captions: &captions[..count],
+                negative: "",
+                sampler: &*loaded.recipe.sampling.sampler,
+                steps: 2,
+                guidance,
+                seed: 3,
+                first: 0,
+                size: Dimensions { width, height },
+                beginning: Beginning::default(),
+            };
+            let (pixels, latents) = model.generate_both(&loaded.recipe, &*codec, &request);
+            [pixels.0, latents.0].map(|all| all.narrow(0, 0, 1).into_data())
+        };
+        let alone = made(1);
+        for count in 2..=captions.len() {
+            assert_eq!(made(count), alone, "{width}x{height}, guidance {guidance}, one of {count}");
+        }
+    }
+}
+
 /// Makes pictures by `words` into `name`, and again from what they say of themselves.
 #[track_caller]
 fn comes_again(here: &Here, words: &str, name: &str) {

@@ -10,8 +10,10 @@ use add_core::{
     assemble,
     export::Precision,
     read::{self, LoadedRecipe},
+    recipe::options,
     weights::{Kept, choose},
 };
+use add_plugin::{Plugin, TextEncoder};
 use add_weights::{NamedTensor, doctor, save};
 use burn::tensor::{Device, Tensor};
 
@@ -136,6 +138,149 @@ fn a_model_that_contradicts_the_recipe_is_refused_with_the_way_out() {
     write(&file, &[&DIFFUSERS[..], &[told]].concat(), &[]);
     assert!(refusal(&file, &[]).contains("guidance_embedding: 256"));
     assert!(refusal(&file, &["model.backbone=Sd15(guidance_embedding: 256)"]).contains("missing"));
+}
+
+/// What the doctor says of single files that state something, or that no recipe takes as they are.
+#[test]
+fn the_doctor_says_what_a_file_states_and_what_stands_in_its_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let sdxl: [(&str, &[usize]); 4] = [
+        UNET,
+        UNET_IN,
+        ("model.diffusion_model.label_emb.0.0.weight", &[1280, 2816]),
+        ("model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight", &[640, 2048]),
+    ];
+    let empty: &[usize] = &[0];
+    let ema: [(&str, &[usize]); 2] =
+        [("model_ema.diffusion_modeltime_embed0weight", &[1280, 320]), ("model_ema.decay", &[])];
+    let told: (&str, &[usize]) = ("time_embedding.cond_proj.weight", &[320, 256]);
+    let v = ("modelspec.prediction_type", "v");
+    for (name, tensors, metadata, words) in [
+        (
+            "keys.safetensors",
+            [&sdxl[..], &[("v_pred", empty), ("ztsnr", empty)]].concat(),
+            None,
+            &["v, as its tensor `v_pred` says", "zero terminal SNR, as its tensor `ztsnr`"][..],
+        ),
+        ("spec.safetensors", sdxl.to_vec(), Some(v), &["v, as modelspec.prediction_type says"]),
+        (
+            "lcm.safetensors",
+            [&DIFFUSERS[..], &[told]].concat(),
+            None,
+            &["latent consistency", "guidance_embedding: 256"],
+        ),
+        (
+            "ema.safetensors",
+            [&ema[..], &[UNET, UNET_IN, KEYS]].concat(),
+            None,
+            &["Stable Diffusion 1's U-Net"],
+        ),
+        ("UPPER.SAFETENSORS", DIFFUSERS.to_vec(), None, &["Stable Diffusion 1's U-Net"]),
+        ("x.sft", DIFFUSERS.to_vec(), None, &["Stable Diffusion 1's U-Net"]),
+        (
+            "flux-vae.safetensors",
+            vec![
+                ("decoder.mid.attn_1.q.weight", &[512, 512, 1, 1][..]),
+                ("decoder.conv_in.weight", &[512, 16, 3, 3]),
+            ],
+            None,
+            &["expected 4 latent channels, found 16"],
+        ),
+        (
+            "half-a-loha.safetensors",
+            vec![("lora_unet_conv_in.hada_w1_a", &[4, 320][..])],
+            None,
+            &["a LoHa", "no factor to be multiplied with"],
+        ),
+    ] {
+        let path = folder.path().join(name);
+        write(&path, &tensors, &metadata.into_iter().collect::<Vec<_>>());
+        let said = doctor::diagnose(&path).unwrap();
+        // Each of these is a part of a model alone.
+        assert!(!said.problems.is_empty(), "{name}: {said}");
+        let said = said.to_string();
+        for word in words {
+            assert!(said.contains(word), "{name}: expected {word:?} in {said}");
+        }
+    }
+    let mut eight = fs::read(folder.path().join("spec.safetensors")).unwrap();
+    let header = u64::from_le_bytes(*eight.first_chunk().unwrap()) as usize;
+    let text = String::from_utf8(eight[8..8 + header].to_vec()).unwrap().replace("\"F16\"", "\"F8_E4M3\"");
+    let halved = halved_offsets(&text);
+    eight = [
+        &(halved.len() as u64).to_le_bytes()[..],
+        halved.as_bytes(),
+        &vec![0; (eight.len() - 8 - header) / 2],
+    ]
+    .concat();
+    let path = folder.path().join("fp8.safetensors");
+    fs::write(&path, eight).unwrap();
+    assert!(doctor::diagnose(&path).unwrap().to_string().contains("F8_E4M3, which is not read here"));
+}
+
+/// A header of tensors with half of their bytes.
+fn halved_offsets(header: &str) -> String {
+    let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+    for (_, tensor) in header.as_object_mut().unwrap().iter_mut() {
+        for offset in
+            tensor.get_mut("data_offsets").and_then(serde_json::Value::as_array_mut).into_iter().flatten()
+        {
+            *offset = (offset.as_u64().unwrap() / 2).into();
+        }
+    }
+    header.to_string()
+}
+
+/// transformers 4 saved the numbers of the positions beside the weights; they are no weights.
+#[test]
+fn a_text_encoder_with_its_positions_is_the_same_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let device = Device::flex();
+    let mut names: Vec<(String, Vec<usize>)> = vec![
+        ("embeddings.token_embedding.weight".to_owned(), vec![49408, 768]),
+        ("embeddings.position_embedding.weight".to_owned(), vec![77, 768]),
+    ];
+    let mut layer = |name: String, shape: &[usize]| {
+        names.push((format!("{name}.bias"), shape[..1].to_vec()));
+        names.push((format!("{name}.weight"), shape.to_vec()));
+    };
+    for i in 0..12 {
+        let at = |name: &str| format!("encoder.layers.{i}.{name}");
+        for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            layer(at(&format!("self_attn.{name}")), &[768, 768]);
+        }
+        layer(at("mlp.fc1"), &[3072, 768]);
+        layer(at("mlp.fc2"), &[768, 3072]);
+        layer(at("layer_norm1"), &[768]);
+        layer(at("layer_norm2"), &[768]);
+    }
+    layer("final_layer_norm".to_owned(), &[768]);
+    let values = |name: &str, count: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * 31 + name.len() * 7) % 64) as f32 * 1e-3 - 0.03).collect()
+    };
+    let states = |positions: bool| {
+        let mut tensors: BTreeMap<String, NamedTensor> = names
+            .iter()
+            .map(|(name, shape)| {
+                let values = values(name, shape.iter().product());
+                let values = Tensor::from_data(values.as_slice(), &device);
+                (format!("text_model.{name}"), NamedTensor { shape: shape.clone(), values })
+            })
+            .collect();
+        if positions {
+            let values = Tensor::from_data((0..77).map(|i| i as f32).collect::<Vec<_>>().as_slice(), &device);
+            tensors.insert(
+                "text_model.embeddings.position_ids".to_owned(),
+                NamedTensor { shape: vec![1, 77], values },
+            );
+        }
+        save(&path, &tensors, Precision::F16, &BTreeMap::new()).unwrap();
+        let encoder: Plugin<dyn TextEncoder> =
+            options().from_str(&format!("ClipL(weights: {path:?})")).unwrap();
+        encoder.init(0, &device).unwrap().encode(&["a fox".to_owned()]).tokens.into_data()
+    };
+    assert_eq!(states(true), states(false));
 }
 
 /// What the doctor takes for a model that can be used, `sample` uses; what it does not, `sample` refuses with the same word.

@@ -13,6 +13,7 @@ mod new;
 mod paper;
 mod prose;
 mod software_gpu;
+mod tables;
 mod tidy;
 mod workspace;
 
@@ -50,6 +51,9 @@ enum Chore {
     New(new::New),
     /// Kill, damage and interrupt a tiny run of `add`: it must end bit for bit like an undisturbed one.
     Chaos(chaos::Chaos),
+    /// Run the rows of the paper's tables in miniature, several seeds each, and write a page about them; what is done is not done
+    /// again.
+    Paper(tables::Paper),
     /// Compute the path of a GPU on one made of software (Mesa's llvmpipe), and compare it with the processor's.
     SoftwareGpu(software_gpu::SoftwareGpu),
     /// Time operations and networks, with `--against torch` in turns with PyTorch; `bench --help` says more.
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Chore::Dist => dist::run(&features),
         Chore::New(new) => new.run(),
         Chore::Chaos(chaos) => chaos.run(),
+        Chore::Paper(paper) => paper.run(),
         Chore::SoftwareGpu(check) => check.run(),
         Chore::Bench { arguments } => return run(&["-p", "add-bench"], "add-bench", &arguments),
         Chore::Add(arguments) => {

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
 use add_data::{Feed, Loader};
 use add_plugin::{
-    Autoencoder, Dataset, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split, TextEncoder,
-    TextNetwork,
+    Autoencoder, Codec, Dataset, Denoiser, Discriminator, FeatureExtractor, Network, Plugin, Split,
+    TextEncoder, TextNetwork, TrainableAutoencoder,
 };
 use add_recipe::{
-    Condition, Dtypes, EvaluatedModel, Hooks, MethodRun, Model, NamedModel, Recipe, RunContext, SampledModel,
-    Slot, Source, Weights, adapters, data_error, in_bf16,
+    CODEC_PREFIX, Condition, Dtypes, EvaluatedModel, Hooks, MethodRun, Model, NamedModel, Recipe, RunContext,
+    SampledModel, Slot, Source, Weights, adapters, data_error, in_bf16,
 };
 use add_train::{
     networks::{AnyNetwork, NetworkSet, Role},
@@ -120,6 +120,7 @@ impl Assembly<'_> {
                 };
                 AnyNetwork::Text(if trained { text } else { in_bf16::frozen_text(text, slot.dtype) })
             }
+            Source::Codec(codec) if trained => AnyNetwork::TrainedCodec(self.trained_codec(codec, &device)?),
             Source::Codec(codec) => {
                 let network = if stated { codec.init(&device) } else { codec.outline(&device) }?;
                 AnyNetwork::Codec(in_bf16::frozen_codec(network, slot.dtype))
@@ -169,6 +170,23 @@ impl Assembly<'_> {
             self.beginnings.insert(slot.role, beginning.unwrap_or(base));
         }
         Ok(in_bf16::denoiser(network, slot.dtype))
+    }
+
+    /// A codec to be trained, with the values that it states, or with drawn ones.
+    fn trained_codec(
+        &self,
+        codec: &Plugin<dyn Codec>,
+        device: &Device,
+    ) -> Result<Box<dyn TrainableAutoencoder>, CoreError> {
+        let mut network = codec.trainable(self.loaded.recipe.seed, device)?;
+        if self.values == Values::Stated && !codec.is_drawn() {
+            let mut stated = BTreeMap::new();
+            codec.init(self.device)?.for_each_parameter(&mut |path, _, value| {
+                stated.insert(path.to_owned(), value);
+            });
+            network.set_parameters(&mut |path, _, _| stated.remove(path));
+        }
+        Ok(network)
     }
 
     /// A denoiser with its model's values, or with drawn ones.
@@ -334,6 +352,27 @@ pub(crate) fn drawn(recipe: &Recipe, device: &Device) -> Result<SampledModel, Co
         student_timesteps: vec![diffusion.schedule.steps() - 1],
         diffusion,
     })
+}
+
+/// Whether the recipe's method trains its codec.
+pub(crate) fn trains_codec(recipe: &Recipe) -> bool {
+    let slots = recipe.objective.networks(recipe);
+    slots.iter().any(|slot| matches!(slot.source, Source::Codec(_)) && slot.change.training().is_some())
+}
+
+/// The recipe's codec with the values in the file at `path` that its training left, on `device`.
+///
+/// # Errors
+/// When the file is missing, damaged, or holds something else.
+pub(crate) fn codec_of(
+    loaded: &LoadedRecipe,
+    path: &Path,
+    device: &Device,
+) -> Result<Box<dyn Autoencoder>, CoreError> {
+    let recipe = &loaded.recipe;
+    let mut codec = recipe.codec.outline(device)?;
+    model_file::read(path, recipe, &recipe.model, &mut [(CODEC_PREFIX, &mut *codec)])?;
+    Ok(in_bf16::frozen_codec(codec, recipe.dtype.codec))
 }
 
 /// The recipe's codec on `device`.

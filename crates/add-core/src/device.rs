@@ -1,5 +1,6 @@
 //! The devices that a recipe can name, and whether this binary and this machine have them.
 
+mod account;
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
 mod gpu;
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
@@ -22,6 +23,7 @@ use crate::{
     recipe::{DeviceChoice, Recipe},
 };
 
+pub use account::{Account, Kernel};
 pub use list::{Listing, list, missing_features};
 
 /// A device by the name that a recipe would give it, such as `Cuda(0)`.
@@ -66,6 +68,32 @@ pub fn resolve(choice: DeviceChoice) -> DeviceChoice {
         info!("device: Auto() is {chosen}, {}", identity(&device));
         chosen
     })
+}
+
+/// Does `work` on the GPU that `choice` names, and says what it asked of it. `None`, and nothing is done, where that is the
+/// processor.
+///
+/// # Errors
+/// As [`device`].
+#[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
+pub fn observe<T>(choice: DeviceChoice, work: impl FnOnce() -> T) -> Result<Option<(T, Account)>, CoreError> {
+    let choice = resolve(choice);
+    if device(choice)?.identity().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(account::observe(gpu::opened(choice)?.client, work)))
+}
+
+/// Nothing: this binary knows no GPU.
+///
+/// # Errors
+/// As [`device`].
+#[cfg(not(any(feature = "cuda-unfused", feature = "wgpu")))]
+pub fn observe<T>(
+    choice: DeviceChoice,
+    _work: impl FnOnce() -> T,
+) -> Result<Option<(T, Account)>, CoreError> {
+    device(choice).map(|_| None)
 }
 
 #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]

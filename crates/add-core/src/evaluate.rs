@@ -3,9 +3,11 @@
 
 mod cache;
 mod compared;
+pub(crate) mod enough;
 mod folders;
 mod latency;
 mod panel;
+mod reconstructions;
 mod references;
 mod rows;
 mod subject;
@@ -82,11 +84,16 @@ pub fn evaluate(
     };
     check(loaded, &plans, samples)?;
     let trains = loaded.recipe.objective.trains();
-    let needs_student = trains && plans.iter().any(|plan| matches!(plan.which, RowModel::Student));
+    let needs_student = trains && plans.iter().any(|plan| matches!(plan.which, RowModel::Student))
+        || evaluation.codec && assemble::trains_codec(&loaded.recipe);
     let student = needs_student.then(student).transpose()?;
     let device = device::of(&loaded.recipe)?;
-    let mut panel = Panel::new(&evaluation.metrics, &device)?;
     let sets = data(loaded, extent)?;
+    if let Some(problem) = enough::real(&evaluation.metrics, sets[0].1.len()) {
+        let field = if evaluation.data.is_some() { "evaluation.data" } else { "data" };
+        return Err(CoreError::Request(format!("{field}: {problem}")));
+    }
+    let mut panel = Panel::new(&evaluation.metrics, &device)?;
     let cache = loaded.recipe.cache.cache();
     if panel::knowledge(&evaluation.metrics) > Knowledge::Nothing {
         references::of_data(&mut panel, &*sets[0].1, &cache, observer)?;
@@ -95,6 +102,14 @@ pub fn evaluate(
         // A folder may have no held-out pictures.
         sets.iter().filter(|(_, data)| !data.is_empty()).map(|(name, data)| captions(name, &**data, samples)).collect();
     let (mut rows, mut compared) = (Vec::new(), compared::Compared::default());
+    if evaluation.codec {
+        let codec = reconstructions::codec(loaded, student.as_deref(), &device)?;
+        for (i, (name, data)) in sets.iter().filter(|(_, data)| !data.is_empty()).enumerate() {
+            let mut shown = (i == 0).then_some(&mut compared);
+            let set = reconstructions::Reconstructed { split: name, data: &**data, samples, codec: &*codec };
+            rows.extend(set.rows(&mut panel, evaluation.resamples, &mut shown, &device, observer)?);
+        }
+    }
     for plan in &plans {
         let subject = plan.open(loaded, student.as_deref(), &device)?;
         let latency = match extent {
@@ -115,9 +130,10 @@ pub fn evaluate(
 fn check(loaded: &LoadedRecipe, plans: &[Plan<'_>], samples: usize) -> Result<(), CoreError> {
     let refuse = |problem: &str| Err(CoreError::Request(problem.to_owned()));
     let evaluation = &loaded.recipe.evaluation;
-    if plans.is_empty() {
+    if plans.is_empty() && !evaluation.codec {
         return refuse(
-            "evaluation.rows: nothing to evaluate; list models, such as (model: Student, sampler: AddRefine(), steps: 1)",
+            "evaluation.rows: nothing to evaluate; list models, such as (model: Student, sampler: AddRefine(), steps: 1), or say \
+             `codec: true` to measure what the codec makes of pictures",
         );
     }
     if evaluation.metrics.is_empty() {
@@ -182,10 +198,18 @@ impl Dataset for Joined {
 
 /// `n` captions spread evenly over the split; a small split is gone through more than once.
 fn captions(split: &str, data: &dyn Dataset, n: usize) -> Captions {
-    let len = data.len();
-    let index = |i: usize| if n <= len { i * len / n } else { i % len };
-    let texts: Vec<String> = (0..n).map(|i| data.caption(index(i))).collect();
-    let labels = (0..n).map(|i| data.labels(index(i))).collect();
+    captions_at(split, data, spread(n, data.len()))
+}
+
+/// `n` indices spread evenly over `len`.
+fn spread(n: usize, len: usize) -> Vec<usize> {
+    (0..n).map(|i| if n <= len { i * len / n } else { i % len }).collect()
+}
+
+/// The captions of these samples.
+fn captions_at(split: &str, data: &dyn Dataset, indices: Vec<usize>) -> Captions {
+    let texts: Vec<String> = indices.iter().map(|&index| data.caption(index)).collect();
+    let labels = indices.into_iter().map(|index| data.labels(index)).collect();
     Captions { split: split.to_owned(), hash: hash(&texts), texts, labels }
 }
 

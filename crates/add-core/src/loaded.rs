@@ -101,16 +101,7 @@ impl LoadedModel {
         };
         let mut made = Vec::with_capacity(wishes.len());
         for wishes in wishes.chunks(pass) {
-            let first = made.len();
-            match wishes {
-                // The processor's kernels round a batch of one otherwise than a row of a larger one, so a picture that could have
-                // had company is computed in its own.
-                [alone] if pass > 1 => {
-                    let both = [alone.clone(), alone.clone()];
-                    made.extend(self.pass(recipe, together, &both, first, watch)?.into_iter().take(1));
-                }
-                _ => made.extend(self.pass(recipe, together, wishes, first, watch)?),
-            }
+            made.extend(self.pass(recipe, together, wishes, made.len(), watch)?);
         }
         Some(made)
     }

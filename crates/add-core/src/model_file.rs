@@ -1,10 +1,10 @@
 //! A model in one file: `denoiser.*`, `text.*` where the text encoder has no weights of its own, and in the metadata all
-//! that sampling it depends on.
+//! that sampling it depends on; or a codec alone, `codec.*`.
 
 use std::{collections::BTreeMap, path::Path};
 
 use add_parameters::{Network, path::current};
-use add_recipe::{Model, Recipe, one_line, without_places};
+use add_recipe::{CODEC_PREFIX, Model, Recipe, one_line, without_places};
 use add_weights::{NamedTensor, Precision, WeightsFile, save};
 use burn::tensor::DType;
 
@@ -36,6 +36,14 @@ impl ModelCard {
             ("add.student_timesteps", timesteps.join(",")),
         ];
         Self { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() }
+    }
+
+    /// Describes the codec of `recipe`, trained for `step` steps.
+    pub fn of_codec(recipe: &Recipe, step: u64) -> Self {
+        let of_both = ["add.format", "add.recipe", "add.step", "add.codec"];
+        let mut card = Self::new(recipe, &recipe.model, &[], step);
+        card.fields.retain(|key, _| of_both.contains(&key.as_str()));
+        card
     }
 
     /// What the file at `path` says.
@@ -91,7 +99,7 @@ pub fn write(
     save(path, &tensors, precision, &card.fields).map_err(|e| failed(e.to_string()))
 }
 
-/// Fills `networks` (by prefix, `denoiser` or `text`) from the file at `path`, which must hold a model of this recipe's shape.
+/// Fills `networks` (by prefix, `denoiser`, `text` or `codec`) from the file at `path`, which must hold a model of this recipe's shape.
 ///
 /// # Errors
 /// When the file is missing, damaged, or holds another model.
@@ -105,11 +113,18 @@ pub fn read(
     let file = WeightsFile::open(path).map_err(|e| failed(e.to_string()))?;
     let card = ModelCard { fields: file.metadata().clone() };
     let expected = ModelCard::new(recipe, model, &[], 0);
-    // A text encoder alone fits whatever denoiser lies beside it.
-    let of_denoiser = ["add.backbone", "add.schedule", "add.prediction", "add.codec"];
-    let of_denoiser =
-        of_denoiser.into_iter().filter(|_| networks.iter().any(|(prefix, _)| *prefix != "text"));
-    for key in ["add.format", "add.text"].into_iter().chain(of_denoiser) {
+    let fills = |which: &str| networks.iter().any(|(prefix, _)| *prefix == which);
+    let (denoiser, text, codec) = (fills("denoiser"), fills("text"), fills(CODEC_PREFIX));
+    // A text encoder alone fits whatever denoiser lies beside it, and a codec alone whatever model.
+    let matters = [
+        ("add.format", true),
+        ("add.text", denoiser || text),
+        ("add.backbone", denoiser),
+        ("add.schedule", denoiser),
+        ("add.prediction", denoiser),
+        ("add.codec", denoiser || codec),
+    ];
+    for (key, _) in matters.into_iter().filter(|(_, matters)| *matters) {
         let found = card.fields.get(key).map_or("nothing", String::as_str);
         let expected = &expected.fields[key];
         // Files of before carry the places of the machine that made them.

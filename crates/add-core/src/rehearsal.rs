@@ -9,7 +9,7 @@ use add_train::{TrainError, networks::Role, ranks::Alone};
 
 use crate::{
     assemble::{self, Values, run_with},
-    device,
+    device::{self, Account},
     error::CoreError,
     outline::outline,
     read::LoadedRecipe,
@@ -78,12 +78,23 @@ impl Dataset for Noise {
     }
 }
 
-/// Seconds of a recipe's training steps with drawn values: of the first, and of each of the `steps` after it on
-/// average.
+/// What the steps of a rehearsal took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rehearsed {
+    /// Seconds of the first step, with everything that is compiled or tuned on the way.
+    pub first: f64,
+    /// Seconds of each step after it, on average.
+    pub each: f64,
+    /// What one more step asks of the recipe's device; `None` where that is the processor.
+    pub account: Option<Account>,
+}
+
+/// A recipe's training steps with drawn values: a first one and `steps` after it, which are timed, and on a GPU one more, which
+/// is observed.
 ///
 /// # Errors
 /// When the recipe trains nothing, its device cannot be had, or a step fails or is not finite.
-pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError> {
+pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<Rehearsed, CoreError> {
     let recipe = &loaded.recipe;
     check_trains(recipe)?;
     let noise = Noise { size: recipe.data.size() };
@@ -101,15 +112,18 @@ pub fn train(loaded: &LoadedRecipe, steps: u64) -> Result<(f64, f64), CoreError>
     for step in 1..=steps {
         finite_step(step)?;
     }
-    Ok((first, began.elapsed().as_secs_f64() / steps.max(1) as f64))
+    let each = began.elapsed().as_secs_f64() / steps.max(1) as f64;
+    let observed = device::observe(recipe.device, || finite_step(steps + 1))?;
+    let account = observed.map(|(finite, account)| finite.map(|()| account)).transpose()?;
+    Ok(Rehearsed { first, each, account })
 }
 
-/// Seconds from a caption to its picture with drawn values, after a first one that is not counted; text encoder, denoiser
-/// and decoder together.
+/// Seconds from a caption to its picture with drawn values: of the first picture, with everything that is compiled or tuned on
+/// the way, and of a later one. Text encoder, denoiser and decoder together.
 ///
 /// # Errors
 /// When the recipe's device cannot be had, or its networks do not fit together.
-pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
+pub fn sample(loaded: &LoadedRecipe) -> Result<(f64, f64), CoreError> {
     let recipe = &loaded.recipe;
     let device = device::of(recipe)?;
     let model = assemble::drawn(recipe, &device)?.in_types(recipe.dtype);
@@ -131,6 +145,6 @@ pub fn sample(loaded: &LoadedRecipe) -> Result<f64, CoreError> {
         drop(model.generate(recipe, codec, &wanted).0.into_data());
         began.elapsed().as_secs_f64()
     };
-    picture(0);
-    Ok((picture(1) + picture(2) + picture(3)) / 3.0)
+    let first = picture(0);
+    Ok((first, (picture(1) + picture(2) + picture(3)) / 3.0))
 }

@@ -76,6 +76,7 @@ pub fn train_among(
     };
     let mut alarms = recipe.objective.alarms();
     let ending = run::run(&mut *run, folder.as_mut(), setup, &mut alarms, observer)?;
+    run.finish()?;
     run.networks().gather_averages(is_first(&**ranks));
     if is_first(&**ranks) {
         export(recipe, out, &run.product(), ending)?;
@@ -104,7 +105,11 @@ fn export(recipe: &Recipe, out: &Path, product: &Product, ending: Ending) -> Res
         Ending::Finished => recipe.run.steps,
         Ending::Stopped(step) => step,
     };
-    let card = ModelCard::new(recipe, &recipe.model, &product.student_timesteps, step);
+    let card = if product.is_model() {
+        ModelCard::new(recipe, &recipe.model, &product.student_timesteps, step)
+    } else {
+        ModelCard::of_codec(recipe, step)
+    };
     if !product.adapters.is_empty() {
         save(&adapters_path(out), &product.adapters, Precision::F32, card.fields())?;
     }

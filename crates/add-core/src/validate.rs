@@ -1,6 +1,8 @@
 //! Checks that types cannot make: ranges, and parts that must fit together. All problems are collected.
 
-use add_recipe::{DeviceChoice, Dtype, Problems, Recipe, problems::MAX_SAMPLING_STEPS};
+use add_recipe::{DeviceChoice, Dtype, Problems, Recipe, Source, problems::MAX_SAMPLING_STEPS};
+
+use crate::evaluate::enough;
 
 /// Most pictures per step, and parts of a batch.
 const MAX_BATCH: usize = 1 << 16;
@@ -65,6 +67,7 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<(String, String)> {
         || format!("expected none: {} has weights of its own", recipe.text.name()),
     );
     dtypes(p, recipe);
+    codecs(p, recipe);
     recipe.objective.check(recipe, p);
     problems.into_list()
 }
@@ -85,6 +88,20 @@ fn dtypes(p: &mut Problems, recipe: &Recipe) {
     });
 }
 
+/// A codec without values is there to be trained.
+fn codecs(p: &mut Problems, recipe: &Recipe) {
+    for slot in recipe.objective.networks(recipe) {
+        let Source::Codec(codec) = slot.source else { continue };
+        p.require(slot.change.training().is_some() || !codec.is_drawn(), "codec", || {
+            format!(
+                "expected weights: {} has none as it is stated, and `objective: {}` does not train it",
+                codec.name(),
+                recipe.objective.name()
+            )
+        });
+    }
+}
+
 /// The pictures that show and measure a run.
 fn pictures(p: &mut Problems, recipe: &Recipe) {
     let preview = &recipe.preview;
@@ -103,6 +120,9 @@ fn pictures(p: &mut Problems, recipe: &Recipe) {
         ("evaluation.samples_after_training", recipe.evaluation.samples_after_training),
     ] {
         p.require(samples <= MAX_SAMPLES, field, || format!("expected at most {MAX_SAMPLES}, got {samples}"));
+        // None at all is no evaluation, which a recipe may ask for.
+        let few = enough::generated(&recipe.evaluation.metrics, samples).filter(|_| samples > 0);
+        p.check(field, few.map_or(Ok(()), Err));
     }
     for (field, count) in [
         ("evaluation.resamples", recipe.evaluation.resamples),

@@ -102,7 +102,7 @@ impl AutoencoderKlConfig {
         Ok(())
     }
 
-    fn norm(&self) -> NormOptions {
+    pub(crate) fn norm(&self) -> NormOptions {
         NormOptions { groups: self.norm_num_groups, eps: NORM_EPS }
     }
 
@@ -121,6 +121,13 @@ pub struct LatentDistribution {
 }
 
 impl LatentDistribution {
+    /// That of moments `[B, 2 C, h, w]`: the mean, then the logarithm of the variance, which is brought into its bounds.
+    pub(crate) fn of(moments: Tensor<4>) -> Self {
+        let c = moments.dims()[1] / 2;
+        let logvar = moments.clone().narrow(1, c, c).clamp(LOGVAR.0, LOGVAR.1);
+        Self { mean: moments.narrow(1, 0, c), logvar }
+    }
+
     /// `[B, C, h, w]`.
     pub fn std(&self) -> Tensor<4> {
         (self.logvar.clone() * 0.5).exp()
@@ -170,10 +177,7 @@ impl AutoencoderKl {
 
     /// Pictures `[B, 3, H, W]` in [-1, 1] to the distribution of their latents `[B, C, H / 8, W / 8]`.
     pub fn encode(&self, x: Tensor<4>) -> LatentDistribution {
-        let moments = self.moments(x);
-        let c = moments.dims()[1] / 2;
-        let logvar = moments.clone().narrow(1, c, c).clamp(LOGVAR.0, LOGVAR.1);
-        LatentDistribution { mean: moments.narrow(1, 0, c), logvar }
+        LatentDistribution::of(self.moments(x))
     }
 
     /// Mean and unbounded logarithm of the variance, `[B, 2 C, H / 8, W / 8]`.
@@ -188,7 +192,7 @@ impl AutoencoderKl {
 }
 
 #[derive(Module, Debug)]
-struct Encoder {
+pub(crate) struct Encoder {
     conv_in: Conv2d,
     down_blocks: Vec<DownBlock>,
     mid_block: MidBlock,
@@ -199,7 +203,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(config: &AutoencoderKlConfig, init: &Init) -> Self {
+    pub(crate) fn new(config: &AutoencoderKlConfig, init: &Init) -> Self {
         let (channels, norm) = (&config.block_out_channels, config.norm());
         let coarsest = config.coarsest();
         let block = |i: usize| {
@@ -223,7 +227,8 @@ impl Encoder {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// Mean and unbounded logarithm of the variance, before `quant_conv`.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.conv_in.forward(x);
         for block in &self.down_blocks {
             x = block
@@ -297,26 +302,33 @@ struct UpBlock {
     upsamplers: Vec<Upsample>,
 }
 
-fn resnets(c_in: usize, c_out: usize, layers: usize, norm: NormOptions, init: &Init) -> Vec<ResnetBlock> {
+/// A level's residual blocks, the first of which changes the channels.
+pub(crate) fn resnets(
+    c_in: usize,
+    c_out: usize,
+    layers: usize,
+    norm: NormOptions,
+    init: &Init,
+) -> Vec<ResnetBlock> {
     let from = |j| if j == 0 { c_in } else { c_out };
     (0..layers).map(|j| ResnetBlock::new(from(j), c_out, norm, &init.at("resnets").at(j))).collect()
 }
 
 #[derive(Module, Debug)]
-struct MidBlock {
+pub(crate) struct MidBlock {
     attentions: [PixelAttention; 1],
     resnets: [ResnetBlock; 2],
 }
 
 impl MidBlock {
-    fn new(channels: usize, norm: NormOptions, init: &Init) -> Self {
+    pub(crate) fn new(channels: usize, norm: NormOptions, init: &Init) -> Self {
         Self {
             attentions: [PixelAttention::new(channels, norm, &init.at("attentions.0"))],
             resnets: [0, 1].map(|j| ResnetBlock::new(channels, channels, norm, &init.at("resnets").at(j))),
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let x = self.attentions[0].forward(self.resnets[0].forward(x));
         self.resnets[1].forward(x)
     }

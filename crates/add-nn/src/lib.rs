@@ -6,6 +6,7 @@
 //! through it to its input.
 
 pub mod autoencoder_kl;
+pub mod autoencoder_mini;
 pub mod autoencoder_tiny;
 pub mod clip_text;
 pub mod config;

@@ -1,20 +1,28 @@
-"""Models and LoRAs in and out, by `add` and by the programs that its users have: diffusers, transformers, peft, LyCORIS, ComfyUI.
+"""Models and LoRAs in and out, by `add` and by the programs that its users have: diffusers, transformers, peft, LyCORIS,
+ComfyUI's engine, stable-diffusion.cpp.
 
     python clients.py ADD FOLDER [--comfy CHECKOUT] [--family sd15 sd21 sdxl] [--only PART ...]
 
-ADD is the binary, FOLDER takes models of full size (4 GB for each family) and results. It needs torch, diffusers, transformers,
-peft, lycoris-lora, safetensors and Pillow; CHECKOUT is a repository with ComfyUI's engine as `ldm_patched`, such as Fooocus.
-Nothing is downloaded: the weights are drawn. Each picture is made from the same noise by both sides and compared value by value;
-both compute in single precision from the same half-precision files. Prints a Markdown table and writes FOLDER/clients.json.
+ADD is the binary, FOLDER takes models of full size (9 GB of a family, 25 of SDXL) and results. It needs torch, diffusers,
+transformers, peft, lycoris-lora, safetensors and Pillow; cyllama, which has stable-diffusion.cpp inside, is used where it is
+installed; CHECKOUT is a repository with ComfyUI's engine as `ldm_patched`, such as Fooocus. Nothing is downloaded: the weights
+are drawn. Each picture is made from the same noise by both sides and compared value by value; both compute in single precision
+from the same half-precision files. Prints a Markdown table and adds its rows to FOLDER/clients.json, in place of earlier ones on the same.
 """
 
 import argparse
+import ctypes
+import gc
 import importlib.metadata
+import importlib.util
 import json
+import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import torch
@@ -24,12 +32,17 @@ from safetensors.torch import load_file, save_file
 PROMPT, SIDE, STEPS = "a red fox in the snow", 64, 2
 RECIPES = {"sd15": "configs/sd15.ron", "sd21": "configs/sd21.ron", "sdxl": "configs/sdxl.ron"}
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-ROWS = []
+# Where rows are kept; main() says it.
+KEPT = {"path": None, "versions": {}}
 
 
 def row(what, peer, result):
-    ROWS.append((what, peer, result))
+    """Prints a row, and keeps it in place of an earlier one on the same."""
     print(f"| {what} | {peer} | {result} |", flush=True)
+    path = KEPT["path"]
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [kept for kept in rows if kept[:2] != [what, peer]] + [[what, peer, result]]
+    path.write_text(json.dumps({"versions": KEPT["versions"], "rows": rows}, indent=1) + "\n")
 
 
 def add(binary, *arguments):
@@ -174,14 +187,13 @@ def kohya(pipe, path, ends=ATTENTION, with_text=True, rank=4, alpha=2.0):
     save_file(all_of, path)
 
 
-def with_lora(binary, folder, family, noise, pipe, plain, path, what, peer="diffusers", scale=0.7):
-    """The same file into diffusers and into `add`."""
+def with_lora(pipe, noise, path, scale=0.7):
+    """diffusers' picture with the file, and what tells `add` to use it."""
     pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name="x")
     pipe.set_adapters(["x"], [scale])
     expected = theirs(pipe, noise)
     pipe.unload_lora_weights()
-    made = ours(binary, folder, family, noise, "--weights", folder / "pipe", "--lora", f"{path}:{scale}")
-    row(f"{family}: {what}", peer, compared(made, expected, plain))
+    return ["--lora", f"{path}:{scale}"], expected
 
 
 def peft_file(pipe, path):
@@ -198,8 +210,8 @@ def peft_file(pipe, path):
 
 
 @torch.no_grad()
-def lycoris_files(binary, folder, family, noise, pipe, plain):
-    """LoHa, LoKr and convolutions in Tucker's form by LyCORIS itself, merged by it."""
+def lycoris_files(folder, noise, pipe):
+    """LoHa, LoKr and convolutions in Tucker's form by LyCORIS itself, and its pictures of models merged by it."""
     from lycoris import LycorisNetwork, create_lycoris
 
     LycorisNetwork.apply_preset({"target_module": ["Transformer2DModel", "ResnetBlock2D"]})
@@ -218,8 +230,41 @@ def lycoris_files(binary, folder, family, noise, pipe, plain):
         net.merge_to(1.0)
         expected = theirs(pipe, noise)
         pipe.unet.load_state_dict(before)
-        made = ours(binary, folder, family, noise, "--weights", folder / "pipe", "--lora", path)
-        row(f"{family}: {algo}, {len(net.loras)} layers, Tucker", "LyCORIS", compared(made, expected, plain))
+        yield f"{algo}, {len(net.loras)} layers, Tucker", "LyCORIS", ["--lora", path], expected
+
+
+def peers_side(family, folder, noise, parts):
+    """What the peers make: each with its name, the peer's, what tells `add` to make the same, and the picture."""
+    pipe = pipeline(family, folder / "pipe", folder / "export")
+    plain = theirs(pipe, noise)
+    cases = []
+    if "whole" in parts:
+        cases.append((f"a pipeline of transformers 5, whole; spread of the picture {plain.std():.0f}", "diffusers", [], plain))
+    if {"lora", "merge", "again"} & set(parts):
+        torch.manual_seed(11)
+        kohya(pipe, folder / "kohya-in.safetensors")
+    if "lora" in parts:
+        cases.append(("kohya-like, text encoders too", "diffusers", *with_lora(pipe, noise, folder / "kohya-in.safetensors")))
+        kohya(pipe, folder / "lcm-in.safetensors", [""], False, 8, 4.0)
+        cases.append(("LCM-LoRA-like, every layer", "diffusers", *with_lora(pipe, noise, folder / "lcm-in.safetensors")))
+        peft_file(pipe, folder / "peft-in.safetensors")
+        cases.append(("peft, alpha in the metadata", "diffusers", *with_lora(pipe, noise, folder / "peft-in.safetensors")))
+    if "lycoris" in parts and family == "sd15":
+        cases += lycoris_files(folder, noise, pipe)
+    return plain, cases
+
+
+def again(binary, folder, family):
+    """A picture with guidance, a LoRA and a size, made again from itself."""
+    model = ["--weights", folder / "pipe", "--lora", f"{folder}/kohya-in.safetensors:0.7"]
+    first, second = folder / "first.png", folder / "second.png"
+    add(binary, "sample", RECIPES[family], "--prompt", PROMPT, "--negative", "blurred", "--guidance", 4, "--seed", 2**53 + 1,
+        "--steps", STEPS, "--size", f"{SIDE}x{2 * SIDE}", "--set", f"data=Off(size: {SIDE})", "--overwrite", "--out", first, *model)
+    # Places outside of the recipe's folder are not in a picture, which gives their names alone.
+    add(binary, "sample", "--from", first, "--overwrite", "--out", second, *model)
+    same = first.read_bytes() == second.read_bytes()
+    row(f"{family}: `sample --from` its picture with a LoRA, guidance 4, {SIDE}x{2 * SIDE}", "add",
+        "the same bytes" if same else "OTHER BYTES")
 
 
 def v_student(binary, folder, family, comfy):
@@ -232,27 +277,44 @@ def v_student(binary, folder, family, comfy):
     kept = {"sd15": "text_encoder", "sd21": "text_encoder", "sdxl": ""}[family]
     encoder = {"sd15": "ClipL", "sd21": "OpenClipH", "sdxl": "ClipLBigG"}[family]
     factor = 0.13025 if family == "sdxl" else 0.18215
-    add(binary, "export", RECIPES[family], out, "--format", "ldm", "--set", f"model.weights=Diffusers(\"{folder}/pipe\")",
-        "--set", f"model.backbone={backbone}(prediction: V)", "--set", "model.schedule=ZeroTerminalSnr(inner: ScaledLinear())",
-        "--set", f"text={encoder}(weights: \"{folder}/pipe/{kept}\")",
-        "--set", f"codec=KlVae(weights: \"{folder}/pipe/vae\", scaling_factor: {factor})", "--set", "sampling.sampler=Ddim()")
+    sets = [f"model.weights=Diffusers(\"{folder}/pipe\")", f"model.backbone={backbone}(prediction: V)",
+            "model.schedule=ZeroTerminalSnr(inner: ScaledLinear())", f"text={encoder}(weights: \"{folder}/pipe/{kept}\")",
+            f"codec=KlVae(weights: \"{folder}/pipe/vae\", scaling_factor: {factor})", "sampling.sampler=Ddim()"]
+    sets = [part for stated in sets for part in ("--set", stated)]
+    add(binary, "export", RECIPES[family], out, "--format", "ldm", *sets)
+    configs = folder / "v-configs"
+    if not configs.exists():
+        add(binary, "export", RECIPES[family], configs, "--format", "diffusers", *sets)
+        for weights in configs.glob("*/*.safetensors"):
+            weights.unlink()
     file, config = next(out.glob("*.safetensors")), next(out.glob("*.yaml"))
     leaks = [str(folder) in text for text in (config.read_text(), json.dumps(header(file)))]
     row(f"{family}: V student as `ldm`, local paths in it", "-", sum(leaks))
     kind = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
-    if family != "sdxl":
-        read = kind.from_single_file(str(file), original_config=str(config), config=str(folder / "export"),
-                                     local_files_only=True, safety_checker=None)
-        row(f"{family}: V student as `ldm`, original_config=", "diffusers", read.scheduler.config.prediction_type)
-        del read
+    more = {} if family == "sdxl" else {"safety_checker": None}
+    # Of an original_config= diffusers reads no prediction.
+    read = kind.from_single_file(str(file), config=str(configs), local_files_only=True, torch_dtype=torch.float16, **more)
+    stated = read.scheduler.config
+    row(f"{family}: V student as `ldm`, config= its `diffusers` export", "diffusers",
+        f"{stated.prediction_type}, rescale_betas_zero_snr {stated.rescale_betas_zero_snr}")
+    del read
+    gc.collect()
     if comfy:
-        said = subprocess.run([sys.executable, __file__, "--engine", str(comfy), str(file), str(config)], capture_output=True, text=True)
-        for line in said.stdout.splitlines():
-            if line.startswith("ROW "):
-                what, result = line[4:].split("\t")
-                row(f"{family}: V student as `ldm`, {what}", "ComfyUI's engine", result)
-        if said.returncode:
-            row(f"{family}: V student as `ldm`", "ComfyUI's engine", f"failed: {said.stderr.strip().splitlines()[-1:]}")
+        apart(family, "ComfyUI's engine", "--engine", comfy, file, config)
+    if importlib.util.find_spec("cyllama"):
+        apart(family, "stable-diffusion.cpp", "--sdcpp", file)
+        apart(family, "stable-diffusion.cpp", "--sdcpp", file, "V")
+
+
+def apart(family, peer, *arguments):
+    """Rows of a client in a process of its own, for its memory and its crashes."""
+    said = subprocess.run([sys.executable, __file__, *map(str, arguments)], capture_output=True, text=True)
+    for line in said.stdout.splitlines():
+        if line.startswith("ROW "):
+            what, result = line[4:].split("\t")
+            row(f"{family}: V student as `ldm`, {what}", peer, result)
+    if said.returncode:
+        row(f"{family}: V student as `ldm`", peer, f"failed: {(said.stderr.strip().splitlines() or [said.returncode])[-1]}")
 
 
 def header(path):
@@ -260,10 +322,20 @@ def header(path):
     return json.loads(data.read(int.from_bytes(data.read(8), "little")))
 
 
+def on_the_processor(checkout):
+    """ComfyUI's engine of a checkout, which looks for its options when it is imported."""
+    sys.path.insert(0, checkout)
+    from ldm_patched.modules import args_parser
+
+    args_parser.args.always_cpu = -1
+    # Its engine hands an array of NumPy to torch, which takes none any more.
+    cumprod = torch.cumprod
+    torch.cumprod = lambda values, **more: cumprod(torch.as_tensor(values), **more)
+
+
 def engine(checkout, file, config):
     """In a process of its own: what ComfyUI's engine takes a single file for."""
-    sys.argv = sys.argv[:1] + ["--always-cpu"]
-    sys.path.insert(0, checkout)
+    on_the_processor(checkout)
     import ldm_patched.modules.sd as sd
 
     guessed = sd.load_checkpoint_guess_config(file, output_vae=False, output_clip=False)[0]
@@ -273,10 +345,44 @@ def engine(checkout, file, config):
     print(f"ROW with its configuration\t{told.model.model_type.name}")
 
 
+# What a client's library says goes to the file that the environment names: a callback in Python would wait for the interpreter,
+# which waits for the library's threads.
+LOGGER = """
+#include <stdio.h>
+#include <stdlib.h>
+void told(int level, const char *text, void *data) {
+    FILE *log = fopen(getenv("SDCPP_LOG"), "a");
+    if (log) { fputs(text, log); fclose(log); }
+}
+"""
+
+
+def sdcpp(file, prediction=None):
+    """In a process of its own: what stable-diffusion.cpp takes a single file for, by itself or when it is told."""
+    from cyllama.sd import stable_diffusion as sd
+
+    with tempfile.TemporaryDirectory() as folder:
+        log, library = pathlib.Path(folder, "log"), pathlib.Path(folder, "logger.so")
+        os.environ["SDCPP_LOG"] = str(log)
+        source = library.with_suffix(".c")
+        source.write_text(LOGGER)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+        ctypes.CDLL(sd.__file__).sd_set_log_callback(ctypes.CDLL(str(library)).told, None)
+        params = sd.SDContextParams()
+        params.model_path, params.vae_decode_only = file, True
+        if prediction:
+            params.prediction = sd.Prediction[prediction]
+        context = sd.SDContext(params)
+        said = log.read_text(errors="replace")
+        context.close()
+    found = [re.search(r"Version: (.*)", said), re.search(r"running in (.*?) mode", said)]
+    what = f"told `--prediction {prediction.lower()}`" if prediction else "by itself"
+    print(f"\nROW {what}\t{', '.join(m.group(1).strip() if m else 'nothing said' for m in found)}", flush=True)
+
+
 def lora_keys(checkout, kind, file):
     """In a process of its own: how many of a LoRA's tensors ComfyUI's engine loads into the U-Net of `kind`."""
-    sys.argv = sys.argv[:1] + ["--always-cpu"]
-    sys.path.insert(0, checkout)
+    on_the_processor(checkout)
     from ldm_patched.modules import lora, model_detection, utils
 
     state = load_file(kind)
@@ -304,7 +410,7 @@ def lora_out(binary, folder, comfy):
     name: "fox-lora", data: Emoji(size: {SIDE}), codec: KlVae(weights: "{folder}/pipe/vae", scaling_factor: 0.18215),
     text: ClipL(weights: "{folder}/pipe/text_encoder"),
     model: (backbone: Sd15(), schedule: ScaledLinear(), weights: Diffusers("{folder}/pipe"), adapter: Lora(rank: 4, alpha: 8, targets: [])),
-    batch: 1, objective: Diffusion(optimizer: (lr: 1e-2, warm_up: 0), ema_half_life: 1), run: (steps: 2),
+    batch: 1, objective: Consistency(target: Student, guidance: Fixed(7.5), optimizer: (lr: 1e-2, warm_up: 0), ema_half_life: 1), run: (steps: 2),
     sampling: (sampler: DpmSolver2M(), steps: 2),
 )""")
     add(binary, "train", recipe, "--out", run)
@@ -342,61 +448,62 @@ def merged(binary, folder, family, noise, plain):
     row(f"{family}: `add merge` into half precision, against `--lora`", "add", compared(a, b, plain))
 
 
+def exported(binary, family, folder):
+    """`add`'s export, of which the peers take tokenizers and scheduler."""
+    out = folder / "export"
+    if out.exists():
+        return
+    places = {"sd15": f'ClipL(weights: "{folder}/pipe/text_encoder")', "sd21": f'OpenClipH(weights: "{folder}/pipe/text_encoder")',
+              "sdxl": f'ClipLBigG(weights: "{folder}/pipe")'}
+    factor = 0.13025 if family == "sdxl" else 0.18215
+    add(binary, "export", RECIPES[family], out, "--format", "diffusers", "--set", f'model.weights=Diffusers("{folder}/pipe")',
+        "--set", f"text={places[family]}", "--set", f'codec=KlVae(weights: "{folder}/pipe/vae", scaling_factor: {factor})')
+    for weights in out.glob("*/*.safetensors"):
+        weights.unlink()
+
+
 def main():
     if sys.argv[1:2] == ["--engine"]:
         return engine(*sys.argv[2:5])
     if sys.argv[1:2] == ["--keys"]:
         return lora_keys(*sys.argv[2:5])
+    if sys.argv[1:2] == ["--sdcpp"]:
+        return sdcpp(*sys.argv[2:4])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("add")
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--comfy", type=pathlib.Path)
     parser.add_argument("--family", nargs="*", default=["sd15"], choices=RECIPES)
-    parser.add_argument("--only", nargs="*", default=["whole", "lora", "lycoris", "merge", "v", "out"])
+    parser.add_argument("--only", nargs="*", default=["v", "out", "whole", "lora", "lycoris", "merge", "again"])
     options = parser.parse_args()
     binary = pathlib.Path(options.add).resolve()
-    names = ["torch", "diffusers", "transformers", "peft", "lycoris-lora", "safetensors"]
-    print(", ".join(f"{name} {importlib.metadata.version(name)}" for name in names))
+    names = ["torch", "diffusers", "transformers", "peft", "lycoris-lora", "safetensors", "cyllama"]
+    versions = {name: importlib.metadata.version(name) for name in names if importlib.util.find_spec(name.split("-")[0])}
+    KEPT.update(path=options.folder / "clients.json", versions=versions)
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print("| what | peer | largest / mean difference of 255 |\n|---|---|---|")
     for family in options.family:
         folder = (options.folder / family).resolve()
         if not (folder / "pipe/unet").exists():
             make(family, folder / "pipe")
+            gc.collect()
         noise = torch.randn(1, 4, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(7))
-        if not (folder / "export").exists():
-            places = {"sd15": f'ClipL(weights: "{folder}/pipe/text_encoder")', "sd21": f'OpenClipH(weights: "{folder}/pipe/text_encoder")',
-                      "sdxl": f'ClipLBigG(weights: "{folder}/pipe")'}
-            factor = 0.13025 if family == "sdxl" else 0.18215
-            add(binary, "export", RECIPES[family], folder / "export", "--format", "diffusers",
-                "--set", f'model.weights=Diffusers("{folder}/pipe")', "--set", f"text={places[family]}",
-                "--set", f'codec=KlVae(weights: "{folder}/pipe/vae", scaling_factor: {factor})')
-        if {"whole", "lora", "lycoris", "merge"} & set(options.only):
-            pipe = pipeline(family, folder / "pipe", folder / "export")
-            plain = theirs(pipe, noise)
-        if "whole" in options.only:
-            made = ours(binary, folder, family, noise, "--weights", folder / "pipe")
-            row(f"{family}: a pipeline of transformers 5, whole; spread of the picture {plain.std():.0f}", "diffusers", compared(made, plain))
-        if "lora" in options.only or "merge" in options.only:
-            torch.manual_seed(11)
-            kohya(pipe, folder / "kohya-in.safetensors")
-        if "lora" in options.only:
-            with_lora(binary, folder, family, noise, pipe, plain, folder / "kohya-in.safetensors", "kohya-like, text encoders too")
-            every = [""]
-            kohya(pipe, folder / "lcm-in.safetensors", every, False, 8, 4.0)
-            with_lora(binary, folder, family, noise, pipe, plain, folder / "lcm-in.safetensors", "LCM-LoRA-like, every layer")
-            if family != "sdxl":
-                peft_file(pipe, folder / "peft-in.safetensors")
-                with_lora(binary, folder, family, noise, pipe, plain, folder / "peft-in.safetensors", "peft, alpha in the metadata")
-        if "lycoris" in options.only and family == "sd15":
-            lycoris_files(binary, folder, family, noise, pipe, plain)
-        pipe = None
-        if "merge" in options.only:
-            merged(binary, folder, family, noise, plain)
+        exported(binary, family, folder)
         if "v" in options.only:
             v_student(binary, folder, family, options.comfy)
         if "out" in options.only and family == "sd15":
             lora_out(binary, folder, options.comfy)
-    (options.folder / "clients.json").write_text(json.dumps(ROWS, indent=1))
+        if {"whole", "lora", "lycoris", "merge", "again"} & set(options.only):
+            plain, cases = peers_side(family, folder, noise, options.only)
+            # Both sides hold SDXL in single precision: one after the other.
+            gc.collect()
+            for what, peer, arguments, expected in cases:
+                made = ours(binary, folder, family, noise, "--weights", folder / "pipe", *arguments)
+                row(f"{family}: {what}", peer, compared(made, expected, plain if arguments else None))
+        if "merge" in options.only:
+            merged(binary, folder, family, noise, plain)
+        if "again" in options.only:
+            again(binary, folder, family)
 
 
 main()

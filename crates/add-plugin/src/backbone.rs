@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    Component, Conditioning, LoraConfig, Network, PluginError, Prediction, SizeConditioning, TextInfo,
-    Timesteps, registry::Family,
+    Component, Conditioning, LoraConfig, Network, Plugin, PluginError, Prediction, SizeConditioning,
+    TextInfo, Timesteps, registry::Family,
 };
 
 /// A denoiser's architecture, as the recipe states it.
@@ -86,6 +86,30 @@ pub trait Backbone: Family {
             "this backbone has no published weights; expected Random() or File(...)".to_owned(),
         ))
     }
+}
+
+/// Name and channels of each of `blocks`, for a denoiser of this backbone: what a field `blocks` of a recipe may say.
+///
+/// # Errors
+/// When none is named, or one that the denoiser does not show; the error lists those that it does.
+pub fn feature_hooks(
+    backbone: &Plugin<dyn Backbone>,
+    blocks: &[String],
+) -> Result<Vec<(String, usize)>, PluginError> {
+    let shown = backbone.feature_blocks();
+    let names = || shown.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    if blocks.is_empty() {
+        let problem = format!("expected at least one of {}'s blocks, {}", backbone.name(), names());
+        return Err(PluginError::Field { field: "blocks", problem });
+    }
+    let find = |block: &String| {
+        let found = shown.iter().find(|(name, _)| name == block).cloned();
+        found.ok_or_else(|| PluginError::Field {
+            field: "blocks",
+            problem: format!("{} has no block `{block}`; expected some of {}", backbone.name(), names()),
+        })
+    };
+    blocks.iter().map(find).collect()
 }
 
 /// Whose names the tensors of a released file carry.

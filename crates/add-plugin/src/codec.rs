@@ -1,6 +1,6 @@
 //! Family `Codec`: pixels to what the diffusion runs on, and back.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use crate::{
     Component, Latents, Network, Pixels, PluginError, Release,
@@ -45,6 +45,22 @@ pub trait Codec: Family {
     fn outline(&self, device: &Device) -> Result<Box<dyn Autoencoder>, PluginError> {
         self.init(device)
     }
+
+    /// Whether it states no weights, so that it has nothing to say before it is trained.
+    fn is_drawn(&self) -> bool {
+        false
+    }
+
+    /// The network to be trained, with values that are drawn from `seed`: trainable on an autodiff device.
+    ///
+    /// # Errors
+    /// When this codec cannot be trained here, or the recipe's numbers do not hold together.
+    fn trainable(&self, _seed: u64, _device: &Device) -> Result<Box<dyn TrainableAutoencoder>, PluginError> {
+        Err(PluginError::Mismatch(
+            "this codec is used as it was released and cannot be trained here; expected one that can"
+                .to_owned(),
+        ))
+    }
 }
 
 /// Shape of a codec's latents.
@@ -63,4 +79,38 @@ pub trait Autoencoder: Network {
 
     /// Scaled latents to pixels; gradients flow through.
     fn decode(&self, latents: Latents) -> Pixels;
+}
+
+/// A codec whose weights are trained.
+///
+/// Its `encode` and `decode` scale latents by [`set_scale`](Self::set_scale), whose numbers are known when the training is over.
+/// What is trained, [`posterior`](Self::posterior) and [`reconstruct`](Self::reconstruct), works on the latents as they are.
+pub trait TrainableAutoencoder: Autoencoder {
+    /// The distribution of the latents of pixels.
+    fn posterior(&self, pixels: Pixels) -> Posterior;
+
+    /// Latents `[B, C, h, w]` of a posterior to pixels.
+    fn reconstruct(&self, z: Tensor<4>) -> Pixels;
+
+    /// From now on `encode` subtracts `mean` from each channel and divides it by `deviation`, and `decode` undoes it.
+    fn set_scale(&mut self, mean: &[f64], deviation: &[f64]);
+
+    /// A constant copy on the plain device that shares the numbers.
+    fn frozen(&self) -> Box<dyn TrainableAutoencoder>;
+}
+
+/// A normal distribution with a diagonal covariance over the latents of each picture.
+#[derive(Debug, Clone)]
+pub struct Posterior {
+    /// `[B, C, h, w]`.
+    pub mean: Tensor<4>,
+    /// Logarithm of the variance, `[B, C, h, w]`.
+    pub logvar: Tensor<4>,
+}
+
+impl Posterior {
+    /// `mean + std * noise`, with `noise: [B, C, h, w]` from `N(0, 1)`.
+    pub fn sample(&self, noise: Tensor<4>) -> Tensor<4> {
+        self.mean.clone() + self.logvar.clone().mul_scalar(0.5).exp() * noise
+    }
 }

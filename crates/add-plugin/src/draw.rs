@@ -59,6 +59,10 @@ pub enum Purpose {
     CriticRealLevel = 23,
     /// Noise of that level.
     CriticRealNoise = 24,
+    /// Noise of an autoencoder's latents.
+    PosteriorNoise = 25,
+    /// Whether a step compares guided outputs.
+    GuidedStep = 26,
 }
 
 /// The source of the random numbers of one sample at one step.

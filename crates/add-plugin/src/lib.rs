@@ -62,8 +62,8 @@ pub use add_parameters::{
     DOWN, Fill, LoraConfig, Network, UP, for_each_own, fork, frozen, has_adapters, is_adapter,
     parameter_count,
 };
-pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming};
-pub use codec::{Autoencoder, Codec, LatentInfo};
+pub use backbone::{Backbone, BackboneInfo, Denoiser, Naming, feature_hooks};
+pub use codec::{Autoencoder, Codec, LatentInfo, Posterior, TrainableAutoencoder};
 pub use conditioning::{Conditioning, PictureSizes, SizeConditioning};
 pub use critic::Critic;
 pub use data::{DataSource, Dataset, Sample, Split};

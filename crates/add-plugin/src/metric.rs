@@ -78,6 +78,8 @@ pub struct Needs {
     pub captions: bool,
     /// What it must know of the real pictures.
     pub reference: Knowledge,
+    /// Fewest pictures that it can measure, and fewest real ones that it can compare with.
+    pub pictures: usize,
     /// Groups of pictures of one caption each, if it measures how they differ.
     pub groups: Option<Groups>,
 }
@@ -169,6 +171,10 @@ pub trait Measurement {
     fn set_reference(&mut self, _reference: &[Reference<'_>]) -> Result<(), PluginError> {
         Ok(())
     }
+
+    /// Takes pictures that a codec has encoded and decoded, and what it made of them, in the same order: some of those that the next
+    /// [`measure`](Self::measure) is about. Where pictures are made from captions, it is not called.
+    fn compare(&mut self, _originals: &[Picture], _made: &[Picture]) {}
 
     /// The figures of generated pictures.
     ///

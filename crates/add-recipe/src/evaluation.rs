@@ -15,6 +15,10 @@ pub struct Evaluation {
     pub data: Option<Plugin<dyn DataSource>>,
     /// What is measured.
     pub metrics: Vec<Plugin<dyn Metric>>,
+    /// Whether what the codec makes of real pictures, encoded and decoded, is measured too, as a row of its own. Written out only
+    /// where it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub codec: bool,
     /// Models, samplers and step counts; one row of the table each.
     pub rows: Vec<EvaluationRow>,
     /// Pictures per row.
@@ -32,6 +36,7 @@ impl Default for Evaluation {
         Self {
             data: None,
             metrics: Vec::new(),
+            codec: false,
             rows: Vec::new(),
             samples: 0,
             samples_after_training: 0,

@@ -36,7 +36,9 @@ pub use dtype::{Dtype, Dtypes};
 pub use encodings::Encodings;
 pub use evaluation::{EvaluatedModel, Evaluation, EvaluationRow, ReleasedModel, RowModel};
 pub use kernels::Kernels;
-pub use method::{AnyMethod, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext, method};
+pub use method::{
+    AnyMethod, CODEC_PREFIX, Method, MethodEntry, MethodRun, NamedModel, Product, RunContext, method,
+};
 pub use passes::Passes;
 pub use places::without_places;
 pub use problems::Problems;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use add_data::Feed;
 use add_eval::report::Presentation;
 use add_plugin::{
-    Codec, Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, TextEncoder, erased_serde,
-    inventory,
+    Codec, Entry, Family, FamilyList, Network, Plugin, PluginError, Registered, TextEncoder,
+    TrainableAutoencoder, erased_serde, inventory,
 };
-use add_train::{health::Alarm, networks::NetworkSet, replicas::Replicas, run::Objective};
+use add_train::{TrainError, health::Alarm, networks::NetworkSet, replicas::Replicas, run::Objective};
 use add_weights::NamedTensor;
 use burn::tensor::Device;
 use serde::de::DeserializeOwned;
@@ -76,9 +76,21 @@ pub struct RunContext {
 
 /// A run of a method.
 pub trait MethodRun: Objective {
+    /// Measures on data what the product needs beside its values. It is called on every rank, once, after the last step and before
+    /// [`product`](Self::product).
+    ///
+    /// # Errors
+    /// When the data fails.
+    fn finish(&mut self) -> Result<(), TrainError> {
+        Ok(())
+    }
+
     /// What the run has made so far.
     fn product(&self) -> Product;
 }
+
+/// What the names of a codec's parameters begin with in a file.
+pub const CODEC_PREFIX: &str = "codec";
 
 /// What a run leaves behind: averaged networks on the plain device.
 pub struct Product {
@@ -98,6 +110,17 @@ impl Product {
             networks.push(("text", model.text));
         }
         Self { networks, student_timesteps: model.student_timesteps, adapters: BTreeMap::new() }
+    }
+
+    /// A codec alone.
+    pub fn codec(codec: Box<dyn TrainableAutoencoder>) -> Self {
+        let networks: Vec<(&str, Box<dyn Network>)> = vec![(CODEC_PREFIX, codec)];
+        Self { networks, student_timesteps: Vec::new(), adapters: BTreeMap::new() }
+    }
+
+    /// Whether it holds a model that can be sampled, and not a codec alone.
+    pub fn is_model(&self) -> bool {
+        self.networks.iter().all(|(prefix, _)| *prefix != CODEC_PREFIX)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use add_data::{Grid, RgbImage, pictures, write_png};
-use add_plugin::{Pixels, Sampler};
+use add_plugin::{Autoencoder, Pixels, Sampler};
 use add_train::TrainError;
 
-use crate::{Beginning, Dimensions, Recipe, SampleRequest, data_error};
+use crate::{Beginning, Dimensions, Recipe, SampleRequest, SampledModel, data_error};
 
 /// One row of a grid.
 pub struct PreviewRow {
@@ -34,6 +34,38 @@ pub fn request<'a>(
         size: Dimensions::square(recipe.data.size()),
         beginning: Beginning::default(),
     }
+}
+
+/// One row for each of the recipe's numbers of steps, made by a student with a guidance of `guidance`.
+pub fn student_rows(
+    recipe: &Recipe,
+    student: &SampledModel,
+    codec: &dyn Autoencoder,
+    guidance: f64,
+) -> Vec<PreviewRow> {
+    let row = |&steps: &usize| {
+        let wanted = request(recipe, &*recipe.sampling.sampler, steps, guidance);
+        let label = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
+        PreviewRow { label, pixels: student.generate(recipe, codec, &wanted) }
+    };
+    recipe.preview.steps.iter().map(row).collect()
+}
+
+/// Writes the rows of a student as a PNG; nothing where the recipe has no prompts.
+///
+/// # Errors
+/// As [`write()`].
+pub fn student(
+    path: &Path,
+    recipe: &Recipe,
+    student: &SampledModel,
+    codec: &dyn Autoencoder,
+    guidance: f64,
+) -> Result<(), TrainError> {
+    if recipe.preview.prompts.is_empty() {
+        return Ok(());
+    }
+    write(path, &recipe.preview.prompts, student_rows(recipe, student, codec, guidance))
 }
 
 /// Writes the rows as a PNG.

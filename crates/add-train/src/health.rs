@@ -40,23 +40,28 @@ pub enum Collapse {
 }
 
 impl Collapse {
-    /// What it is and what to do, for a person.
-    pub fn advice(self) -> &'static str {
+    /// What it is, for a person.
+    fn what(self) -> &'static str {
         match self {
-            Self::Won => {
-                "the heads have told nearly every real picture from every fake for 500 steps; raise gamma, or lower \
-                 discriminator.lr"
-            }
-            Self::Dead => {
-                "no head has told real pictures from fakes for 500 steps; raise discriminator.lr, or lower gamma"
-            }
+            Self::Won => "the heads have told nearly every real picture from every fake for 500 steps",
+            Self::Dead => "no head has told real pictures from fakes for 500 steps",
         }
     }
 }
 
+/// What to do about heads that are no teacher any more, by the fields of a method.
+#[derive(Debug, Clone, Copy)]
+pub struct Remedies {
+    /// Against heads that have won.
+    pub won: &'static str,
+    /// Against heads that are dead.
+    pub dead: &'static str,
+}
+
 /// Watches the heads over a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HeadsHealth {
+    remedies: Remedies,
     last: Option<Collapse>,
     /// Looks in a row that saw `last`.
     looks: u32,
@@ -64,11 +69,21 @@ pub struct HeadsHealth {
 
 impl Alarm for HeadsHealth {
     fn look(&mut self, step: u64, report: &StepReport) -> Option<String> {
-        self.collapse(step, report).map(|collapse| collapse.advice().to_owned())
+        let collapse = self.collapse(step, report)?;
+        let remedy = match collapse {
+            Collapse::Won => self.remedies.won,
+            Collapse::Dead => self.remedies.dead,
+        };
+        Some(format!("{}; {remedy}", collapse.what()))
     }
 }
 
 impl HeadsHealth {
+    /// An alarm that says what to do.
+    pub fn new(remedies: Remedies) -> Self {
+        Self { remedies, last: None, looks: 0 }
+    }
+
     /// Looks at the figures of 0-based `step`; a collapse is told once, until the heads recover from it.
     fn collapse(&mut self, step: u64, report: &StepReport) -> Option<Collapse> {
         if !step.is_multiple_of(LOOK_EVERY) {
@@ -123,6 +138,17 @@ mod tests {
         report([[0.7, 0.8], [0.6, 0.7]], [[0.1, 0.4], [-0.1, -0.5]])
     }
 
+    fn health() -> HeadsHealth {
+        HeadsHealth::new(Remedies { won: "lower it", dead: "raise it" })
+    }
+
+    #[test]
+    fn the_advice_says_what_is_wrong_and_what_to_do() {
+        let mut alarm = health();
+        let said: Vec<String> = (0..500).filter_map(|step| alarm.look(step, &won())).collect();
+        assert!(said.len() == 1 && said[0].ends_with("for 500 steps; lower it"), "{said:?}");
+    }
+
     /// What is said over `steps` steps of the same report.
     fn said(
         health: &mut HeadsHealth,
@@ -134,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_collapse_is_told_once_and_again_after_a_recovery() {
-        let mut health = HeadsHealth::default();
+        let mut health = health();
         assert_eq!(said(&mut health, 0..2000, &won()), [(490, Collapse::Won)]);
         assert_eq!(said(&mut health, 2000..3000, &well()), []);
         assert_eq!(said(&mut health, 3000..4000, &won()), [(3490, Collapse::Won)]);
@@ -158,6 +184,6 @@ mod tests {
 
     #[test]
     fn a_step_without_heads_says_nothing() {
-        assert_eq!(said(&mut HeadsHealth::default(), 0..2000, &StepReport::default()), []);
+        assert_eq!(said(&mut health(), 0..2000, &StepReport::default()), []);
     }
 }

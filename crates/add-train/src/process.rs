@@ -124,10 +124,24 @@ pub fn guided_from_outside(
     if scales.iter().all(|&w| (w - 1.0).abs() < f64::EPSILON) {
         return diffusion.predict(denoiser, x_t, t, conditioning);
     }
+    let scales = per_sample(scales, &x_t);
+    let (with, without) = with_and_without(diffusion, denoiser, x_t, t, conditioning, null);
+    add_loss::guide(with, without, scales)
+}
+
+/// The outputs with the text and without it, in one pass over twice the batch; a network that takes the guidance scale as an
+/// input is not told any.
+pub fn with_and_without(
+    diffusion: &Process,
+    denoiser: &dyn Denoiser,
+    x_t: Tensor<4>,
+    t: &Timesteps,
+    conditioning: &Conditioning,
+    null: &Conditioning,
+) -> (Tensor<4>, Tensor<4>) {
     let batch = x_t.dims()[0];
     let both = conditioning.clone().cat(null.clone());
     let twice = Timesteps([t.0.as_slice(), t.0.as_slice()].concat());
-    let output = diffusion.predict(denoiser, Tensor::cat(vec![x_t.clone(), x_t.clone()], 0), &twice, &both);
-    let (with, without) = (output.clone().narrow(0, 0, batch), output.narrow(0, batch, batch));
-    add_loss::guide(with, without, per_sample(scales, &x_t))
+    let output = diffusion.predict(denoiser, Tensor::cat(vec![x_t.clone(), x_t], 0), &twice, &both);
+    (output.clone().narrow(0, 0, batch), output.narrow(0, batch, batch))
 }

@@ -1,7 +1,7 @@
 //! The Hugging Face hub: its cache on this machine, and what is not yet there over the network.
 //!
 //! The crate `hf-hub` does both. `HF_HOME` and `HF_HUB_CACHE` say where the cache is, `HF_TOKEN` opens gated
-//! repositories, `HF_ENDPOINT` names a mirror, `HF_HUB_OFFLINE=1` forbids the network.
+//! repositories, `HF_ENDPOINT` names a mirror, `HF_HUB_OFFLINE=1` or `TRANSFORMERS_OFFLINE=1` forbids the network.
 
 use std::{env, fmt, path::PathBuf};
 
@@ -17,6 +17,9 @@ use crate::{
 
 /// How often a broken transfer is taken up again.
 const RETRIES: usize = 3;
+
+/// Most bytes of a file that says at which commit a branch is.
+const LONGEST_REFERENCE: u64 = 1024;
 
 /// Told how far a transfer is.
 pub trait Progress {
@@ -68,16 +71,26 @@ impl Hub {
             cache,
             endpoint: set("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned()),
             token: token.filter(|token| !token.is_empty()),
-            offline: set("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
+            offline: set("HF_HUB_OFFLINE")
+                .or_else(|| set("TRANSFORMERS_OFFLINE"))
+                .is_some_and(|value| is_true(&value)),
         }
     }
 
     /// The file in the cache.
     pub(crate) fn cached(&self, place: &HubPlace) -> Option<PathBuf> {
+        let repo = repo(place);
+        let branch = self.cache.join(repo.folder_name()).join("refs").join(repo.revision());
+        // What was written by hand ends with its line, which the crate would take for a part of the commit.
+        let pointed =
+            add_files::read_text(&branch, LONGEST_REFERENCE).ok().map(|text| text.trim().to_owned());
+        let is_commit = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let cache = Cache::new(self.cache.clone());
         // A commit needs no branch to point at it.
-        let commit = cache.repo(repo(place)).pointer_path(&place.revision).join(&place.path);
-        if commit.is_file() { Some(commit) } else { cache.repo(repo(place)).get(&place.path) }
+        let commits = pointed.filter(is_commit).into_iter().chain([place.revision.clone()]);
+        commits
+            .map(|commit| cache.repo(repo.clone()).pointer_path(&commit).join(&place.path))
+            .find(|file| file.is_file())
     }
 
     /// Brings the file into the cache.

@@ -3,6 +3,7 @@
 //! Convolutions at full resolution are what a small picture spends its time on, so the U-Net works on 2x2 patches
 //! (`[B, 3, 32, 32]` becomes `[B, 12, 16, 16]`). A patch's four pixels then come from four separate rows of the
 //! last layer, which leaves a 2-pixel grid; two thin convolutions at full resolution, which also see the input, mend it.
+//! On latents it works place by place, without patches and without those convolutions.
 
 use add_kernels::{ConvGeometry, silu};
 use add_nn::{
@@ -22,13 +23,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::unet::{UnetDenoiser, adapted, check_guidance};
 
-/// A small denoiser in pixel space.
+/// A small denoiser of pictures, or of small latents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mini {
     /// What it predicts.
     pub prediction: Prediction,
-    /// Channels of each level of the U-Net, finest (half the picture's side) first; multiples of 16.
+    /// Channels of the latents that it works on; `None` for pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latent_channels: Option<usize>,
+    /// Channels of each level of the U-Net, finest (the latents' side, or half the picture's) first; multiples of 16.
     pub channels: Vec<usize>,
     /// Residual blocks of a level on the way down; the way up has one more.
     pub layers: usize,
@@ -36,7 +40,7 @@ pub struct Mini {
     pub attending_levels: usize,
     /// Attention heads of each level.
     pub heads: usize,
-    /// Channels of the two thin convolutions at full resolution.
+    /// Channels of the two thin convolutions at full resolution; on latents there are none.
     pub detail: usize,
     /// Width of the embedding of the guidance scale, for a network that is told it and asked once; even. `None` for one
     /// that is guided by being asked with and without the text.
@@ -48,6 +52,7 @@ impl Default for Mini {
     fn default() -> Self {
         Self {
             prediction: Prediction::V,
+            latent_channels: None,
             channels: vec![64, 96, 128],
             layers: 1,
             attending_levels: 2,
@@ -70,6 +75,10 @@ const RGB: usize = 3;
 impl Mini {
     fn config(&self, text: TextInfo) -> UnetConfig {
         let levels = self.channels.len();
+        let [in_channels, out_channels] = match self.latent_channels {
+            Some(channels) => [channels; 2],
+            None => [RGB * PATCH * PATCH, self.detail * PATCH * PATCH],
+        };
         let attends = |level: usize| level + self.attending_levels >= levels;
         let down = |level| {
             if attends(level) { DownBlockType::CrossAttnDownBlock2D } else { DownBlockType::DownBlock2D }
@@ -77,8 +86,8 @@ impl Mini {
         let up =
             |level| if attends(level) { UpBlockType::CrossAttnUpBlock2D } else { UpBlockType::UpBlock2D };
         UnetConfig {
-            in_channels: RGB * PATCH * PATCH,
-            out_channels: self.detail * PATCH * PATCH,
+            in_channels,
+            out_channels,
             block_out_channels: self.channels.clone(),
             down_block_types: (0..levels).map(down).collect(),
             up_block_types: (0..levels).rev().map(up).collect(),
@@ -98,10 +107,10 @@ impl Mini {
 impl Backbone for Mini {
     fn info(&self) -> BackboneInfo {
         BackboneInfo {
-            channels: RGB,
+            channels: self.latent_channels.unwrap_or(RGB),
             prediction: self.prediction,
             // Of a number of levels that `init` refuses, any multiple will do.
-            multiple_of: PATCH << (self.channels.len().clamp(1, MAX_LEVELS) - 1),
+            multiple_of: self.patch() << (self.channels.len().clamp(1, MAX_LEVELS) - 1),
         }
     }
 
@@ -129,6 +138,11 @@ impl Backbone for Mini {
 }
 
 impl Mini {
+    /// Places of its input per place of the U-Net, in each direction.
+    fn patch(&self) -> usize {
+        if self.latent_channels.is_some() { 1 } else { PATCH }
+    }
+
     fn at(&self, text: TextInfo, init: &Init) -> Result<Box<dyn Denoiser>, PluginError> {
         within("channels", self.channels.len(), 1..=MAX_LEVELS)?;
         for &channels in &self.channels {
@@ -138,6 +152,10 @@ impl Mini {
         within("heads", self.heads, 1..=MAX_CHANNELS)?;
         within("detail", self.detail, 1..=MAX_CHANNELS)?;
         check_guidance(self.guidance_embedding)?;
+        if let Some(channels) = self.latent_channels {
+            within("latent_channels", channels, 1..=MAX_CHANNELS)?;
+            return Ok(Box::new(UnetDenoiser::new(&self.config(text), init)?));
+        }
         let same = ConvGeometry::square(1, 1);
         Ok(Box::new(MiniDenoiser {
             denoiser: UnetDenoiser::new(&self.config(text), init)?,
@@ -235,6 +253,19 @@ mod tests {
         let [a, b] = [0.1, 0.9].map(|v| network.predict(x.clone(), &t, &conditioning(v)));
         assert_eq!(a.dims(), [2, 3, 32, 32]);
         assert!((a - b).abs().max().into_scalar::<f32>() > 1e-5);
+    }
+
+    #[test]
+    fn on_latents_it_is_the_u_net_alone() {
+        let device = Device::flex();
+        let mini = Mini { latent_channels: Some(4), channels: vec![16, 32], ..Mini::default() };
+        assert_eq!((mini.info().channels, mini.info().multiple_of), (4, 2));
+        let network = mini.init(TEXT, 1, &device).unwrap();
+        let x = Tensor::<4>::ones([2, 4, 6, 4], &device);
+        assert_eq!(network.predict(x, &Timesteps(vec![10.0, 999.0]), &text(0.3)).dims(), [2, 4, 6, 4]);
+        network.for_each_shape(&mut |path, _| assert!(!path.contains("detail"), "{path}"));
+        let none = Mini { latent_channels: Some(0), ..mini };
+        assert!(none.init(TEXT, 1, &device).unwrap_err().to_string().contains("latent_channels"));
     }
 
     fn text(value: f32) -> Conditioning {

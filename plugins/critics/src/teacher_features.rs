@@ -2,7 +2,7 @@
 
 use add_plugin::{
     Backbone, Conditioning, Critic, Denoiser, Draw, Entry, NoiseSchedule, Plugin, PluginError, Purpose,
-    Timesteps,
+    Timesteps, feature_hooks,
 };
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -43,25 +43,7 @@ add_plugin::inventory::submit!(Entry::critic::<TeacherFeatures>("TeacherFeatures
 
 impl Critic for TeacherFeatures {
     fn hooks(&self, teacher: &Plugin<dyn Backbone>) -> Result<Vec<(String, usize)>, PluginError> {
-        let shown = teacher.feature_blocks();
-        let names: Vec<&str> = shown.iter().map(|(name, _)| name.as_str()).collect();
-        if self.blocks.is_empty() {
-            let problem =
-                format!("expected at least one of {}'s blocks, {}", teacher.name(), names.join(", "));
-            return Err(PluginError::Field { field: "blocks", problem });
-        }
-        let find = |block: &String| {
-            let found = shown.iter().find(|(name, _)| name == block).cloned();
-            found.ok_or_else(|| PluginError::Field {
-                field: "blocks",
-                problem: format!(
-                    "{} has no block `{block}`; expected some of {}",
-                    teacher.name(),
-                    names.join(", ")
-                ),
-            })
-        };
-        self.blocks.iter().map(find).collect()
+        feature_hooks(teacher, &self.blocks)
     }
 
     fn timestep(&self, schedule: &NoiseSchedule, draw: &Draw, purpose: Purpose) -> f64 {

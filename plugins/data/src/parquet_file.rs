@@ -3,9 +3,12 @@
 //! A row's value is found by the headers of the pages before it; the page that holds it is unpacked as a whole. Where a
 //! writer put a group's pictures into one page, a picture costs the unpacking of that page.
 
+mod pages;
+
 use std::{
     io::{self, Read},
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -13,11 +16,15 @@ use add_store::{Stat, Store, StoreError};
 use bytes::Bytes;
 use parquet::{
     basic::Type,
-    column::reader::ColumnReader,
+    column::reader::{ColumnReader, get_column_reader},
     errors::ParquetError,
-    file::reader::{ChunkReader, FileReader as _, Length, SerializedFileReader},
+    file::{
+        metadata::{ParquetMetaData, ParquetMetaDataReader},
+        reader::{ChunkReader, Length},
+    },
 };
 
+use self::pages::{Packing, Pages};
 use crate::sample::Trouble;
 
 /// Bytes that are fetched together while headers are read.
@@ -27,7 +34,8 @@ const MOST_VALUES: usize = 10_000;
 
 /// An opened file.
 pub(crate) struct ParquetFile {
-    reader: SerializedFileReader<Chunks>,
+    chunks: Arc<Chunks>,
+    metadata: ParquetMetaData,
 }
 
 impl ParquetFile {
@@ -35,9 +43,10 @@ impl ParquetFile {
     pub(crate) fn open(store: &Arc<Store>, name: &str) -> Result<Self, Trouble> {
         let stat = store.stat(name)?;
         let length = stat.length;
-        let reader = SerializedFileReader::new(Chunks { store: store.clone(), name: name.to_owned(), stat });
-        let file = Self { reader: reader.map_err(trouble)? };
-        let groups = file.reader.metadata().row_groups();
+        let chunks = Arc::new(Chunks { store: store.clone(), name: name.to_owned(), stat });
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&*chunks).map_err(trouble)?;
+        let file = Self { chunks, metadata };
+        let groups = file.metadata.row_groups();
         // Each row has a name or a picture, which takes a byte at least: a file that claims more is made to do damage.
         let fits = groups.iter().try_fold(0_u64, |sum, group| {
             let rows = u64::try_from(group.num_rows()).ok()?;
@@ -49,24 +58,17 @@ impl ParquetFile {
 
     /// The names of its columns.
     pub(crate) fn columns(&self) -> Vec<&str> {
-        self.reader
-            .metadata()
-            .file_metadata()
-            .schema()
-            .get_fields()
-            .iter()
-            .map(|field| field.name())
-            .collect()
+        self.metadata.file_metadata().schema().get_fields().iter().map(|field| field.name()).collect()
     }
 
     /// Groups of rows.
     pub(crate) fn groups(&self) -> usize {
-        self.reader.metadata().num_row_groups()
+        self.metadata.num_row_groups()
     }
 
     /// Rows of a group.
     pub(crate) fn rows(&self, group: usize) -> usize {
-        self.reader.metadata().row_group(group).num_rows() as usize
+        self.metadata.row_group(group).num_rows() as usize
     }
 
     /// The number of the column `name` of texts or bytes, or of the part of it that `parts` names (`bytes` of an image).
@@ -74,7 +76,7 @@ impl ParquetFile {
     /// # Errors
     /// When it holds something else.
     pub(crate) fn column(&self, name: &str, parts: &[&str]) -> Result<usize, String> {
-        let columns = self.reader.metadata().file_metadata().schema_descr_ptr();
+        let columns = self.metadata.file_metadata().schema_descr_ptr();
         let fits = |column: &usize| {
             let column = columns.column(*column);
             let path = column.path().parts();
@@ -105,9 +107,19 @@ impl ParquetFile {
         group: usize,
         rows: Range<usize>,
     ) -> Result<Vec<Vec<Vec<u8>>>, Trouble> {
-        let group = self.reader.get_row_group(group).map_err(trouble)?;
+        // The crate's decoders panic on some damage to a page's values.
+        let read = AssertUnwindSafe(|| self.values(column, group, rows));
+        catch_unwind(read).unwrap_or_else(|_| Err(Trouble::Bad(damaged("a page cannot be decoded"))))
+    }
+
+    fn values(&self, column: usize, group: usize, rows: Range<usize>) -> Result<Vec<Vec<Vec<u8>>>, Trouble> {
+        let all = self.rows(group);
+        let column = self.metadata.row_group(group).column(column);
+        let described = column.column_descr_ptr();
+        let packing = Packing::of(column.compression()).map_err(|how| Trouble::Bad(not_unpacked(&how)))?;
+        let pages = Pages::new(&self.chunks, column, all, packing).map_err(trouble)?;
         let ColumnReader::ByteArrayColumnReader(mut reader) =
-            group.get_column_reader(column).map_err(trouble)?
+            get_column_reader(described.clone(), Box::new(pages))
         else {
             return Err(Trouble::Bad("expected a column of texts or bytes".to_owned()));
         };
@@ -115,7 +127,6 @@ impl ParquetFile {
         if reader.skip_records(rows.start).map_err(trouble)? != rows.start {
             return Err(fewer());
         }
-        let described = group.metadata().column(column).column_descr_ptr();
         let full = described.max_def_level();
         let mut found: Vec<Vec<Vec<u8>>> = Vec::new();
         while found.len() < rows.len() {
@@ -156,21 +167,21 @@ pub(crate) fn texts(values: &[Vec<u8>]) -> Result<Vec<String>, String> {
 
 /// What is wrong with the file, or with the store under it.
 fn trouble(error: ParquetError) -> Trouble {
-    match error {
-        ParquetError::External(error) => match error.downcast::<StoreError>() {
-            Ok(error) => Trouble::from(*error),
-            Err(error) => Trouble::Bad(damaged(&error.to_string())),
-        },
-        other => {
-            let problem = other.to_string();
-            let packed = problem.split_once("Disabled feature at compile time: ");
-            Trouble::Bad(packed.map_or_else(|| damaged(&problem), |(_, how)| not_unpacked(how)))
-        }
-    }
+    let ParquetError::External(error) = error else { return Trouble::Bad(damaged(&error.to_string())) };
+    let problem = damaged(&error.to_string());
+    // A store that fails while a header is read comes inside of a reader's error.
+    let inner = match error.downcast::<io::Error>() {
+        Ok(error) => error.into_inner(),
+        Err(error) => Some(error),
+    };
+    let Some(inner) = inner else { return Trouble::Bad(problem) };
+    inner.downcast::<StoreError>().map_or(Trouble::Bad(problem), |error| Trouble::from(*error))
 }
 
 fn not_unpacked(how: &str) -> String {
-    format!("its pages are packed with {how}, which is not read: write it with Snappy, gzip or uncompressed")
+    format!(
+        "its pages are packed with {how}, which is not read: write it with Snappy, zstd, gzip or uncompressed"
+    )
 }
 
 fn damaged(problem: &str) -> String {

@@ -1,7 +1,7 @@
-//! A network of three numbers, whose steps can be worked out by hand.
+//! Networks of a few numbers, whose steps can be worked out by hand.
 
-use add_plugin::{Conditioning, Denoiser, Timesteps};
-use add_train::networks::AnyNetwork;
+use add_plugin::{Conditioning, Denoiser, Discriminator, Logits, PluginError, Tangent, Timesteps};
+use add_train::networks::{AnyNetwork, NetworkSet, Role};
 use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, TensorData},
@@ -36,9 +36,62 @@ impl Denoiser for Linear {
         true
     }
 
+    /// Its output, whatever the blocks are called.
+    fn features(
+        &self,
+        x_t: Tensor<4>,
+        t: &Timesteps,
+        conditioning: &Conditioning,
+        _: &[String],
+    ) -> Result<Vec<Tensor<3>>, PluginError> {
+        Ok(vec![self.predict(x_t, t, conditioning).flatten(2, 3)])
+    }
+
     fn frozen(&self) -> Box<dyn Denoiser> {
         Box::new(self.valid())
     }
+}
+
+/// `q_0 h + q_1` of each token of a feature of one channel.
+#[derive(Module, Debug)]
+pub(crate) struct LinearHead {
+    q: Param<Tensor<1>>,
+}
+
+impl LinearHead {
+    pub(crate) fn on(device: &Device, q: [f32; 2]) -> AnyNetwork {
+        AnyNetwork::Heads(Box::new(Self { q: Param::from_tensor(Tensor::from_floats(q, device)) }))
+    }
+}
+
+impl Discriminator for LinearHead {
+    fn power_iterate(&mut self) {}
+
+    fn logits(&self, features: &[Tensor<3>], _: Option<Tensor<2>>) -> Vec<Logits> {
+        let q = |i: usize| self.q.val().narrow(0, i, 1).reshape([1, 1]);
+        let logits = |h: &Tensor<3>| Logits(h.clone().squeeze_dim::<2>(1) * q(0) + q(1));
+        features.iter().map(logits).collect()
+    }
+
+    fn tangent(&self, _: &[Tensor<3>], _: &[Tensor<3>], _: Option<Tensor<2>>) -> Option<Vec<Tangent>> {
+        None
+    }
+
+    fn check_batch(&self, _: usize) -> Result<(), PluginError> {
+        Ok(())
+    }
+
+    fn frozen(&self) -> Box<dyn Discriminator> {
+        Box::new(self.valid())
+    }
+}
+
+/// The values of the network of `role`, in the order of its parameters.
+pub(crate) fn values(networks: &NetworkSet, role: Role) -> Vec<f64> {
+    let mut all = Vec::new();
+    let network = networks.get(role).expect("a network of the run").network();
+    network.for_each_parameter(&mut |_, _, value| all.extend(value.into_data().iter::<f64>()));
+    all
 }
 
 /// Captions of one number each.

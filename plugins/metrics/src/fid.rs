@@ -35,7 +35,7 @@ impl Metric for Fid {
     }
 
     fn needs(&self) -> Needs {
-        Needs { reference: Knowledge::Statistics, ..Needs::default() }
+        Needs { reference: Knowledge::Statistics, pictures: 2, ..Needs::default() }
     }
 
     fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {

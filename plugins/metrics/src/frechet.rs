@@ -26,7 +26,7 @@ impl Metric for Frechet {
     }
 
     fn needs(&self) -> Needs {
-        Needs { reference: Knowledge::Statistics, ..Needs::default() }
+        Needs { reference: Knowledge::Statistics, pictures: 2, ..Needs::default() }
     }
 
     fn init(

@@ -27,7 +27,7 @@ impl Metric for Kernel {
     }
 
     fn needs(&self) -> Needs {
-        Needs { reference: Knowledge::Features, ..Needs::default() }
+        Needs { reference: Knowledge::Features, pictures: 2, ..Needs::default() }
     }
 
     fn init(

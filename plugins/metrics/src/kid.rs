@@ -37,7 +37,7 @@ impl Metric for Kid {
     }
 
     fn needs(&self) -> Needs {
-        Needs { reference: Knowledge::Features, ..Needs::default() }
+        Needs { reference: Knowledge::Features, pictures: 2, ..Needs::default() }
     }
 
     fn check(&self, networks: &[&dyn FeatureExtractor]) -> Result<(), PluginError> {

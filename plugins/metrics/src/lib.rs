@@ -16,4 +16,5 @@ mod look;
 mod manifolds;
 mod precision_recall;
 mod preparation;
+mod reconstruction;
 mod sets;

@@ -1,7 +1,7 @@
 //! What precision, recall, density and coverage share: shares of pictures, each with its interval.
 
 use add_eval::{EvalError, FeatureSet, mean_with_interval};
-use add_plugin::{Better, Generated, Measurement, MetricValue, PluginError, Reference};
+use add_plugin::{Better, Generated, Knowledge, Measurement, MetricValue, Needs, PluginError, Reference};
 
 use crate::sets::{failed, reference_sets, set};
 
@@ -10,6 +10,11 @@ pub(crate) type Scores = Vec<(&'static str, Vec<f64>)>;
 
 /// The scores of the pictures of two sets, with `k` neighbours.
 pub(crate) type Score = fn(real: &FeatureSet, fake: &FeatureSet, k: usize) -> Result<Scores, EvalError>;
+
+/// What such a metric needs: with a picture left for the last of its neighbours.
+pub(crate) fn needs(neighbours: usize) -> Needs {
+    Needs { reference: Knowledge::Features, pictures: neighbours.saturating_add(1), ..Needs::default() }
+}
 
 /// A measurement of shares, per set of features.
 pub(crate) struct Manifolds {

@@ -2,13 +2,16 @@
 
 use add_eval::on_manifold;
 use add_plugin::{
-    Entry, FeatureExtractor, FeatureNetwork, Knowledge, Measurement, Metric, Needs, Plugin, PluginError,
-    View, inventory,
+    Entry, FeatureExtractor, FeatureNetwork, Measurement, Metric, Needs, Plugin, PluginError, View,
+    inventory, within,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::{look::Look, manifolds::Manifolds};
+use crate::{
+    look::Look,
+    manifolds::{self, Manifolds},
+};
 
 /// `precision-<hook>` and `recall-<hook>` for each hook of the network, or of its embedding; larger is better.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ impl Metric for PrecisionRecall {
     }
 
     fn needs(&self) -> Needs {
-        Needs { reference: Knowledge::Features, ..Needs::default() }
+        manifolds::needs(self.neighbours)
     }
 
     fn init(
@@ -42,8 +45,9 @@ impl Metric for PrecisionRecall {
         networks: &[&dyn FeatureExtractor],
         _device: &Device,
     ) -> Result<Box<dyn Measurement>, PluginError> {
+        within("neighbours", self.neighbours, 1..=usize::MAX)?;
         let suffixes = self.look.suffixes(networks[0]);
-        let score: crate::manifolds::Score = |real, fake, k| {
+        let score: manifolds::Score = |real, fake, k| {
             Ok(vec![("precision", on_manifold(fake, real, k)?), ("recall", on_manifold(real, fake, k)?)])
         };
         Ok(Box::new(Manifolds::new(suffixes, score, self.neighbours)))

@@ -2,7 +2,8 @@
 //!
 //! CLIP calls `ftfy.fix_text`. This is its part that prompts meet, in its order: HTML entities, escapes of terminals, text
 //! that was decoded with the wrong character set (`mojibake.rs`), ligatures, letters of other widths, curly quotes, ends of
-//! lines and control characters. For every character of the basic plane, alone and between others, the result is ftfy's 6.3.
+//! lines and control characters. For every character of the basic plane, alone and between others, the result is ftfy's 6.3;
+//! `mojibake.rs` has the figures of other texts.
 
 use html_escape::NAMED_ENTITIES;
 use icu_normalizer::ComposingNormalizerBorrowed;
@@ -21,6 +22,9 @@ pub(crate) fn clean(text: &str) -> String {
     }
     while let Some(repaired) = repair(&text) {
         text = repaired;
+    }
+    if text.contains('\r') {
+        text = text.replace("\r\n", "\n");
     }
     if !text.is_ascii() || text.contains(|c: char| c.is_ascii_control()) {
         text = text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
@@ -163,7 +167,7 @@ mod tests {
             ("ﾊﾟ ｶﾀｶﾅ｡", "ハ\u{309A} カタカナ。"),
             ("ŉ", "'n"),
             ("￥￦￩", "¥₩←"),
-            ("a\rb\u{2028}c\u{2029}d", "a\nb\nc\nd"),
+            ("a\rb\u{2028}c\u{2029}d\r\ne", "a\nb\nc\nd\ne"),
             ("\u{85}\u{93}\u{81}", "…\"\u{81}"),
             ("\u{1B}[31mred\u{1B}[0m \u{1B}[1;2", "red [1;2"),
         ] {

@@ -83,9 +83,14 @@ fn no_parquet_file_is_too_odd_to_be_refused() {
                 .refuses(&["train", recipe, "--out", "run"], if reason == "a.parquet" { "" } else { reason });
         }
     }
+    // A few kilobytes that unpack into 80 MiB, packed in two ways.
+    for name in ["bomb-gzip.parquet", "bomb-zstd.parquet"] {
+        hostile.write("pictures/a.parquet", fixture(name));
+        hostile.refuses(&["train", text(&pictures), "--out", "run"], "unpacks into more than 16777216");
+    }
     hostile.write("pictures/a.parquet", names);
     hostile.refuses(&["train", text(&pictures), "--out", "run"], "expected a column of pictures");
-    hostile.check(23);
+    hostile.check(25);
 }
 
 #[test]

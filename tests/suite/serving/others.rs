@@ -118,7 +118,8 @@ fn a_picture_and_a_model_are_chosen_as_in_the_web_ui() {
     let info: Value = serde_json::from_str(answer["info"].as_str().unwrap()).unwrap();
     assert_eq!((&info["sd_model_name"], &info["denoising_strength"]), (&json!("emoji-teacher"), &json!(0.5)));
     let png = post(address, "/sdapi/v1/png-info", &json!({ "image": answer["images"][0] })).json();
-    assert_eq!(png["items"]["model"], json!("emoji-teacher"));
+    let line = png["items"]["parameters"].as_str().unwrap();
+    assert!(line.contains("Model: emoji-teacher") && line.contains("Denoising strength: 0.5"), "{line}");
     let without = post(address, "/sdapi/v1/img2img", &json!({ "prompt": "a" }));
     assert_eq!((without.status, without.json()["field"].as_str()), (422, Some("init_images")));
     for path in ["samplers", "schedulers", "upscalers", "prompt-styles", "loras", "sd-vae"] {

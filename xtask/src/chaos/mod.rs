@@ -12,7 +12,10 @@ mod subject;
 
 use clap::Args;
 
-use self::stage::Stage;
+use self::{
+    stage::Stage,
+    subject::{ALL, Tormented},
+};
 
 /// Arguments of `chaos`.
 #[derive(Debug, Args)]
@@ -32,6 +35,9 @@ pub(crate) struct Chaos {
     /// Only what concerns a run that so many MPI processes share; wants mpirun, an MPI library and libclang.
     #[arg(long)]
     ranks: Option<usize>,
+    /// The recipe that is run, made tiny.
+    #[arg(long, default_value = ALL[0].recipe, value_parser = tormented)]
+    recipe: Tormented,
     /// Seed of the moments, places and bits.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -42,7 +48,7 @@ impl Chaos {
         if let Some(ranks) = self.ranks {
             return ranks::run(ranks);
         }
-        let mut stage = Stage::open(self.seed)?;
+        let mut stage = Stage::open(self.recipe, self.seed)?;
         let kills = kills::run(&mut stage, self.kills)?;
         let damages = damages::run(&mut stage, self.damages)?;
         let signals = signals::run(&mut stage, self.signals)?;
@@ -54,4 +60,11 @@ impl Chaos {
             n => Err(format!("{n} did not hold; the lines above say which (seed {})", self.seed)),
         }
     }
+}
+
+/// The recipe of this file.
+fn tormented(file: &str) -> Result<Tormented, String> {
+    let known = ALL.map(|tormented| tormented.recipe).join(" or ");
+    let found = ALL.into_iter().find(|tormented| tormented.recipe == file);
+    found.ok_or_else(|| format!("expected {known}, got {file}"))
 }

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::subject::{self, Ended, Subject};
+use super::subject::{self, ALL, Ended, Subject};
 
 /// Steps of the run; some that are done in turns end before.
 const STEPS: u64 = 50;
@@ -27,7 +27,7 @@ const END: Duration = Duration::from_secs(30);
 pub(super) fn run(ranks: usize) -> Result<(), String> {
     // Two samples for each part, of which every rank has one.
     let sets = [format!("gradient_accumulation={ranks}"), format!("batch={}", 2 * ranks)];
-    let subject = Subject::build_with(&["--features", "mpi"], &sets.each_ref().map(String::as_str))?;
+    let subject = Subject::build_with(ALL[0], &["--features", "mpi"], &sets.each_ref().map(String::as_str))?;
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let mut stage = Ranks { subject, count: ranks, folder, expected: BTreeMap::new() };
     stage.alone()?;

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
-use super::subject::{self, Ended, STEPS, Subject};
+use super::subject::{self, Ended, STEPS, Subject, Tormented};
 
 /// The folder, the undisturbed run in it, and what went wrong so far.
 pub(super) struct Stage {
@@ -26,8 +26,8 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Builds the binary and does the undisturbed run.
-    pub(super) fn open(seed: u64) -> Result<Self, String> {
-        let subject = Subject::build()?;
+    pub(super) fn open(tormented: Tormented, seed: u64) -> Result<Self, String> {
+        let subject = Subject::build(tormented)?;
         let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
         let reference = folder.path().join("undisturbed");
         let began = Instant::now();
@@ -37,7 +37,7 @@ impl Stage {
         }
         let lasted = began.elapsed();
         let expected = subject::traces(&reference)?;
-        for file in ["student", "ema", "heads", "optimizer_g", "optimizer_d"] {
+        for file in tormented.files {
             if !expected.contains_key(&format!("{file}.safetensors")) {
                 return Err(format!(
                     "a checkpoint should hold {file}.safetensors; it has {:?}",

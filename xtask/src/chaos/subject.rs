@@ -1,4 +1,4 @@
-//! What is tormented: the binary `add` at a very small ADD run.
+//! What is tormented: the binary `add` at a very small run.
 
 use std::{
     collections::BTreeMap,
@@ -16,25 +16,59 @@ pub(super) const STEPS: u64 = 6;
 /// Steps between its checkpoints, of which two are kept.
 pub(super) const EVERY: u64 = 2;
 
-/// The main job's recipe, small enough for a checkpoint below one megabyte.
-const TINY: [&str; 15] = [
+/// What makes any shipped recipe of emoji small enough for a checkpoint of about a megabyte.
+const TINY: [&str; 11] = [
     "model.backbone=Mini(channels: [16], layers: 1, attending_levels: 0, heads: 1, detail: 1)",
     "model.weights=Random()",
-    // The student's own beginning, drawn from the same seed.
-    "objective.teacher.model=Other(backbone: Mini(channels: [16], layers: 1, attending_levels: 0, heads: 1, detail: 1), \
-     schedule: ZeroTerminalSnr(inner: ScaledLinear()), weights: Random())",
     "text=Mini(layers: 1, width: 16, heads: 1, tokens: 8)",
     "batch=2",
     "replicas=1",
-    "objective.adversarial.features=MobileNetV2(blocks: [3])",
-    "objective.adversarial.heads=ProjectedHead(kernels: [1], projection_width: 4, virtual_batch: 2)",
-    "objective.generator.cool_down=0",
     "preview.prompts=[]",
     "evaluation.samples_after_training=0",
     "run.log_every=1",
     "run.sample_every=1000",
     "run.checkpoint_every=2",
     "run.keep=2",
+];
+
+/// A teacher of the student's own beginning, drawn from the same seed.
+const TEACHER: &str = "Other(backbone: Mini(channels: [16], layers: 1, attending_levels: 0, heads: 1, detail: 1), \
+                       schedule: ZeroTerminalSnr(inner: ScaledLinear()), weights: Random())";
+
+/// A recipe that can be tormented.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tormented {
+    /// Its file below the root.
+    pub(super) recipe: &'static str,
+    /// The field that states its teacher.
+    teacher: &'static str,
+    /// What makes its method small, beside what makes every recipe small.
+    sets: &'static [&'static str],
+    /// The files that each of its checkpoints holds, without their ending.
+    pub(super) files: &'static [&'static str],
+}
+
+/// Every recipe that can be tormented; the first is the main job.
+pub(super) const ALL: [Tormented; 2] = [
+    Tormented {
+        recipe: "configs/emoji.ron",
+        teacher: "objective.teacher.model",
+        sets: &[
+            "objective.adversarial.features=MobileNetV2(blocks: [3])",
+            "objective.adversarial.heads=ProjectedHead(kernels: [1], projection_width: 4, virtual_batch: 2)",
+            "objective.generator.cool_down=0",
+        ],
+        files: &["student", "ema", "heads", "optimizer_g", "optimizer_d"],
+    },
+    Tormented {
+        recipe: "configs/methods/emoji-dmd2.ron",
+        teacher: "objective.teacher",
+        sets: &[
+            "objective.gan.heads=ProjectedHead(kernels: [1], projection_width: 4, virtual_batch: 2)",
+            "objective.generator.cool_down=0",
+        ],
+        files: &["student", "ema", "fakes", "heads", "optimizer_g", "optimizer_fakes"],
+    },
 ];
 
 /// mpirun passes a signal on and gives its processes a second unless told otherwise. So long the others wait for one that is
@@ -44,6 +78,8 @@ const MPIRUN: [&str; 3] = ["--mca", "odls_base_sigkill_timeout", "10"];
 /// The built binary.
 pub(super) struct Subject {
     binary: PathBuf,
+    /// What it is run on.
+    pub(super) tormented: Tormented,
     /// Overrides beside those of the tiny recipe.
     more: Vec<String>,
 }
@@ -59,16 +95,16 @@ pub(super) struct Ended {
 }
 
 impl Subject {
-    /// Builds the binary.
-    pub(super) fn build() -> Result<Self, String> {
-        Self::build_with(&[], &[])
+    /// Builds the binary, for runs of this recipe.
+    pub(super) fn build(tormented: Tormented) -> Result<Self, String> {
+        Self::build_with(tormented, &[], &[])
     }
 
     /// Builds the binary with cargo's `flags` too, for runs with `more` overrides.
-    pub(super) fn build_with(flags: &[&str], more: &[&str]) -> Result<Self, String> {
+    pub(super) fn build_with(tormented: Tormented, flags: &[&str], more: &[&str]) -> Result<Self, String> {
         let binary = built(&[&["--release"], flags].concat())?;
         let more = more.iter().map(|&set| set.to_owned()).collect();
-        Ok(Self { binary, more })
+        Ok(Self { binary, tormented, more })
     }
 
     /// Starts a run of `steps` steps in `out`.
@@ -110,8 +146,9 @@ impl Subject {
         steps: u64,
         more: &[&str],
     ) -> Result<Child, String> {
-        command.args(["train", "configs/emoji.ron", "--resume", resume, "--out"]).arg(out);
-        command.args(TINY.iter().flat_map(|set| ["--set", set]));
+        command.args(["train", self.tormented.recipe, "--resume", resume, "--out"]).arg(out);
+        command.args(["--set", &format!("{}={TEACHER}", self.tormented.teacher)]);
+        command.args(TINY.iter().chain(self.tormented.sets).flat_map(|set| ["--set", set]));
         command.args(self.more.iter().flat_map(|set| ["--set", set]));
         command.args(["--set", &format!("run.steps={steps}")]);
         command.args(more);

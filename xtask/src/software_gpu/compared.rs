@@ -74,6 +74,22 @@ pub(super) fn same_checkpoint(run: &Path, other: &Path, steps: usize) -> Result<
     Err(format!("after {steps} steps in two processes these differ from those in one: {}", differ.join(", ")))
 }
 
+/// Two files of safetensors must hold the same values in the same order; what stands in their headers may differ.
+pub(super) fn same_values(ours: &Path, theirs: &Path) -> Result<(), String> {
+    let values = |path: &Path| -> Result<Vec<u8>, String> {
+        let broken = |problem: &str| format!("{}: {problem}", path.display());
+        let bytes = fs::read(path).map_err(|error| broken(&error.to_string()))?;
+        let (length, rest) = bytes.split_first_chunk().ok_or_else(|| broken("no header"))?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let values = rest.get(length..).filter(|values| values.iter().any(|byte| *byte != 0));
+        values.map(<[u8]>::to_vec).ok_or_else(|| broken("no values, or zeros alone"))
+    };
+    if values(ours)? == values(theirs)? {
+        return Ok(());
+    }
+    Err(format!("the values of {} and {} differ", ours.display(), theirs.display()))
+}
+
 /// No colour of two pictures may differ by more than `most`.
 pub(super) fn pictures(ours: &Path, theirs: &Path, most: u8) -> Result<String, String> {
     let ((size, ours), (other, theirs)) = (pixels(ours)?, pixels(theirs)?);
@@ -130,6 +146,22 @@ mod tests {
         let [a, b] = folders.each_ref().map(tempfile::TempDir::path);
         assert!(same_checkpoint(a, a, 20).is_ok());
         assert!(same_checkpoint(a, b, 20).expect_err("differs").contains("student.safetensors"));
+    }
+
+    #[test]
+    fn other_values_below_another_header_are_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, header: &[u8], values: &[u8]| {
+            let path = folder.path().join(name);
+            let length = (header.len() as u64).to_le_bytes();
+            fs::write(&path, [&length[..], header, values].concat()).expect("written");
+            path
+        };
+        let one = file("one", b"{}", &[1, 2]);
+        assert_eq!(same_values(&one, &file("same", b"{\"a\":1}", &[1, 2])), Ok(()));
+        assert!(same_values(&one, &file("other", b"{}", &[1, 3])).is_err());
+        let zeros = file("zeros", b"{}", &[0, 0]);
+        assert!(same_values(&zeros, &zeros).expect_err("nothing was trained").contains("zeros alone"));
     }
 
     #[test]

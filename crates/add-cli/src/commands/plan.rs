@@ -1,11 +1,12 @@
 //! `add plan`: what a recipe needs in memory, arithmetic and communication, before anything is bought or begun.
 
 use add_core::{
+    device::Kernel,
     error::CoreError,
     plan::{self, KernelKind, Machine, Measures, Plan as Needs},
     read::LoadedRecipe,
     recipe::Recipe,
-    rehearsal,
+    rehearsal::{self, Rehearsed},
 };
 use clap::Args;
 
@@ -32,7 +33,8 @@ pub(crate) struct Plan {
     /// Bandwidth from each GPU to its neighbour in GB/s [default: 450, NVLink 4].
     #[arg(long, default_value = "450", hide_default_value = true, value_parser = positive)]
     link: f64,
-    /// Also run two steps with random weights and pictures of noise, and compare their memory with the estimate.
+    /// Also run two steps with random weights and pictures of noise, and compare their memory with the estimate; on a GPU, list
+    /// the kernels of a third.
     #[arg(long, conflicts_with = "gpus")]
     rehearse: bool,
 }
@@ -209,8 +211,8 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
 fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
     rehearsal::check_networks(loaded)?;
     say("rehearsing two steps with drawn weights");
-    let (first, second) = rehearsal::train(loaded, 1)?;
-    print(&format!("\nrehearsed: steps of {first:.2} s and {second:.2} s, every figure finite"));
+    let Rehearsed { first, each, account } = rehearsal::train(loaded, 1)?;
+    print(&format!("\nrehearsed: steps of {first:.2} s and {each:.2} s, every figure finite"));
     print(&match memory(loaded)? {
         Some(taken) => format!(
             "{} taken, {:+.1} % of the {} that were planned",
@@ -220,7 +222,34 @@ fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
         ),
         None => "this system does not say how much memory was taken".to_owned(),
     });
+    if let Some(account) = account {
+        print(&format!("{} in use at the fullest moment", size(account.in_use as f64)));
+        list(&account.kernels);
+    }
     Ok(())
+}
+
+/// Kernels of a step that are listed one by one.
+const LISTED: usize = 12;
+
+/// The kernels of a step.
+fn list(kernels: &[Kernel]) {
+    let together = |kernels: &[Kernel]| {
+        let launches: usize = kernels.iter().map(|kernel| kernel.launches).sum();
+        (launches, kernels.iter().map(|kernel| kernel.seconds).sum::<f64>())
+    };
+    let line = |name: &str, (launches, seconds): (usize, f64)| {
+        print(&format!("{name:<56} {launches:>8} {:>12.3}", 1e3 * seconds));
+    };
+    print(&format!("\n{:<56} {:>8} {:>12}", "kernels of a step, each waited for", "launches", "ms"));
+    let (listed, rest) = kernels.split_at(LISTED.min(kernels.len()));
+    for kernel in listed {
+        line(&kernel.name, (kernel.launches, kernel.seconds));
+    }
+    if !rest.is_empty() {
+        line(&format!("{} others", rest.len()), together(rest));
+    }
+    line("together", together(kernels));
 }
 
 #[cfg(test)]

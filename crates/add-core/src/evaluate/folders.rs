@@ -10,7 +10,7 @@ use add_recipe::{DeviceChoice, problems::check_prompt};
 use super::{
     Captions, Evaluation, EvaluationObserver,
     compared::Compared,
-    hash,
+    enough, hash,
     panel::{CHUNK, Known, Panel, knowledge, needs_captions},
     references::{self, picture},
     rows::figure,
@@ -59,6 +59,7 @@ pub fn evaluate_folders(
     let folders: Vec<Folder> =
         request.images.iter().map(|images| folder(images, prompts.as_deref())).collect::<Result<_, _>>()?;
     let real = request.references.as_deref().filter(|path| path.is_dir()).map(files).transpose()?;
+    check(request, &folders, real.as_deref())?;
     if needs_captions(&request.metrics) && prompts.is_none() {
         return refuse("--captions: expected a list of captions, as the CLIP score compares with them");
     }
@@ -90,6 +91,23 @@ pub fn evaluate_folders(
         rows.extend(measure(folder, &mut panel, request.resamples, &mut compared, observer)?);
     }
     Ok(Evaluation { rows, compared: compared.draw()? })
+}
+
+/// Refuses folders with fewer pictures than a metric needs.
+fn check(request: &Folders, folders: &[Folder], real: Option<&[PathBuf]>) -> Result<(), CoreError> {
+    let of_folders =
+        request.images.iter().zip(folders).find_map(|(path, folder)| {
+            Some((path, enough::generated(&request.metrics, folder.files.len())?))
+        });
+    let of_real = request
+        .references
+        .iter()
+        .zip(real)
+        .find_map(|(path, files)| Some((path, enough::real(&request.metrics, files.len())?)));
+    match of_folders.or(of_real) {
+        Some((path, problem)) => Err(CoreError::Request(format!("{}: {problem}", path.display()))),
+        None => Ok(()),
+    }
 }
 
 fn measure(

@@ -202,6 +202,13 @@ impl Panel {
         Ok(values)
     }
 
+    /// Hands pictures, and what a codec made of them, to every metric.
+    pub(super) fn compare(&mut self, originals: &[Picture], made: &[Picture]) {
+        for metric in &mut self.metrics {
+            metric.measurement.compare(originals, made);
+        }
+    }
+
     /// All looks.
     pub(super) fn all(&self) -> Vec<bool> {
         vec![true; self.looks.len()]

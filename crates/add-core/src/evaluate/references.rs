@@ -24,8 +24,17 @@ pub(super) fn of_data(
     cache: &Cache,
     observer: &mut dyn EvaluationObserver,
 ) -> Result<(), CoreError> {
+    let mut get = pictures_of(data);
+    let seen = seen(panel, data.len(), &mut get, cache, observer)?;
+    panel.set_reference(&Known::Features(seen))
+}
+
+/// The pictures of `data` by index.
+pub(super) fn pictures_of(
+    data: &dyn Dataset,
+) -> impl FnMut(usize) -> Result<Option<Picture>, CoreError> + '_ {
     let mut bad = BadSamples::of(data.len());
-    let mut get = |index: usize| match data.get(index, &Draw { seed: SEED, step: 0, index: 0 }) {
+    move |index| match data.get(index, &Draw { seed: SEED, step: 0, index: 0 }) {
         Ok(sample) => {
             let side = sample.size as u32;
             Ok(Some(picture(from_planes(&sample.pixels, side, side))))
@@ -35,9 +44,7 @@ pub(super) fn of_data(
             Ok(None)
         }
         Err(error) => Err(error.into()),
-    };
-    let seen = seen(panel, data.len(), &mut get, cache, observer)?;
-    panel.set_reference(&Known::Features(seen))
+    }
 }
 
 /// The features of `total` real pictures, through every look that compares with them.

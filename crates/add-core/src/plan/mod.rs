@@ -5,13 +5,15 @@
 
 mod cost;
 mod geometry;
+mod held;
 mod measures;
 mod shares;
 mod step;
 
 pub use cost::{Cost, KernelKind};
+pub use held::{Held, Work};
 pub use measures::{Average, Decoder, KeptStates, Measures, States, Trained, Types, ladder};
-pub use step::{Held, Plan, Work};
+pub use step::Plan;
 
 use add_recipe::{DeviceChoice, Dtype, OptimizerStates, Passes, Recipe, slot::ADAPTERS};
 use add_train::{ema::Home, networks::Role};
@@ -214,7 +216,11 @@ impl Costed {
             shared: network.shared,
             keeps: network.keeps,
             dtype: network.dtype,
-            cost: whole(&|path| !is_codec || !encodes(path)),
+            // What a codec in training keeps, it keeps of both halves.
+            cost: match whole(&|path| !is_codec || !encodes(path)) {
+                decoder if is_codec && network.trained => Cost { flops: decoder.flops, ..whole(&|_| true) },
+                cost => cost,
+            },
             encoder: if is_codec { whole(&encodes) } else { Cost::default() },
             profile: if network.trained {
                 cost::profile(&network.shapes, geometry, kernels)

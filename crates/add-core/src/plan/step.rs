@@ -14,6 +14,7 @@ use add_train::{ema::Home, networks::Role};
 use super::{
     Computation, Costed, Kind,
     cost::KernelKind,
+    held::{Held, Work},
     measures::{Average, Decoder, KeptStates, Measures, States, Trained, Types},
     shares,
 };
@@ -23,36 +24,6 @@ use crate::outline::Keeps;
 const F32: f64 = 4.0;
 /// Outputs of a layer's size that a pass without a tape holds at once: the layer's input, output, and one on the way.
 const AT_ONCE: f64 = 3.0;
-
-/// Bytes that a network holds all the time.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Held {
-    /// The network that holds it.
-    pub role: Role,
-    /// Values of its parameters and buffers.
-    pub parameters: f64,
-    /// What they are held in.
-    pub dtype: Dtype,
-    /// Bytes of its values.
-    pub values: f64,
-    /// Bytes of the gradients of those that are trained.
-    pub gradients: f64,
-    /// Bytes of the optimiser's two moments.
-    pub moments: f64,
-    /// Bytes of the running average on the device.
-    pub average: f64,
-}
-
-/// Arithmetic of a step for one sample.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Work {
-    /// The network, or the part of it, that computes.
-    pub name: &'static str,
-    /// Passes, a backward pass of a trained network counting as two and of a frozen one as one.
-    pub passes: f64,
-    /// Floating-point operations of all of them.
-    pub flops: f64,
-}
 
 /// What a recipe's step needs.
 #[derive(Debug, Clone)]

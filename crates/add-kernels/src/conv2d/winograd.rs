@@ -27,8 +27,7 @@ use crate::simd::{LANES, Simd, Task, dispatch};
 
 static ALLOWED: AtomicBool = AtomicBool::new(true);
 
-/// Whether 3x3 convolutions may take Winograd's tiles, in this process and from now on; they may unless told otherwise.
-/// Without them each number is a plain sum of products, in twice the time.
+/// Whether 3x3 convolutions of this process may take Winograd's tiles from now on; without them they take twice the time.
 pub fn allow_winograd(allowed: bool) {
     ALLOWED.store(allowed, Ordering::Relaxed);
 }
@@ -72,9 +71,10 @@ pub(super) struct Winograd<'a> {
 }
 
 impl Winograd<'_> {
-    /// Whether it pays: there must be pixels and channels to share the transforms, and rows that fill half a vector.
-    pub(super) fn pays(channels: usize, rows: usize, samples: usize, grid: [usize; 2]) -> bool {
-        channels.min(rows) >= 32 && samples * grid[0] * grid[1] >= 512 && grid[1] >= LANES - 1
+    /// Whether it pays: pixels and channels must share the transforms, and rows fill half a vector. Samples do not count, so
+    /// that a picture's numbers are the same alone and among others.
+    pub(super) fn pays(channels: usize, rows: usize, grid: [usize; 2]) -> bool {
+        channels.min(rows) >= 32 && grid[0] * grid[1] >= 225 && grid[1] >= LANES - 1
     }
 
     pub(super) fn run(self) {

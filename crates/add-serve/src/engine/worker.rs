@@ -6,7 +6,12 @@ use std::{
     time::Instant,
 };
 
-use add_core::loaded::{Call, Together};
+use add_core::{
+    loaded::{Call, Together},
+    made_with::{FileUsed, MadeWith},
+    recipe::{Dimensions, guidance_scale},
+    weights::Kept,
+};
 use add_data::{RgbImage, encode_png};
 use axum::http::StatusCode;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
@@ -102,32 +107,38 @@ fn preview(jobs: &[Job], call: &Call<'_>) {
     }
 }
 
-/// A picture as a file that says how it was made, with the keys of `add sample`.
+/// A picture as a file that says how it was made by the line of A1111's web UI. What `add sample` writes beside it is left out: a
+/// server makes pictures, by other samplers and between two captions, that no command makes again.
 fn png(picture: &RgbImage, order: &Order, row: usize) -> Result<Vec<u8>, ApiError> {
     let wish = &order.wishes[row];
-    let (card, sampler) = (&order.about.card, order.about.samplers[order.sampler].name());
-    let numbers =
-        [wish.seed.to_string(), wish.index.to_string(), order.steps.to_string(), order.guidance.to_string()];
-    let mut text = vec![
-        ("prompt", wish.prompt.as_str()),
-        ("negative", wish.negative.as_str()),
-        ("seed", &numbers[0]),
-        ("index", &numbers[1]),
-        ("steps", &numbers[2]),
-        ("guidance", &numbers[3]),
-        ("sampler", sampler),
-        ("model", card.name.as_str()),
-    ];
-    let mix = wish.blend.as_ref().map(|(other, mix)| (other, mix.to_string()));
-    if let Some((other, mix)) = &mix {
-        text.extend([("prompt_b", other.as_str()), ("mix", mix.as_str())]);
+    let [height, width] = order.size;
+    let made = MadeWith {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        prompts: vec![wish.prompt.clone()],
+        negative: wish.negative.clone(),
+        count: 1,
+        index: wish.index,
+        seed: wish.seed,
+        steps: order.steps,
+        guidance: guidance_scale(order.guidance),
+        size: Dimensions { width, height },
+        init: None,
+        strength: order.strength,
+        mask: None,
+        latents: None,
+        weights: Some(FileUsed { name: order.about.card.name.clone(), fingerprint: None }),
+        kept: Kept::default(),
+        recipe_file: String::new(),
+        recipe: format!("sampler: {}()", order.about.samplers[order.sampler].name()),
+    };
+    let [parameters, _] = made.texts();
+    let mut texts = vec![parameters];
+    if let Some((other, mix)) = &wish.blend {
+        texts.extend([("prompt_b", other.clone()), ("mix", mix.to_string())]);
     }
-    let strength = order.strength.map(|strength| strength.to_string());
-    text.extend(strength.as_ref().map(|strength| ("strength", strength.as_str())));
     // A zero byte would end a text chunk early.
-    if text.iter().any(|(_, value)| value.contains('\0')) {
-        text.retain(|(_, value)| !value.contains('\0'));
-    }
-    encode_png(picture, &text)
+    texts.retain(|(_, text)| !text.contains('\0'));
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(keyword, text)| (*keyword, text.as_str())).collect();
+    encode_png(picture, &texts)
         .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

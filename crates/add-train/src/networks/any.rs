@@ -1,6 +1,8 @@
 //! A network of any family.
 
-use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, TextNetwork};
+use add_plugin::{
+    Autoencoder, Denoiser, Discriminator, FeatureExtractor, Network, TextNetwork, TrainableAutoencoder,
+};
 
 /// A network of any family.
 #[derive(Debug)]
@@ -11,6 +13,8 @@ pub enum AnyNetwork {
     Text(Box<dyn TextNetwork>),
     /// A codec.
     Codec(Box<dyn Autoencoder>),
+    /// A codec that is trained.
+    TrainedCodec(Box<dyn TrainableAutoencoder>),
     /// A feature network.
     Features(Box<dyn FeatureExtractor>),
     /// Discriminator heads.
@@ -24,6 +28,7 @@ impl AnyNetwork {
             Self::Denoiser(network) => &**network,
             Self::Text(network) => &**network,
             Self::Codec(network) => &**network,
+            Self::TrainedCodec(network) => &**network,
             Self::Features(network) => &**network,
             Self::Heads(network) => &**network,
         }
@@ -35,6 +40,7 @@ impl AnyNetwork {
             Self::Denoiser(network) => &mut **network,
             Self::Text(network) => &mut **network,
             Self::Codec(network) => &mut **network,
+            Self::TrainedCodec(network) => &mut **network,
             Self::Features(network) => &mut **network,
             Self::Heads(network) => &mut **network,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use add_plugin::{Denoiser, Network, TextNetwork};
+use add_plugin::{Denoiser, Network, TextNetwork, TrainableAutoencoder};
 
 use super::{
     Change, NetworkSet, Role,
@@ -96,6 +96,16 @@ impl NetworkSet {
     /// As [`averaged_denoiser`](Self::averaged_denoiser).
     pub fn averaged_text(&self, role: Role) -> Box<dyn TextNetwork> {
         let mut network = self.text(role).frozen();
+        self.install_average(role, &mut *network);
+        network
+    }
+
+    /// The trained codec of `role` with its averaged values, constant on the plain device.
+    ///
+    /// # Panics
+    /// As [`averaged_denoiser`](Self::averaged_denoiser).
+    pub fn averaged_codec(&self, role: Role) -> Box<dyn TrainableAutoencoder> {
+        let mut network = self.trained_codec(role).frozen();
         self.install_average(role, &mut *network);
         network
     }

@@ -10,7 +10,7 @@ mod movers;
 
 use std::{collections::BTreeMap, fmt, rc::Rc};
 
-use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, TextNetwork};
+use add_plugin::{Autoencoder, Denoiser, Discriminator, FeatureExtractor, TextNetwork, TrainableAutoencoder};
 
 use crate::ranks::Collective;
 use movers::Mover;
@@ -115,6 +115,17 @@ impl NetworkSet {
         match self.get(role) {
             Some(AnyNetwork::Codec(network)) => &**network,
             other => panic!("{role}: expected a codec, found {other:?}"),
+        }
+    }
+
+    /// The codec of `role`, which is trained.
+    ///
+    /// # Panics
+    /// As [`denoiser`](Self::denoiser).
+    pub fn trained_codec(&self, role: Role) -> &(dyn TrainableAutoencoder + 'static) {
+        match self.get(role) {
+            Some(AnyNetwork::TrainedCodec(network)) => &**network,
+            other => panic!("{role}: expected a codec that is trained, found {other:?}"),
         }
     }
 

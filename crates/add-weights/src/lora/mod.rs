@@ -96,8 +96,12 @@ impl LoraFile {
             };
             layers.entry((part, layer)).or_default().insert(factor, name.clone());
         }
+        let none = "it holds no LoRA, LoHa or LoKr";
+        if layers.is_empty() && unknown.is_empty() {
+            return Err(none.to_owned());
+        }
         if layers.is_empty() {
-            return Err("it holds no LoRA, LoHa or LoKr".to_owned());
+            return Err(format!("{none}: {} belong to something else", listed(&unknown)));
         }
         if !unknown.is_empty() {
             let what =

@@ -1,7 +1,7 @@
 //! What goes wrong in a distillation without any error: heads that no longer teach, and a term that drowns the other.
 
 use add_train::{
-    health::{Alarm, HeadsHealth},
+    health::{Alarm, HeadsHealth, Remedies},
     report::StepReport,
 };
 
@@ -10,9 +10,15 @@ pub(super) const IMBALANCE: f64 = 30.0;
 /// Steps between looks at the balance.
 const WARN_EVERY: u64 = 100;
 
+/// What helps heads that no longer teach.
+const REMEDIES: Remedies = Remedies {
+    won: "raise gamma, or lower discriminator.lr",
+    dead: "raise discriminator.lr, or lower gamma",
+};
+
 /// Every alarm of a distillation.
 pub(super) fn alarms() -> Vec<Box<dyn Alarm>> {
-    vec![Box::new(HeadsHealth::default()), Box::new(Balance)]
+    vec![Box::new(HeadsHealth::new(REMEDIES)), Box::new(Balance)]
 }
 
 /// Lambda belongs to its reduction; a wrong one shows here and nowhere else.

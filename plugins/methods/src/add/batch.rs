@@ -8,26 +8,18 @@ use burn::tensor::Tensor;
 
 use super::{
     HEADS_TEXT, TEACHER_TEXT,
-    inputs::{AddInputs, CriticLevels, Level, PictureView, Prompts, StudentInput, TeacherInput},
+    inputs::{AddInputs, PictureView, Prompts, TeacherInput},
     run::{AddRun, TeacherText},
-    simulation::Simulation,
+};
+use crate::{
+    critic::CriticLevels,
+    student::{Simulation, StudentInput, draw_timestep},
 };
 
 impl<'a> AddRun<'a> {
     /// A student timestep, drawn by the recipe's weights.
     fn timestep(&self, draw: &Draw, purpose: Purpose) -> usize {
-        let weights = &self.method.timestep_weights;
-        if weights.is_empty() {
-            return self.timesteps[draw.below(purpose, self.timesteps.len())];
-        }
-        let mut left = draw.uniform(purpose) * weights.iter().sum::<f64>();
-        for (&t, &weight) in self.timesteps.iter().zip(weights) {
-            if left < weight {
-                return t;
-            }
-            left -= weight;
-        }
-        *self.timesteps.last().expect("the recipe was checked")
+        draw_timestep(&self.timesteps, &self.method.timestep_weights, draw, purpose)
     }
 
     /// A teacher timestep, uniform in the recipe's range.
@@ -53,21 +45,6 @@ impl<'a> AddRun<'a> {
         let info = own.codec.info();
         let side = self.recipe.data.size() / info.reduction;
         [student[0], info.channels, side, side]
-    }
-
-    /// Which of the samples at `s` are simulated; `None` if none is. `shape` is that of the latents.
-    fn simulation(&self, draws: &[Draw], s: &Timesteps, shape: [usize; 4]) -> Option<Simulation> {
-        let last = *self.timesteps.last().expect("the recipe was checked") as f64;
-        let part = self.method.backward_simulation;
-        let simulated = |(draw, &s): (&Draw, &f64)| s < last && draw.uniform(Purpose::Simulation) < part;
-        let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
-        let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
-        let [b, c, h, w] = shape;
-        let levels = self.timesteps.len();
-        let Draw { seed, step, index } = *first;
-        let noise = normal(seed, step, index, Purpose::SimulationNoise, [b, levels * c, h, w], &self.device);
-        let path = self.timesteps.iter().rev().map(|&t| t as f64).zip(noise.split(c, 1)).collect();
-        Some(Simulation { rows, path })
     }
 
     /// A part of the batch, of which `first` is the first sample's number in the whole run.
@@ -107,7 +84,14 @@ impl<'a> AddRun<'a> {
             eps: noise(Purpose::StudentNoise),
         };
         AddInputs {
-            simulation: self.simulation(&draws, &generator.s, shape),
+            simulation: Simulation::drawn(
+                &self.timesteps,
+                self.method.backward_simulation,
+                &draws,
+                &generator.s,
+                shape,
+                &self.device,
+            ),
             pixels,
             x_0,
             prompts: self.prompts(captions),
@@ -128,14 +112,7 @@ impl<'a> AddRun<'a> {
             teacher_prompts,
             levels: self.method.adversarial.critic().map(|critic| {
                 let schedule = &self.trainer.method.teacher_diffusion.schedule;
-                let level = |level, eps| Level {
-                    t: Timesteps(draws.iter().map(|draw| critic.timestep(schedule, draw, level)).collect()),
-                    eps: noise(eps),
-                };
-                CriticLevels {
-                    fake: level(Purpose::CriticFakeLevel, Purpose::CriticFakeNoise),
-                    real: level(Purpose::CriticRealLevel, Purpose::CriticRealNoise),
-                }
+                CriticLevels::drawn(&**critic, schedule, &draws, shape, &self.device)
             }),
             generator,
             real_view: augmented(Purpose::AugmentReal),

@@ -2,6 +2,8 @@
 
 use add_eval::report::{ChartRule, Items, Presentation};
 
+use crate::critic::{LOGITS, SIGNS};
+
 /// Title, headline and charts of a distillation.
 pub(super) const PRESENTATION: Presentation = Presentation {
     title: "Adversarial diffusion distillation",
@@ -9,7 +11,7 @@ pub(super) const PRESENTATION: Presentation = Presentation {
     charts: &CHARTS,
 };
 
-const CHARTS: [ChartRule; 9] = [
+const CHARTS: [ChartRule; 10] = [
     ChartRule::new(
         "Student loss",
         "What the generator minimises, and its adversarial and distillation terms.",
@@ -22,18 +24,8 @@ const CHARTS: [ChartRule; 9] = [
     ),
     ChartRule::new("R1 penalty", "Squared gradient of the heads at real features.", &["r1", "r1_*"])
         .with(Items::Each("head")),
-    ChartRule::new(
-        "Logits, mean over heads",
-        "Real should stay above generated, but not run away from it.",
-        &["logits_real", "logits_fake"],
-    )
-    .with(Items::WithMean("head")),
-    ChartRule::new(
-        "Share of logits on their side of zero, mean over heads",
-        "Near 1 for both, the heads have won and teach no more; near one half with logits near 0, they are dead.",
-        &["sign_real", "sign_fake"],
-    )
-    .with(Items::WithMean("head")),
+    LOGITS,
+    SIGNS,
     ChartRule::new(
         "Gradient norms at the picture",
         "Of the two terms of the student's loss; they should stay within a factor of 30.",
@@ -45,6 +37,7 @@ const CHARTS: [ChartRule; 9] = [
         &["grad_ratio"],
     ),
     ChartRule::new("Lambda", "Calibrated over the first steps, then fixed.", &["lambda"]),
+    ChartRule::new("Course of the distillation weight", "What lambda is multiplied by.", &["course"]),
     ChartRule::new(
         "Lengths of the heads' conditions",
         "The longer decides which condition the heads listen to, unless both are scaled.",

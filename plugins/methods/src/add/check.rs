@@ -1,56 +1,15 @@
 //! What an `Add(…)` must fulfil in its recipe.
 
-use add_plugin::{Critic, Plugin, Prediction};
+use add_plugin::{Critic, Plugin};
 use add_recipe::{Problems, Recipe, Weights, problems::MAX_SAMPLING_STEPS};
 
-use super::{
-    Add, DistillationSpace, ImageCondition, ImageEncoder, Lambda, StudentTimesteps, TeacherModel,
-    TeacherPipeline, step::Terminal,
-};
+use super::{Add, DistillationSpace, ImageCondition, ImageEncoder, Lambda, TeacherModel, TeacherPipeline};
 
 /// Adds what does not hold of an `Add(…)` in its recipe.
 pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
-    let tables = recipe.model.schedule.tables();
-    if let StudentTimesteps::Trailing(n) = objective.student_timesteps
-        && n > tables.steps()
-    {
-        p.require(false, "objective.student_timesteps", || {
-            format!("expected at most {}, as the schedule has, got Trailing({n})", tables.steps())
-        });
-        return;
-    }
-    let timesteps = objective.student_timesteps.resolve(tables.steps());
-    let ascending = timesteps.windows(2).all(|w| w[0] < w[1]);
-    let inside = timesteps.iter().all(|&t| t < tables.steps());
-    p.require(!timesteps.is_empty() && ascending && inside, "objective.student_timesteps", || {
-        format!("expected ascending timesteps below {}, got {timesteps:?}", tables.steps())
-    });
-    let weights = &objective.timestep_weights;
-    let usable = weights.iter().all(|w| *w >= 0.0 && w.is_finite()) && weights.iter().sum::<f64>() > 0.0;
-    p.require(
-        weights.is_empty() || (usable && weights.len() == timesteps.len()),
-        "objective.timestep_weights",
-        || {
-            format!(
-                "expected {} numbers that are not negative and not all zero, got {weights:?}",
-                timesteps.len()
-            )
-        },
-    );
-    let prediction = recipe.model.backbone.info().prediction;
-    let zero = tables.has_zero_terminal_snr();
-    p.require(!(zero && prediction == Prediction::Epsilon), "model.schedule", || {
-        "zero terminal SNR divides by zero when the model predicts noise; expected a schedule that keeps some signal, \
-         with `terminal: InputReplacement`"
-            .to_owned()
-    });
-    let last = timesteps.last() == Some(&(tables.steps() - 1));
-    p.require((zero && last) || objective.terminal == Terminal::InputReplacement, "objective.terminal", || {
-        "sampling starts from pure noise, so training must see it: expected a ZeroTerminalSnr schedule with its last \
-         timestep as the student's last, or `terminal: InputReplacement`"
-            .to_owned()
-    });
-    teacher(p, recipe, objective, tables.steps());
+    let steps = recipe.model.schedule.tables().steps();
+    objective.student_timesteps.check(p, recipe, &objective.timestep_weights, objective.terminal);
+    teacher(p, recipe, objective, steps);
     p.range("objective.caption_dropout", objective.caption_dropout, 0.0, 1.0);
     p.range("objective.backward_simulation", objective.backward_simulation, 0.0, 1.0);
     let (adversarial, distillation) = (&objective.adversarial, &objective.distillation);
@@ -60,6 +19,15 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, objective: &Add) {
         critic(p, recipe, objective, own);
     }
     lambda(p, distillation.lambda, adversarial.weight > 0.0);
+    distillation.course.check(p, "objective.distillation.course");
+    p.require(
+        distillation.course.is_constant() || adversarial.weight > 0.0,
+        "objective.distillation.course",
+        || {
+            "expected Constant: with `adversarial.weight: 0` a step whose distillation is off learns nothing"
+                .to_owned()
+        },
+    );
     space(p, recipe, &distillation.space);
     p.require(adversarial.weight > 0.0 || !distillation.lambda.is_off(), "objective", || {
         "expected `adversarial.weight` or `distillation.lambda` above 0: with both off nothing is learnt"

@@ -6,11 +6,11 @@ use add_recipe::Model;
 use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    lambda::Lambda,
-    step::{ImageCondition, Terminal},
+use super::{course::Course, lambda::Lambda, step::ImageCondition};
+use crate::{
+    Guidance,
+    student::{StudentTimesteps, Terminal},
 };
-use crate::Guidance;
 
 /// Adversarial Diffusion Distillation, ADD Eq. (1).
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,34 +60,6 @@ fn default_discriminator() -> AdamWConfig {
 
 fn default_half_life() -> f64 {
     2000.0
-}
-
-/// The student's timesteps, 0-based.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StudentTimesteps {
-    /// `n` evenly spaced ones that end at the last: the released schedulers' trailing spacing.
-    Trailing(usize),
-    /// 699, 799, 899, 999: the authors' public sampling demo.
-    SgmTurbo(),
-    /// These, ascending.
-    Custom(Vec<usize>),
-}
-
-impl Default for StudentTimesteps {
-    fn default() -> Self {
-        Self::Trailing(4)
-    }
-}
-
-impl StudentTimesteps {
-    /// The timesteps for a schedule of `steps`, ascending.
-    pub fn resolve(&self, steps: usize) -> Vec<usize> {
-        match self {
-            Self::Trailing(n) => (1..=*n).map(|i| (i * steps / (*n).max(1)).saturating_sub(1)).collect(),
-            Self::SgmTurbo() => vec![699, 799, 899, 999],
-            Self::Custom(list) => list.clone(),
-        }
-    }
 }
 
 /// The frozen teacher.
@@ -286,6 +258,9 @@ pub enum ImageEncoder {
 pub struct Distillation {
     /// `lambda`, which belongs to `distance`: a number, of which 0 turns the term and the teacher off, or `Balanced(…)`.
     pub lambda: Lambda,
+    /// How `lambda` changes over the run. The paper keeps it.
+    #[serde(default, skip_serializing_if = "Course::is_constant")]
+    pub course: Course,
     /// Reduction of the squared distance over a sample's values.
     pub distance: PixelReduction,
     /// `c(t)` and the target.

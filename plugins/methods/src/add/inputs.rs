@@ -3,16 +3,10 @@
 use add_plugin::{Conditioning, Draw, Latents, Pixels, Timesteps};
 use burn::tensor::Tensor;
 
-use super::simulation::Simulation;
-
-/// Student timesteps with their noise.
-#[derive(Debug, Clone)]
-pub struct StudentInput {
-    /// `s`.
-    pub s: Timesteps,
-    /// `eps` `[B, C, H, W]`.
-    pub eps: Tensor<4>,
-}
+use crate::{
+    critic::CriticLevels,
+    student::{Simulation, StudentInput},
+};
 
 /// Text, encoded, on the plain device.
 #[derive(Debug, Clone)]
@@ -34,24 +28,6 @@ pub struct TeacherInput {
     pub eps: Tensor<4>,
     /// Guidance scale per sample.
     pub guidance: Vec<f64>,
-}
-
-/// A level at which a critic looks at samples, one per sample, with their noise.
-#[derive(Debug, Clone)]
-pub struct Level {
-    /// `t`.
-    pub t: Timesteps,
-    /// Noise `[B, C, H, W]`.
-    pub eps: Tensor<4>,
-}
-
-/// The levels at which a critic looks at fakes and at real samples.
-#[derive(Debug, Clone)]
-pub struct CriticLevels {
-    /// Those of fakes.
-    pub fake: Level,
-    /// Those of real samples.
-    pub real: Level,
 }
 
 /// A view of a picture as the feature network gets it: augmented and resized.

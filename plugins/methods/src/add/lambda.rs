@@ -116,8 +116,9 @@ impl Balance {
         }
     }
 
-    /// Takes up a step that was made with [`lambda`](Self::lambda), and adds that to its figures where it is measured.
-    pub(super) fn measure(&mut self, report: &mut StepReport) {
+    /// Takes up a step that was made with [`lambda`](Self::lambda) times `course`, and adds the first to its figures where it is
+    /// measured.
+    pub(super) fn measure(&mut self, report: &mut StepReport, course: f64) {
         let Lambda::Balanced { steps, .. } = self.stated else { return };
         let lambda = self.lambda();
         report.number("lambda", lambda);
@@ -125,7 +126,7 @@ impl Balance {
         if let (Some(adversarial), Some(distillation)) = norms
             && self.count < steps
         {
-            let difference = adversarial.ln() - (distillation / lambda).ln();
+            let difference = adversarial.ln() - (distillation / (course * lambda)).ln();
             if difference.is_finite() {
                 self.sum += difference;
                 self.count += 1;
@@ -171,8 +172,8 @@ mod tests {
         let step = |balance: &mut Balance, adversarial: f64, distillation_at_one: f64| {
             let mut report = StepReport::default();
             report.norm("grad_norm_adv", adversarial);
-            report.norm("grad_norm_distill", distillation_at_one * balance.lambda());
-            balance.measure(&mut report);
+            report.norm("grad_norm_distill", distillation_at_one * 0.5 * balance.lambda());
+            balance.measure(&mut report, 0.5);
             report.get("lambda").expect("it is reported")
         };
         assert!((step(&mut balance, 8.0, 1.0) - 1.0).abs() < 1e-12, "1 before anything is known");

@@ -4,12 +4,12 @@ mod alarms;
 mod batch;
 mod charts;
 mod check;
+mod course;
 mod fields;
 mod inputs;
 mod lambda;
 mod part;
 mod run;
-mod simulation;
 mod step;
 
 use add_eval::report::Presentation;
@@ -27,14 +27,19 @@ use add_train::{
     health::Alarm,
     networks::{NetworkSet, Role, Training},
 };
+pub use course::Course;
 pub use fields::{
-    Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, StudentTimesteps,
-    TeacherModel, TeacherPart, TeacherPipeline,
+    Add, Adversarial, Distillation, DistillationSpace, Fakes, HeadsText, ImageEncoder, TeacherModel,
+    TeacherPart, TeacherPipeline,
 };
-pub use inputs::{AddInputs, CriticLevels, Level, PictureView, Prompts, StudentInput, TeacherInput};
+pub use inputs::{AddInputs, PictureView, Prompts, TeacherInput};
 pub use lambda::Lambda;
-pub use simulation::Simulation;
-pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition, Terminal};
+pub use step::{AddMethod, AddNetworks, AddOptions, AddTrainer, ImageCondition};
+
+pub use crate::{
+    critic::{CriticLevels, Level},
+    student::{Simulation, StudentInput, StudentTimesteps, Terminal},
+};
 
 /// The optimiser of the student.
 pub const OPTIMIZER_G: &str = "optimizer_g";

@@ -4,8 +4,8 @@
 //! logged and added (ADD Eq. 1), and one backward pass carries the sum through the student. So the balance of the
 //! terms is visible at every step, and the tapes of the feature network and of the student never live together.
 
-use add_loss::{R1, hinge_discriminator, hinge_generator, pure_noise_where, r1};
-use add_plugin::{Conditioning, Denoiser, Discriminator, Latents, Logits, Pixels, Timesteps, per_sample};
+use add_loss::{R1, hinge_discriminator, hinge_generator, r1};
+use add_plugin::{Discriminator, Latents, Pixels, Timesteps, per_sample};
 use add_train::{
     distance::Distance,
     gradients::{GradientMap, scalars},
@@ -14,9 +14,13 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::{
-    inputs::{AddInputs, Level, StudentInput},
-    simulation::Simulation,
-    step::{AddMethod, AddNetworks, AddOptions, ImageCondition, Terminal},
+    inputs::AddInputs,
+    step::{AddMethod, AddNetworks, AddOptions, ImageCondition},
+};
+use crate::{
+    critic::{Level, report_logits},
+    cut::{carry, gradient_at, leaf, value_and_norm},
+    student::Simulation,
 };
 
 /// One part of the batch, after the student's forward pass.
@@ -81,7 +85,7 @@ impl<'a> Part<'a> {
 
     /// What the adversarial term looks at.
     fn look(&self) -> Seen {
-        let leaf = self.leaf();
+        let leaf = leaf(&self.x_hat);
         Seen { features: self.fake_features(leaf.clone()), leaf, c_img: self.image_embedding() }
     }
 
@@ -95,16 +99,17 @@ impl<'a> Part<'a> {
         let x_0 = inputs.x_0.0.clone();
         let share = inputs.batch() as f64 / batch as f64;
         let captions = &inputs.prompts.captions;
+        let (end, process) = (method.options.end(), &method.student_diffusion);
         let start = match &inputs.simulation {
             None => x_0.clone(),
             Some(simulation) => {
                 let network = networks.student.frozen();
                 simulation.start(x_0.clone(), &inputs.generator.s, |x, input, rows| {
-                    student(method, &x, input, &captions.select(rows), &*network)
+                    end.estimate(process, &x, input, &captions.select(rows), &*network)
                 })
             }
         };
-        let x_hat = student(method, &start, &inputs.generator, captions, &*networks.student);
+        let x_hat = end.estimate(process, &start, &inputs.generator, captions, &*networks.student);
         Self { method, inputs, networks, share, x_0, x_hat, seen: None }
     }
 
@@ -116,7 +121,9 @@ impl<'a> Part<'a> {
             None => (seen.features.iter().map(|f| f.clone().inner()).collect(), &self.inputs.generator.s),
             Some(own) => {
                 let frozen = self.networks.student.frozen();
-                let x_hat = student(self.method, &self.x_0, own, &self.inputs.prompts.captions, &*frozen);
+                let (end, process) = (self.method.options.end(), &self.method.student_diffusion);
+                let captions = &self.inputs.prompts.captions;
+                let x_hat = end.estimate(process, &self.x_0, own, captions, &*frozen);
                 (self.fake_features(x_hat), &own.s)
             }
         };
@@ -151,14 +158,7 @@ impl<'a> Part<'a> {
             report.number(name, length * self.share);
         }
         report.heads("r1_heads", self.share, per_head);
-        for (logits, mean, right, side) in [
-            (&logits_real, "logits_real", "sign_real", 1.0),
-            (&logits_fake, "logits_fake", "sign_fake", -1.0),
-        ] {
-            report.heads(mean, self.share, each(logits, Tensor::mean));
-            let above = |l: Tensor<2>| l.mul_scalar(side).greater_elem(0.0).float().mean();
-            report.heads(right, self.share, each(logits, above));
-        }
+        report_logits(&mut report, self.share, &logits_real, &logits_fake);
 
         let mut tape = ((loss_real + loss_fake + surrogate * gamma) * self.share).backward();
         (report, heads.take_gradients(&mut tape))
@@ -174,13 +174,8 @@ impl<'a> Part<'a> {
         if self.method.options.lambda > 0.0 {
             gradient = gradient + self.distill(&mut report);
         }
-        let mut tape = (self.x_hat * gradient.autodiff()).sum().backward();
+        let mut tape = carry(self.x_hat, gradient);
         (report, self.networks.student.take_gradients(&mut tape))
-    }
-
-    /// The values of `x_hat_theta` as the start of a new tape.
-    fn leaf(&self) -> Tensor<4> {
-        self.x_hat.clone().inner().autodiff().require_grad()
     }
 
     /// The gradient of Eq. (2) at `x_hat_theta`.
@@ -203,7 +198,7 @@ impl<'a> Part<'a> {
         let AddInputs { teacher: input, prompts, teacher_prompts, .. } = &self.inputs;
         let c: Vec<f64> =
             input.t.0.iter().map(|&t| weighting.weight(&teacher_diffusion.schedule, t)).collect();
-        let leaf = self.leaf();
+        let leaf = leaf(&self.x_hat);
         let AddNetworks { teacher, teacher_codec, codec, distillation_codec, .. } = &self.networks;
         let mut x_hat = leaf.clone().inner();
         if let Some(own) = teacher_codec {
@@ -244,12 +239,9 @@ impl<'a> Part<'a> {
 
     /// Features of latents at these levels, through the teacher.
     fn critic_features(&self, x: Tensor<4>, level: &Level) -> Vec<Tensor<3>> {
-        let (critic, process) = (self.method.critic, &self.method.teacher_diffusion);
-        let x_t = process.diffuse(x, level.eps.clone(), &level.t);
-        let text = process.with_sizes(&self.inputs.prompts.captions, &x_t);
-        let critic = critic.expect("levels belong to a critic");
-        let features = critic.features(&*self.networks.teacher, &process.schedule, x_t, &level.t, &text);
-        features.expect("the recipe was checked to name blocks that the teacher shows")
+        let critic = self.method.critic.expect("levels belong to a critic");
+        let (process, captions) = (&self.method.teacher_diffusion, &self.inputs.prompts.captions);
+        level.features(critic, &*self.networks.teacher, process, x, captions)
     }
 
     /// `c_img` of `x_0` `[B, K]`, where the heads see one.
@@ -304,7 +296,7 @@ impl<'a> Part<'a> {
     /// 1 where sample `i`'s student input at `s` holds some of its `x_0`, else 0.
     fn informed(&self, i: usize, s: f64, simulation: Option<&Simulation>) -> f64 {
         let simulated = simulation.is_some_and(|simulation| simulation.rows[i]);
-        f64::from(u8::from(!simulated && !self.method.options.is_last(s)))
+        f64::from(u8::from(!simulated && !self.method.options.end().is_at(s)))
     }
 }
 
@@ -313,40 +305,4 @@ fn unit_length(c: Tensor<2>) -> Tensor<2> {
     let [b, k] = c.dims();
     let length = c.clone().square().sum_dim(1).sqrt().clamp_min(1e-12).expand([b, k]);
     c / length
-}
-
-/// `x_hat_theta(x_s, s)` with `x_s = alpha_s x_0 + sigma_s eps`.
-fn student(
-    method: &AddMethod<'_>,
-    x_0: &Tensor<4>,
-    input: &StudentInput,
-    captions: &Conditioning,
-    network: &dyn Denoiser,
-) -> Tensor<4> {
-    let x_s = method.student_diffusion.diffuse(x_0.clone(), input.eps.clone(), &input.s);
-    let x_s = match method.options.terminal {
-        Terminal::Schedule => x_s,
-        Terminal::InputReplacement => {
-            let last: Vec<bool> = input.s.0.iter().map(|&s| method.options.is_last(s)).collect();
-            pure_noise_where(&last, x_s, input.eps.clone())
-        }
-    };
-    let output = method.student_diffusion.predict(network, x_s.clone(), &input.s, captions);
-    method.student_diffusion.x0(output, x_s, &input.s)
-}
-
-/// `d loss / d leaf` on the plain device.
-fn gradient_at(leaf: &Tensor<4>, loss: Tensor<1>) -> Tensor<4> {
-    leaf.grad(&loss.backward()).unwrap_or_else(|| leaf.clone().inner().zeros_like())
-}
-
-/// A loss and `|gradient|_2`, in one reading.
-fn value_and_norm(loss: Tensor<1>, gradient: &Tensor<4>) -> [f64; 2] {
-    let both = scalars([loss.inner(), gradient.clone().square().sum()]);
-    [both[0], both[1].sqrt()]
-}
-
-/// A figure `[1]` of each head's logits, off the tape.
-fn each(logits: &[Logits], figure: impl Fn(Tensor<2>) -> Tensor<1>) -> Vec<Tensor<1>> {
-    logits.iter().map(|Logits(l)| figure(l.clone().inner())).collect()
 }

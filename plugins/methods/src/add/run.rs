@@ -163,9 +163,13 @@ impl Objective for AddRun<'_> {
         let steps = self.recipe.run.steps;
         let lr_g = self.method.generator.lr_at(step, steps);
         let lr_d = self.method.discriminator.lr_at(step, steps);
-        self.trainer.method.options.lambda = self.balance.lambda();
+        let course = self.method.distillation.course.factor(step, steps);
+        self.trainer.method.options.lambda = course * self.balance.lambda();
         let mut report = self.trainer.step(parts, lr_g, lr_d);
-        self.balance.measure(&mut report);
+        self.balance.measure(&mut report, course);
+        if !self.method.distillation.course.is_constant() {
+            report.number("course", course);
+        }
         report.number("lr_g", lr_g);
         report.number("lr_d", lr_d);
         Ok(report)
@@ -191,13 +195,7 @@ impl Objective for AddRun<'_> {
         }
         let student = self.averaged()?;
         let codec = self.trainer.networks.codec(CODEC);
-        let sampler = &*self.recipe.sampling.sampler;
-        let mut rows: Vec<PreviewRow> = Vec::new();
-        for &steps in &self.recipe.preview.steps {
-            let wanted = preview::request(self.recipe, sampler, steps, 1.0);
-            let label = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
-            rows.push(PreviewRow { label, pixels: student.generate(self.recipe, codec, &wanted) });
-        }
+        let mut rows = preview::student_rows(self.recipe, &student, codec, 1.0);
         if let Some(one_step) = rows.first() {
             rows.push(PreviewRow {
                 label: "teacher's target".to_owned(),

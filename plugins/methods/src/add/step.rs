@@ -23,6 +23,7 @@ use super::{
     inputs::{AddInputs, Prompts, TeacherInput},
     part::{Part, Waiting},
 };
+use crate::student::{End, Terminal};
 
 /// What a part of the batch computes with: copies that share the numbers, with tapes of their own.
 pub struct AddNetworks {
@@ -76,21 +77,10 @@ pub struct AddOptions {
 }
 
 impl AddOptions {
-    /// Whether a student timestep is `tau_n`.
-    pub(crate) fn is_last(&self, s: f64) -> bool {
-        s >= self.last_timestep as f64
+    /// The end of the student's schedule.
+    pub(crate) fn end(&self) -> End {
+        End { last_timestep: self.last_timestep, terminal: self.terminal }
     }
-}
-
-/// How the student's input at the last timestep becomes pure noise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub enum Terminal {
-    /// By the schedule: it must have zero terminal SNR.
-    #[default]
-    Schedule,
-    /// The input is replaced by noise; the schedule's own, leaky `alpha` stays in the formula of `x_0`. The model takes a
-    /// part of the noise for signal, so different noise begins as a different picture.
-    InputReplacement,
 }
 
 /// How the heads are conditioned on `c_img` (ADD, section 3.2).

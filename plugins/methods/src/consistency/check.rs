@@ -2,10 +2,10 @@
 
 use add_loss::ConsistencyDistance;
 use add_plugin::Prediction;
-use add_recipe::{Problems, Recipe, RowModel, Weights, one_line};
+use add_recipe::{Problems, Recipe, RowModel, one_line};
 
-use super::{Consistency, ConsistencyTeacher, Target};
-use crate::Guidance;
+use super::{Consistency, Target};
+use crate::{Distilled, Guidance};
 
 /// Adds what does not hold of a `Consistency(…)` in its recipe.
 pub(super) fn check(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
@@ -43,7 +43,7 @@ fn guidance(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
         )
     });
     // Such a model ignores the scale until it is trained; measured with one, it would be taken for a guided one.
-    let untrained = is_told && matches!(method.teacher, ConsistencyTeacher::Initial());
+    let untrained = is_told && matches!(method.teacher, Distilled::Initial());
     for (i, row) in recipe.evaluation.rows.iter().enumerate() {
         let before = match row.model {
             RowModel::Undistilled | RowModel::Stated => is_told,
@@ -61,24 +61,9 @@ fn guidance(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
 }
 
 fn teacher(p: &mut Problems, recipe: &Recipe, method: &Consistency) {
-    let ConsistencyTeacher::Other(model) = &method.teacher else {
-        p.require(recipe.model.weights != Weights::Random(), "objective.teacher", || {
-            "expected Other(…): the teacher is the model that the student starts as, and `model.weights: Random()` knows \
-             nothing to teach"
-                .to_owned()
-        });
-        return;
-    };
-    let path = |field: &str| format!("objective.teacher.{field}");
-    p.require(model.adapter.is_off(), &path("adapter"), || {
-        "expected Off(): a teacher is not trained".to_owned()
-    });
-    p.fits("objective.teacher", model, &recipe.text, &recipe.codec, recipe.data.size());
-    p.require(!model.backbone.takes_guidance(), &path("backbone"), || {
-        "expected no `guidance_embedding`: the teacher is asked with and without the text".to_owned()
-    });
-    let (own, other) = (one_line(&recipe.model.schedule), one_line(&model.schedule));
-    p.require(own == other, &path("schedule"), || {
+    method.teacher.check(p, recipe, "objective.teacher");
+    let (own, other) = (one_line(&recipe.model.schedule), one_line(&method.teacher.model(recipe).schedule));
+    p.require(own == other, "objective.teacher.schedule", || {
         format!("student and teacher share their trajectories: expected {own}, got {other}")
     });
 }

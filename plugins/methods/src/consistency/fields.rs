@@ -1,19 +1,18 @@
 //! The part of a recipe under `objective: Consistency(…)`.
 
 use add_loss::ConsistencyDistance;
-use add_recipe::Model;
 use add_train::{ema::Home, optimizer::AdamWConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::Guidance;
+use crate::{Distilled, Guidance};
 
 /// Latent consistency distillation. The defaults are those of the paper and of its public training code for Stable
 /// Diffusion.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Consistency {
-    /// The frozen model whose trajectories are learnt.
-    pub teacher: ConsistencyTeacher,
+    /// The frozen model whose trajectories are learnt; another one than the student's beginning shares its schedule, too.
+    pub teacher: Distilled,
     /// Scale of the teacher's classifier-free guidance, where 1 is none: the paper's `omega` and 1 more. A range asks for a
     /// backbone with a guidance embedding, whose student is told each sample's scale; a student without one learns a single
     /// scale, and is sampled without guidance.
@@ -39,15 +38,6 @@ pub struct Consistency {
     pub ema_home: Home,
 }
 
-/// The frozen model whose trajectories are learnt.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum ConsistencyTeacher {
-    /// The model that the student starts as.
-    Initial(),
-    /// Another one that shares the schedule, the codec and the text encoder.
-    Other(Box<Model>),
-}
-
 /// Which network is asked at the end of a solver step that is nearer to the picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
@@ -62,7 +52,7 @@ pub enum Target {
 impl Default for Consistency {
     fn default() -> Self {
         Self {
-            teacher: ConsistencyTeacher::Initial(),
+            teacher: Distilled::Initial(),
             guidance: Guidance::Uniform(3.0, 15.0),
             skip: 20,
             timestep_scaling: 10.0,

@@ -13,7 +13,7 @@ use add_eval::report::Presentation;
 use add_loss::consistency_timesteps;
 use add_plugin::PluginError;
 use add_recipe::{
-    Method, MethodEntry, MethodRun, Model, NamedModel, Passes, Problems, Recipe, RunContext, Slot, Source,
+    Method, MethodEntry, MethodRun, NamedModel, Passes, Problems, Recipe, RunContext, Slot, Source,
     passes::{Count, Moment, Pass, Tape},
     slot::{CODEC, STUDENT, TEACHER, TEXT, frozen_text_and_codec, model_of},
 };
@@ -21,7 +21,7 @@ use add_train::{
     health::Alarm,
     networks::{Change, NetworkSet, Role, Training},
 };
-pub use fields::{Consistency, ConsistencyTeacher, Target};
+pub use fields::{Consistency, Target};
 pub use step::{ConsistencyInputs, ConsistencyOptions, ConsistencyTrainer};
 
 /// What gives the other end of a solver step: the running average of the student.
@@ -32,14 +32,6 @@ pub const OPTIMIZER: &str = "optimizer";
 add_plugin::inventory::submit!(MethodEntry::of::<Consistency>("Consistency", "Luo et al. 2023 (LCM)"));
 
 impl Consistency {
-    /// The model that teaches.
-    fn teacher_model<'a>(&'a self, recipe: &'a Recipe) -> &'a Model {
-        match &self.teacher {
-            ConsistencyTeacher::Initial() => &recipe.model,
-            ConsistencyTeacher::Other(model) => model,
-        }
-    }
-
     /// The timesteps that the student learns, ascending.
     fn timesteps(&self, recipe: &Recipe) -> Vec<usize> {
         consistency_timesteps(recipe.model.schedule.tables().steps(), self.skip)
@@ -68,18 +60,9 @@ impl Method for Consistency {
     fn networks<'a>(&'a self, recipe: &'a Recipe) -> Vec<Slot<'a>> {
         let dtype = recipe.dtype;
         let student = Slot::trained(STUDENT, model_of(recipe), self.training(), dtype.model);
-        let teacher = match &self.teacher {
-            ConsistencyTeacher::Initial() => Source::BeginningOf(STUDENT),
-            ConsistencyTeacher::Other(model) => {
-                Source::Model { model, text: &recipe.text, codec: &recipe.codec }
-            }
-        };
         let [text, codec] = frozen_text_and_codec(recipe);
-        let mut slots = vec![
-            Slot { adapter: recipe.model.adapter.lora(), ..student },
-            text,
-            Slot::frozen(TEACHER, teacher, dtype.teacher),
-        ];
+        let mut slots =
+            vec![Slot { adapter: recipe.model.adapter.lora(), ..student }, text, self.teacher.slot(recipe)];
         if self.target == Target::Average {
             let target = Slot::frozen(TARGET, Source::BeginningOf(STUDENT), dtype.model);
             slots.push(Slot { change: Change::Follows(STUDENT), ..target });
@@ -128,7 +111,7 @@ impl Method for Consistency {
     fn models<'a>(&'a self, recipe: &'a Recipe) -> Vec<NamedModel<'a>> {
         vec![
             NamedModel::undistilled(recipe, self.timesteps(recipe)),
-            NamedModel::teacher(recipe, self.teacher_model(recipe)),
+            NamedModel::teacher(recipe, self.teacher.model(recipe)),
         ]
     }
 
@@ -141,6 +124,6 @@ impl Method for Consistency {
     }
 
     fn alarms(&self) -> Vec<Box<dyn Alarm>> {
-        vec![Box::new(charts::Contrast)]
+        vec![Box::new(charts::ALARM)]
     }
 }

@@ -6,7 +6,7 @@ use add_data::Feed;
 use add_plugin::{Draw, Latents, PluginError, Purpose, Timesteps};
 use add_recipe::{
     Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, adapters, caption_dropout, data_error,
-    preview::{self, PreviewRow},
+    preview,
     slot::{CODEC, STUDENT, TEXT},
 };
 use add_train::{
@@ -43,7 +43,7 @@ impl<'a> ConsistencyRun<'a> {
         let trainer = ConsistencyTrainer {
             networks,
             diffusion: recipe.model.diffusion(recipe.codec.info()),
-            teacher_diffusion: method.teacher_model(recipe).diffusion(recipe.codec.info()),
+            teacher_diffusion: method.teacher.model(recipe).diffusion(recipe.codec.info()),
             null,
             options: ConsistencyOptions {
                 skip: method.skip,
@@ -114,25 +114,10 @@ impl Objective for ConsistencyRun<'_> {
     }
 
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
-        if self.recipe.preview.prompts.is_empty() {
-            return Ok(());
-        }
-        let student = self.averaged()?;
-        let codec = self.trainer.networks.codec(CODEC);
-        let sampler = &*self.recipe.sampling.sampler;
         // A student that cannot be told its guidance has learnt it; guided once more it would be burnt.
         let is_told = self.recipe.model.backbone.takes_guidance();
         let guidance = if is_told { self.recipe.preview.guidance } else { 1.0 };
-        let row = |&steps: &usize| PreviewRow {
-            label: if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") },
-            pixels: student.generate(
-                self.recipe,
-                codec,
-                &preview::request(self.recipe, sampler, steps, guidance),
-            ),
-        };
-        let rows = self.recipe.preview.steps.iter().map(row).collect();
-        preview::write(path, &self.recipe.preview.prompts, rows)
+        preview::student(path, self.recipe, &self.averaged()?, self.trainer.networks.codec(CODEC), guidance)
     }
 
     fn device(&self) -> Device {

@@ -13,6 +13,7 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::OPTIMIZER;
+use crate::contrast::report_contrasts;
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub struct ConsistencyInputs {
@@ -113,11 +114,10 @@ impl Part<'_> {
 
         let mut report = StepReport::default();
         report.number("loss", scalar(loss.clone().inner()));
-        // Each of these is a root of a mean over the batch, of which the part has a share.
-        let mut root = |name, mean: Tensor<1>| report.norm(name, (self.share * scalar(mean)).sqrt());
-        root("gap", (values.clone() - target).square().mean());
-        root("contrast_real", variance(x_0.0.clone()));
-        root("contrast_student", variance(values));
+        // A root of a mean over the batch, of which the part has a share.
+        let gap = scalar((values.clone() - target).square().mean());
+        report.norm("gap", (self.share * gap).sqrt());
+        report_contrasts(&mut report, self.share, x_0.0.clone(), values);
         let mut tape = loss.backward();
         (report, self.student.take_gradients(&mut tape))
     }
@@ -155,10 +155,4 @@ impl Part<'_> {
         let factors: Vec<_> = t.0.iter().map(|&t| boundary(t, self.options.timestep_scaling)).collect();
         consistency_function(x, x_0, &factors)
     }
-}
-
-/// The variance of all values, `[1]`.
-fn variance(x: Tensor<4>) -> Tensor<1> {
-    let mean = x.clone().mean().reshape([1, 1, 1, 1]);
-    (x - mean).square().mean()
 }

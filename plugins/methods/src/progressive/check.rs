@@ -3,8 +3,8 @@
 use add_plugin::Prediction;
 use add_recipe::{Problems, Recipe, RowModel, Weights};
 
-use super::{Progressive, stages::Stage};
-use crate::Guidance;
+use super::Progressive;
+use crate::{Guidance, stages};
 
 /// Adds what does not hold of a `Progressive(…)` in its recipe.
 pub(super) fn check(p: &mut Problems, recipe: &Recipe, method: &Progressive) {
@@ -23,28 +23,12 @@ pub(super) fn check(p: &mut Problems, recipe: &Recipe, method: &Progressive) {
         });
     }
     evaluation(p, recipe);
-    p.size("objective.halving.to", halving.to, tables.steps());
-    p.size("objective.halving.from", halving.from, tables.steps());
-    let (from, to) = (halving.from, halving.to.max(1));
-    let halves = from.is_multiple_of(to) && (from / to).is_power_of_two() && from > to;
-    p.require(halves, "objective.halving.from", || {
-        format!("expected `to`, {to}, times 2, 4, 8 or another power of two, got {from}")
-    });
-    p.positive("objective.halving.steps", halving.steps as usize);
-    if let Some(steps) = halving.last_steps {
-        p.positive("objective.halving.last_steps", steps as usize);
-    }
+    let halves = halving.check(p, tables.steps());
     p.optimizer("objective.optimizer", optimizer);
-    p.require(optimizer.cool_down == 0, "objective.optimizer.cool_down", || {
-        format!(
-            "expected 0: the learning rate falls to zero along a line within each stage, got {}",
-            optimizer.cool_down
-        )
-    });
     p.above("objective.ema_half_life", method.ema_half_life);
     model(p, recipe, tables.has_zero_terminal_snr());
     if halves {
-        stages(p, recipe, &method.stages(), optimizer.warm_up);
+        stages::check(p, recipe, &method.stages(), optimizer);
     }
 }
 
@@ -76,18 +60,5 @@ fn model(p: &mut Problems, recipe: &Recipe, zero_terminal_snr: bool) {
         "zero terminal SNR divides by zero when the model predicts noise; expected a schedule that keeps some signal, or \
          a model with `prediction: V`"
             .to_owned()
-    });
-}
-
-/// The steps of the run are those of its stages.
-fn stages(p: &mut Problems, recipe: &Recipe, stages: &[Stage], warm_up: u64) {
-    let total = stages.last().map_or(0, Stage::end);
-    p.require(recipe.run.steps == total, "run.steps", || {
-        let each: Vec<String> = stages.iter().map(|stage| stage.steps.to_string()).collect();
-        format!("expected {total}, the steps of all stages ({}), got {}", each.join(" + "), recipe.run.steps)
-    });
-    let shortest = stages.iter().map(|stage| stage.steps).min().unwrap_or(0);
-    p.require(warm_up < shortest.max(1), "objective.optimizer.warm_up", || {
-        format!("expected less than {shortest}, the steps of the shortest stage, got {warm_up}")
     });
 }

@@ -28,6 +28,8 @@ use add_train::{
 };
 pub use fields::{GuidanceStage, Halving, Progressive};
 
+use crate::stages::Stalled;
+
 /// The optimiser of the student.
 const OPTIMIZER: &str = "optimizer";
 
@@ -102,6 +104,6 @@ impl Method for Progressive {
     }
 
     fn alarms(&self) -> Vec<Box<dyn Alarm>> {
-        vec![Box::new(charts::Stalled::new(self.stages()))]
+        vec![Box::new(Stalled::new(self.stages()))]
     }
 }

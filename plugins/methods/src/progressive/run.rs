@@ -18,9 +18,10 @@ use burn::tensor::Device;
 
 use super::{
     Progressive,
-    stages::{Lesson, Stage, stage_at},
+    stages::{Lesson, Stage},
     step::{Inputs, Times, Trainer},
 };
+use crate::stages::stage_at;
 
 /// The number of a checkpoint that says how many stages are finished.
 const FINISHED: &str = "stages";

@@ -1,8 +1,8 @@
 //! The stages of a run, and which of them a step belongs to.
 
-use add_train::optimizer::AdamWConfig;
+use add_recipe::Problems;
 
-use super::Progressive;
+use super::{Halving, Progressive};
 
 /// What the student of a stage learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,38 +13,8 @@ pub(super) enum Lesson {
     Halving(usize),
 }
 
-/// A stage: the training steps of one student.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stage {
-    /// Its number, from 1.
-    pub(super) number: usize,
-    /// What its student learns.
-    pub(super) lesson: Lesson,
-    /// Its first step.
-    pub(super) first: u64,
-    /// How many steps it has.
-    pub(super) steps: u64,
-}
-
-impl Stage {
-    /// The step after its last one.
-    pub(super) fn end(&self) -> u64 {
-        self.first.saturating_add(self.steps)
-    }
-
-    /// Learning rate of `step`: after the warm-up it falls to zero along a line within the stage, as in Salimans and Ho's
-    /// experiments.
-    pub(super) fn lr(&self, step: u64, config: &AdamWConfig) -> f64 {
-        let done = step.saturating_sub(self.first).min(self.steps);
-        let left = (self.steps - done) as f64 / self.steps.max(1) as f64;
-        config.lr_at(done, self.steps) * left
-    }
-}
-
-/// The stage of `step`; what comes after the last stage belongs to it.
-pub(super) fn stage_at(stages: &[Stage], step: u64) -> Option<&Stage> {
-    stages.iter().find(|stage| step < stage.end()).or(stages.last())
-}
+/// A stage of a progressive distillation.
+pub(super) type Stage = crate::stages::Stage<Lesson>;
 
 /// The numbers of sampling steps of the students, from half of `from` down to `to`.
 pub(super) fn halvings(from: usize, to: usize) -> Vec<usize> {
@@ -53,32 +23,48 @@ pub(super) fn halvings(from: usize, to: usize) -> Vec<usize> {
         .collect()
 }
 
+impl Halving {
+    /// The number of sampling steps of each student, with the training steps of its stage.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (usize, u64)> {
+        let steps = |sampling_steps| if sampling_steps <= 2 { self.last_steps } else { None };
+        let stage = move |sampling_steps| (sampling_steps, steps(sampling_steps).unwrap_or(self.steps));
+        halvings(self.from, self.to).into_iter().map(stage)
+    }
+
+    /// Adds what does not hold of the field `objective.halving` on a schedule of `total` timesteps; whether it halves at all.
+    pub(crate) fn check(&self, p: &mut Problems, total: usize) -> bool {
+        p.size("objective.halving.to", self.to, total);
+        p.size("objective.halving.from", self.from, total);
+        let (from, to) = (self.from, self.to.max(1));
+        let halves = from.is_multiple_of(to) && (from / to).is_power_of_two() && from > to;
+        p.require(halves, "objective.halving.from", || {
+            format!("expected `to`, {to}, times 2, 4, 8 or another power of two, got {from}")
+        });
+        p.positive("objective.halving.steps", self.steps as usize);
+        if let Some(steps) = self.last_steps {
+            p.positive("objective.halving.last_steps", steps as usize);
+        }
+        halves
+    }
+}
+
 impl Progressive {
     /// Its stages in their order.
     pub(super) fn stages(&self) -> Vec<Stage> {
         let halving = &self.halving;
         let guidance = self.guidance.as_ref().map(|stage| (Lesson::Guidance, stage.steps));
-        let halvings = halvings(halving.from, halving.to).into_iter().map(|sampling_steps| {
-            let steps = if sampling_steps <= 2 { halving.last_steps } else { None };
-            (Lesson::Halving(sampling_steps), steps.unwrap_or(halving.steps))
-        });
-        let mut first: u64 = 0;
-        let stage = |(i, (lesson, steps)): (usize, (Lesson, u64))| {
-            let stage = Stage { number: i + 1, lesson, first, steps };
-            first = stage.end();
-            stage
-        };
-        guidance.into_iter().chain(halvings).enumerate().map(stage).collect()
+        let halvings =
+            halving.stages().map(|(sampling_steps, steps)| (Lesson::Halving(sampling_steps), steps));
+        Stage::in_order(guidance.into_iter().chain(halvings))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use add_train::optimizer::AdamWConfig;
+
     use super::*;
-    use crate::{
-        Guidance,
-        progressive::{GuidanceStage, Halving},
-    };
+    use crate::{Guidance, progressive::GuidanceStage, stages::stage_at};
 
     fn method() -> Progressive {
         Progressive {

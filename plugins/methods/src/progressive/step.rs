@@ -13,6 +13,7 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::OPTIMIZER;
+use crate::stages::hand_over;
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub(super) struct Inputs {
@@ -88,8 +89,7 @@ impl Trainer {
     /// At the end of a stage: the averaged student becomes the teacher and the next stage's student, whose optimiser and
     /// average begin anew.
     pub(super) fn hand_over(&mut self) {
-        self.networks.hand_over(STUDENT, &[TEACHER, STUDENT]);
-        self.networks.restart(OPTIMIZER);
+        hand_over(&mut self.networks, OPTIMIZER);
     }
 }
 

@@ -7,7 +7,7 @@ use add_core::{
     plan::{self, Measures},
     read::{self, LoadedRecipe},
     recipe::Dtype,
-    rehearsal,
+    rehearsal::{self, Rehearsed},
 };
 
 use super::{super::memory, Line};
@@ -39,10 +39,12 @@ enum Kind {
 pub(super) struct Measured {
     /// Seconds of a step, or of a picture.
     pub(super) seconds: f64,
-    /// Seconds of the first step, with everything that is compiled or tuned on the way.
+    /// Seconds of the first step or picture, with everything that is compiled or tuned on the way.
     pub(super) first: f64,
     /// Bytes at the fullest moment; 0 where nobody says.
     pub(super) memory: f64,
+    /// Kernels that a step launches on a GPU; 0 where they were not counted.
+    pub(super) launches: usize,
 }
 
 /// All cases on the device that a recipe calls `device`.
@@ -90,12 +92,15 @@ impl Case {
     /// Measures it here and now.
     pub(super) fn measure(&self) -> Result<Measured, CoreError> {
         let loaded = self.load()?;
-        let (first, seconds) = match self.kind {
-            Kind::Steps(_) => rehearsal::train(&loaded, STEPS)?,
-            Kind::Picture => rehearsal::sample(&loaded).map(|seconds| (seconds, seconds))?,
+        let (first, seconds, launches) = match self.kind {
+            Kind::Steps(_) => {
+                let Rehearsed { first, each, account } = rehearsal::train(&loaded, STEPS)?;
+                (first, each, account.map_or(0, |account| account.launches()))
+            }
+            Kind::Picture => rehearsal::sample(&loaded).map(|(first, seconds)| (first, seconds, 0))?,
         };
         let memory = memory(&loaded)?.unwrap_or(0) as f64;
-        Ok(Measured { seconds, first, memory })
+        Ok(Measured { seconds, first, memory, launches })
     }
 
     fn load(&self) -> Result<LoadedRecipe, CoreError> {
@@ -109,12 +114,15 @@ impl Case {
             Kind::Picture => "ADD-M, one step, on an A100: 0.09 s (the paper, Table 2)".to_owned(),
         };
         let (result, memory) = match outcome {
-            Ok(Measured { seconds, first, memory }) => {
-                let first = match self.kind {
-                    Kind::Steps(_) => format!(" (the first {first:.2} s)"),
-                    Kind::Picture => String::new(),
+            Ok(Measured { seconds, first, memory, launches }) => {
+                let launches = match launches {
+                    0 => String::new(),
+                    launches => format!("; {launches} launches"),
                 };
-                (format!("{seconds:.3} s{first}"), format!("{:.2} GB", memory / 1e9))
+                (
+                    format!("{seconds:.3} s (the first {first:.2} s){launches}"),
+                    format!("{:.2} GB", memory / 1e9),
+                )
             }
             Err(reason) => (format!("not measured: {reason}"), "-".to_owned()),
         };
@@ -137,16 +145,18 @@ const MARK: &str = "measured";
 impl Measured {
     /// As a line of text.
     pub(super) fn line(self) -> String {
-        let Self { seconds, first, memory } = self;
-        format!("{MARK} {seconds} {first} {memory}")
+        let Self { seconds, first, memory, launches } = self;
+        format!("{MARK} {seconds} {first} {memory} {launches}")
     }
 
     /// From the text that holds its line.
     pub(super) fn read(text: &str) -> Option<Self> {
         let line = text.lines().find_map(|line| line.strip_prefix(MARK))?;
-        let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-        let [seconds, first, memory] = numbers[..] else { return None };
-        Some(Self { seconds, first, memory })
+        let [seconds, first, memory, launches] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let [seconds, first, memory] = [seconds.parse().ok()?, first.parse().ok()?, memory.parse().ok()?];
+        Some(Self { seconds, first, memory, launches: launches.parse().ok()? })
     }
 }
 
@@ -156,7 +166,7 @@ mod tests {
 
     #[test]
     fn figures_survive_the_way_between_processes() {
-        let measured = Measured { seconds: 0.125, first: 3.5, memory: 1e9 };
+        let measured = Measured { seconds: 0.125, first: 3.5, memory: 1e9, launches: 2140 };
         assert_eq!(Measured::read(&format!("noise\n{}\n", measured.line())), Some(measured));
         assert_eq!(Measured::read("measured 1 2"), None);
     }

@@ -6,10 +6,11 @@
 //!
 //! Beyond the paper; the name is that of Yin et al., "Improved Distribution Matching Distillation", section 4.4.
 
-use add_plugin::Timesteps;
-use burn::tensor::Tensor;
+use add_plugin::{Draw, Purpose, Timesteps};
+use add_train::noise::normal;
+use burn::tensor::{Device, Tensor};
 
-use super::inputs::StudentInput;
+use super::StudentInput;
 
 /// Which samples of a part are simulated, and every random number of their way.
 #[derive(Debug, Clone)]
@@ -21,10 +22,32 @@ pub struct Simulation {
 }
 
 impl Simulation {
+    /// Which of the samples of `draws`, whose student inputs are at `s`, are simulated: each below the last of the ascending
+    /// `timesteps` with a chance of `chance`. `None` if none is; `shape` is that of the latents.
+    pub(crate) fn drawn(
+        timesteps: &[usize],
+        chance: f64,
+        draws: &[Draw],
+        s: &Timesteps,
+        shape: [usize; 4],
+        device: &Device,
+    ) -> Option<Self> {
+        let last = *timesteps.last()? as f64;
+        let simulated = |(draw, &s): (&Draw, &f64)| s < last && draw.uniform(Purpose::Simulation) < chance;
+        let rows: Vec<bool> = draws.iter().zip(&s.0).map(simulated).collect();
+        let (first, _) = (draws.first()?, rows.iter().find(|simulated| **simulated)?);
+        let [b, c, h, w] = shape;
+        let levels = timesteps.len();
+        let Draw { seed, step, index } = *first;
+        let noise = normal(seed, step, index, Purpose::SimulationNoise, [b, levels * c, h, w], device);
+        let path = timesteps.iter().rev().map(|&t| t as f64).zip(noise.split(c, 1)).collect();
+        Some(Self { rows, path })
+    }
+
     /// What the student's inputs at `s` are made from `[B, C, H, W]`: rows of `x_0` and the student's own pictures.
     ///
     /// `denoise(x, input, rows)` is `x_hat_theta` for the samples `rows` of the part, noised from `x`.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         x_0: Tensor<4>,
         s: &Timesteps,
@@ -51,8 +74,6 @@ impl Simulation {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
 
     /// A column of numbers as pictures of one value.

@@ -1,0 +1,223 @@
+//! The page: our rows with mean and spread beside the paper's, and whether its order holds.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use serde_json::Value;
+
+use super::rows::Row;
+
+/// What a run was measured by: the distance on features that no loss has seen, and how often the concept is read off.
+const DISTANCE: &str = "fd-mobilenet-17";
+const AGREEMENT: &str = "accuracy-concept";
+
+/// The figures of one run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Figures {
+    pub(super) distance: f64,
+    pub(super) agreement: f64,
+}
+
+impl Figures {
+    /// Those of the student's `steps` in the run's `evaluation.json`.
+    pub(super) fn of(folder: &Path, steps: u64) -> Result<Self, String> {
+        let path = folder.join("evaluation.json");
+        let failed = |problem: String| format!("{}: {problem}", path.display());
+        let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+        let rows: Vec<Value> = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        let figure = |metric: &str| {
+            let row = rows.iter().find(|row| {
+                row["model"] == "student"
+                    && row["steps"] == steps
+                    && row["split"] == "train"
+                    && row["metric"] == metric
+            });
+            let value = row.and_then(|row| row["value"].as_f64());
+            value.ok_or_else(|| failed(format!("it has no {metric} of the student at {steps} steps")))
+        };
+        Ok(Self { distance: figure(DISTANCE)?, agreement: figure(AGREEMENT)? })
+    }
+}
+
+/// A recipe that was run.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Measured {
+    /// Its learning rate, where it was chosen.
+    pub(super) rate: Option<f64>,
+    /// One entry a seed.
+    pub(super) seeds: Vec<Figures>,
+}
+
+/// Mean and standard deviation over seeds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Spread {
+    mean: f64,
+    /// `None` for a single seed.
+    deviation: Option<f64>,
+    seeds: usize,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        Self { mean, deviation, seeds: values.len() }
+    }
+
+    fn shown(&self, digits: usize) -> String {
+        match self.deviation {
+            None => format!("{:.digits$}", self.mean),
+            Some(deviation) => format!("{:.digits$} ± {deviation:.digits$}", self.mean),
+        }
+    }
+
+    /// The variance of the mean.
+    fn variance(&self) -> Option<f64> {
+        self.deviation.map(|deviation| deviation.powi(2) / self.seeds as f64)
+    }
+}
+
+/// Differences below so many standard errors decide nothing.
+const ERRORS: f64 = 2.0;
+
+/// Whether our difference of two rows has the sign of the paper's.
+fn verdict(paper: f64, ours: Spread, reference: Spread) -> &'static str {
+    let (Some(a), Some(b)) = (ours.variance(), reference.variance()) else {
+        return "undecided: one seed";
+    };
+    let difference = ours.mean - reference.mean;
+    if difference.abs() < ERRORS * (a + b).sqrt() {
+        return "undecided";
+    }
+    if paper == 0.0 {
+        return "the paper's are equal";
+    }
+    if (difference > 0.0) == (paper > 0.0) { "reproduced" } else { "contradicted" }
+}
+
+/// The page of these rows; `told` says how it was made.
+pub(super) fn page(rows: &[&Row], measured: &[(String, Measured)], told: &str) -> String {
+    let of =
+        |row: &Row| measured.iter().find(|(recipe, _)| *recipe == row.recipe).map(|(_, measured)| measured);
+    let spread = |row: &Row, figure: &dyn Fn(&Figures) -> f64| {
+        of(row).map(|measured| Spread::of(&measured.seeds.iter().map(figure).collect::<Vec<_>>()))
+    };
+    let mut page = format!(
+        "# The paper's tables in miniature\n\nWritten by `cargo xtask paper`. {told} Ours are the Frechet distance `{DISTANCE}` to the \
+         training pictures and the share of pictures off which the judge reads the caption's concept, `{AGREEMENT}`; the \
+         paper's are FID and CLIP score, and no number of one column is to be compared with one of another. Mean ± standard \
+         deviation over seeds. Each row is compared with the one that its table names below: a difference of less than {ERRORS} \
+         standard errors is undecided.\n"
+    );
+    let mut tables: Vec<&str> = rows.iter().map(|row| row.table.as_str()).collect();
+    tables.dedup();
+    for table in tables {
+        let rows: Vec<&&Row> = rows.iter().filter(|row| row.table == table).collect();
+        let reference = rows.iter().find(|row| row.reference);
+        let _ = writeln!(
+            page,
+            "\n## Table {table}\n\n| row | learning rate | distance | concept | paper: FID | CLIP score | order by distance | order by \
+             concept |\n|---|---|---|---|---|---|---|---|"
+        );
+        for row in &rows {
+            let (Some(distance), Some(agreement)) =
+                (spread(row, &|f| f.distance), spread(row, &|f| f.agreement))
+            else {
+                continue;
+            };
+            let rate = of(row).and_then(|measured| measured.rate);
+            let rate = rate.map_or_else(|| "the recipe's".to_owned(), |rate| format!("{rate:e}"));
+            let verdicts =
+                reference.filter(|reference| reference.recipe != row.recipe).and_then(|reference| {
+                    Some([
+                        verdict(row.fid - reference.fid, distance, spread(reference, &|f| f.distance)?),
+                        verdict(
+                            row.clip_score - reference.clip_score,
+                            agreement,
+                            spread(reference, &|f| f.agreement)?,
+                        ),
+                    ])
+                });
+            let [by_distance, by_concept] = verdicts.unwrap_or(["-"; 2]);
+            let _ = writeln!(
+                page,
+                "| {} | {rate} | {} | {} | {} | {} | {by_distance} | {by_concept} |",
+                row.name,
+                distance.shown(3),
+                agreement.shown(3),
+                row.fid,
+                row.clip_score
+            );
+        }
+        if let Some(reference) = reference {
+            let _ = writeln!(page, "\nCompared with: {}.", reference.name);
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(values: &[f64]) -> Spread {
+        Spread::of(values)
+    }
+
+    #[test]
+    fn mean_and_deviation_by_hand() {
+        let three = spread(&[1.0, 2.0, 3.0]);
+        assert_eq!((three.mean, three.deviation), (2.0, Some(1.0)));
+        assert_eq!((three.shown(2), spread(&[1.0]).shown(2)), ("2.00 ± 1.00".to_owned(), "1.00".to_owned()));
+    }
+
+    #[test]
+    fn an_order_is_reproduced_contradicted_or_undecided() {
+        let [low, high, wide] = [&[1.0, 1.1, 0.9][..], &[2.0, 2.1, 1.9], &[0.0, 3.0, 3.0]].map(spread);
+        assert_eq!(verdict(5.0, high, low), "reproduced");
+        assert_eq!(verdict(-5.0, high, low), "contradicted");
+        assert_eq!(verdict(5.0, wide, low), "undecided");
+        assert_eq!(verdict(5.0, high, spread(&[1.0])), "undecided: one seed");
+        assert_eq!(verdict(0.0, high, low), "the paper's are equal");
+    }
+
+    #[test]
+    fn the_page_has_a_table_of_what_was_run_alone() {
+        let row = |name: &str, reference: bool, fid: f64| -> Row {
+            let text = format!(
+                r#"{{"table": "1d", "row": "{name}", "recipe": "{name}.ron", "reference": {reference}, "fid": {fid}, "clip_score": 0.3}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let figures = |distance: f64| Figures { distance, agreement: 0.4 };
+        let measured = |values: [f64; 3]| Measured { rate: Some(5e-5), seeds: values.map(figures).to_vec() };
+        let all = [
+            ("a.ron".to_owned(), measured([2.0, 2.1, 1.9])),
+            ("b.ron".to_owned(), measured([1.0, 1.1, 0.9])),
+        ];
+        let rows = [row("a", false, 30.0), row("b", true, 20.0)];
+        let page = page(&rows.iter().collect::<Vec<_>>(), &all, "Seeds 1, 2, 3.");
+        assert!(
+            page.contains("| a | 5e-5 | 2.000 ± 0.100 | 0.400 ± 0.000 | 30 | 0.3 | reproduced | undecided |"),
+            "{page}"
+        );
+        assert!(page.contains("| b | 5e-5 | 1.000 ± 0.100 | 0.400 ± 0.000 | 20 | 0.3 | - | - |"), "{page}");
+    }
+
+    #[test]
+    fn figures_are_those_of_the_student_at_its_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = |model: &str, steps: u64, metric: &str, value: f64| serde_json::json!({"model": model, "steps": steps, "split": "train", "metric": metric, "value": value});
+        let rows = [
+            row("teacher", 1, DISTANCE, 9.0),
+            row("student", 4, DISTANCE, 8.0),
+            row("student", 1, DISTANCE, 2.5),
+            row("student", 1, AGREEMENT, 0.4),
+        ];
+        fs::write(folder.path().join("evaluation.json"), Value::from(rows.to_vec()).to_string()).unwrap();
+        assert_eq!(Figures::of(folder.path(), 1), Ok(Figures { distance: 2.5, agreement: 0.4 }));
+        assert!(Figures::of(folder.path(), 4).unwrap_err().contains(AGREEMENT));
+        assert!(Figures::of(&folder.path().join("none"), 1).is_err());
+    }
+}
