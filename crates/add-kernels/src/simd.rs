@@ -95,6 +95,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
         self.load(pairs.as_ptr().cast())
     }
+    /// Pairs of the nearest bf16 numbers, `a[i]` beside `b[i]`.
+    #[inline(always)]
+    fn pair(self, [a, b]: [Self::V; 2]) -> Self::V {
+        let mut short = [[bf16::ZERO; LANES]; 2];
+        // SAFETY: both have sixteen numbers.
+        unsafe {
+            self.store_first_bf16(short[0].as_mut_ptr(), a, LANES);
+            self.store_first_bf16(short[1].as_mut_ptr(), b, LANES);
+            self.load_pairs(short.each_ref().map(|numbers| numbers.as_ptr()), 0, LANES)
+        }
+    }
     /// All bits of both.
     #[inline(always)]
     fn or(self, a: Self::V, b: Self::V) -> Self::V {
@@ -319,8 +330,11 @@ mod tests {
             let mut pairs = [[bf16::ZERO; 2]; LANES];
             let first = s.load_pairs([at(40), at(10)], 0, 3);
             s.store(pairs.as_mut_ptr().cast(), s.or(first, s.load_pairs([at(60), at(90)], 3, 15)));
+            let mut both = [[bf16::ZERO; 2]; LANES];
+            s.store(both.as_mut_ptr().cast(), s.pair([s.load(x.as_ptr()), s.load(x.as_ptr().add(100))]));
             let pair = |a: f32, b: f32| [bf16::from_f32(a), bf16::from_f32(b)];
             assert_eq!(pairs[..4], [pair(40.0, 10.0), pair(41.0, 11.0), pair(42.0, 12.0), pair(63.0, 93.0)]);
+            assert_eq!(both, std::array::from_fn(|i| pair(i as f32, (100 + i) as f32)));
             assert_eq!(pairs[14..], [pair(74.0, 104.0), pair(0.0, 0.0)]);
             s.store_first(got.as_mut_ptr(), s.splat(9.0), 3);
             assert_eq!(got[..5], [9.0, 9.0, 9.0, 3.0, 4.0]);

@@ -23,6 +23,8 @@ use serde_json::Value;
 const TIMES: [f64; 2] = [4.0, 2.0];
 /// The same in bf16.
 const TIMES_IN_BF16: [f64; 2] = [2.0, 2.0];
+/// The same of single convolutions in bf16: Winograd's tiles round the transformed numbers too.
+const TIMES_OF_TILES_IN_BF16: [f64; 2] = [4.0, 3.0];
 
 /// Half a unit of the last place of the largest value: nearer than that no f32 is asked to be.
 const HALF_A_UNIT: f64 = 1.0 / (1 << 24) as f64;
@@ -63,9 +65,9 @@ fn check(operations: &[&str]) {
 
 /// Holds every case of an operation in bf16 to the table.
 #[track_caller]
-fn check_in_bf16(operation: &str) {
+fn check_in_bf16(operation: &str, times: [f64; 2]) {
     let passes = [DType::BF16, DType::F64].map(Pass::Value);
-    compare(include_str!("kernels-bf16.json"), &[operation], passes, TIMES_IN_BF16);
+    compare(include_str!("kernels-bf16.json"), &[operation], passes, times);
 }
 
 /// What is computed of a case.
@@ -301,23 +303,23 @@ fn linear_layers_are_as_exact_as_those_of_pytorch() {
 }
 
 #[test]
-fn convolutions_in_bf16_are_as_exact_as_those_of_pytorch() {
-    check_in_bf16("conv2d");
+fn convolutions_in_bf16_are_near_those_of_pytorch() {
+    check_in_bf16("conv2d", TIMES_OF_TILES_IN_BF16);
 }
 
 #[test]
 fn linear_layers_in_bf16_are_as_exact_as_those_of_pytorch() {
-    check_in_bf16("linear");
+    check_in_bf16("linear", TIMES_IN_BF16);
 }
 
 #[test]
 fn attention_in_bf16_is_as_exact_as_that_of_pytorch() {
-    check_in_bf16("attention");
+    check_in_bf16("attention", TIMES_IN_BF16);
 }
 
 #[test]
 fn a_unet_in_bf16_is_as_exact_as_that_of_pytorch() {
-    check_in_bf16("unet");
+    check_in_bf16("unet", TIMES_IN_BF16);
 }
 
 #[test]

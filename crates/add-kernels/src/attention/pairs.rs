@@ -16,6 +16,8 @@ use crate::simd::{LANES, Simd, Task, dispatch_pairs, exp};
 const QUERIES: usize = 64;
 /// Keys of a tile: its scores, its weights and its values stay in the second cache.
 const KEYS: usize = 512;
+/// Distance of two rows of a tile: a power of two apart they would share few places of the nearest cache.
+const LD: usize = KEYS + LANES;
 
 /// Writes `y: [B, H, N, D]`.
 ///
@@ -67,7 +69,7 @@ impl Task for Rows<'_> {
                     let scores = block.scores.as_mut_ptr();
                     let count = KEYS.min(m - key);
                     let from = keys.as_ptr().add(key * (d / 2));
-                    score(s, q.row(head, first).cast(), q.step() / 2, rows, from, d / 2, count, scores, KEYS);
+                    score(s, q.row(head, first).cast(), q.step() / 2, rows, from, d / 2, count, scores, LD);
                     for i in 0..rows {
                         let hidden =
                             sizes.hidden.as_ref().map(|h| h[(first + i) * m + key..][..count].as_ptr());
@@ -103,9 +105,9 @@ unsafe fn pack_values<S: Simd>(s: S, v: *const bf16, step: usize, m: usize, d: u
 /// What a block of queries has so far.
 struct Block<'a> {
     sizes: &'a Attention,
-    /// Scores of a tile, `[QUERIES, KEYS]`.
+    /// Scores of a tile, `[QUERIES, LD]`.
     scores: Scratch,
-    /// Weights of a tile in bf16, `[QUERIES, KEYS]`.
+    /// Weights of a tile in bf16, `[QUERIES, LD]`.
     weights: Scratch,
     /// Values by their weights, `[QUERIES, ld]`.
     sums: Scratch,
@@ -121,8 +123,8 @@ impl<'a> Block<'a> {
         let ld = sizes.d.next_multiple_of(LANES);
         Self {
             sizes,
-            scores: Scratch::new(QUERIES * KEYS),
-            weights: Scratch::new(QUERIES * KEYS / 2),
+            scores: Scratch::new(QUERIES * LD),
+            weights: Scratch::new(QUERIES * LD / 2),
             sums: Scratch::new(QUERIES * ld),
             ld,
             largest: [0.0; QUERIES],
@@ -140,8 +142,8 @@ impl<'a> Block<'a> {
         count: usize,
         hidden: Option<*const f32>,
     ) {
-        let scores = self.scores.as_mut_ptr().add(i * KEYS);
-        let weights: *mut bf16 = self.weights.as_mut_ptr().cast::<bf16>().add(i * KEYS);
+        let scores = self.scores.as_mut_ptr().add(i * LD);
+        let weights: *mut bf16 = self.weights.as_mut_ptr().cast::<bf16>().add(i * LD);
         let end = count.next_multiple_of(LANES);
         hide(s, scores, count, end, hidden);
         let largest = largest(s, scores, end, if first { f32::NEG_INFINITY } else { self.largest[i] });
@@ -189,7 +191,7 @@ impl<'a> Block<'a> {
                 s,
                 Reduction { runs: &[0], length: count.div_ceil(2), stride: 1 },
                 self.weights.as_ptr(),
-                |i| i * KEYS / 2,
+                |i| i * LD / 2,
                 rows,
                 values.add(column * m.div_ceil(2) + key / 2 * width),
                 width,

@@ -51,7 +51,8 @@ impl Task for Rows<'_> {
         let Self { sizes, q, k, v, y, normalisers, block, run, splits, range } = self;
         let Attention { n, m, d, .. } = *sizes;
         let width = S::VECS * LANES;
-        let ld = m.next_multiple_of(LANES);
+        // Rows a power of two apart would share few places of the nearest cache, and the tiles go down their columns.
+        let ld = m.next_multiple_of(LANES) + LANES;
         let mut keys = Scratch::new(packed_len(d, m));
         let mut packed_values = Scratch::new(packed_len(m, d));
         let mut scores = Scratch::new(block * ld);
@@ -74,7 +75,7 @@ impl Task for Rows<'_> {
                 score(s, q.row(head, first), q.step(), rows, keys, d, m, scores, ld);
                 for i in 0..rows {
                     let hidden = sizes.hidden.as_ref().map(|h| h[(first + i) * m..][..m].as_ptr());
-                    let (largest, sum) = weigh(s, scores.add(i * ld), ld, m, sizes.scale(), hidden);
+                    let (largest, sum) = weigh(s, scores.add(i * ld), m, sizes.scale(), hidden);
                     *normalisers.at(head * n + first + i) = largest + sum.ln();
                     inverses[i] = 1.0 / sum;
                 }
@@ -149,17 +150,17 @@ pub(super) unsafe fn score<S: Simd>(
 unsafe fn weigh<S: Simd>(
     s: S,
     row: *mut f32,
-    ld: usize,
     m: usize,
     scale: f32,
     hidden: Option<*const f32>,
 ) -> (f32, f32) {
-    hide(s, row, m, ld, hidden);
-    let largest = largest(s, row, ld, f32::NEG_INFINITY) * scale;
+    let end = m.next_multiple_of(LANES);
+    hide(s, row, m, end, hidden);
+    let largest = largest(s, row, end, f32::NEG_INFINITY) * scale;
     let (scale, shift) = (s.splat(scale), s.splat(-largest));
     let mut sum = s.splat(0.0);
     let mut j = 0;
-    while j < ld {
+    while j < end {
         let weight = exp(s, s.mul_add(s.load(row.add(j)), scale, shift));
         s.store(row.add(j), weight);
         sum = s.add(sum, weight);
@@ -168,10 +169,10 @@ unsafe fn weigh<S: Simd>(
     (largest, s.sum(sum))
 }
 
-/// Makes the scores past the last of `m` keys, up to `ld`, and those of hidden keys count for nothing.
+/// Makes the scores past the last of `m` keys, up to `end`, and those of hidden keys count for nothing.
 #[inline(always)]
-pub(super) unsafe fn hide<S: Simd>(s: S, row: *mut f32, m: usize, ld: usize, hidden: Option<*const f32>) {
-    for j in m..ld {
+pub(super) unsafe fn hide<S: Simd>(s: S, row: *mut f32, m: usize, end: usize, hidden: Option<*const f32>) {
+    for j in m..end {
         *row.add(j) = HIDDEN;
     }
     let Some(hidden) = hidden else { return };
@@ -186,10 +187,10 @@ pub(super) unsafe fn hide<S: Simd>(s: S, row: *mut f32, m: usize, ld: usize, hid
 
 /// The largest of a row of scores, and of `than`.
 #[inline(always)]
-pub(super) unsafe fn largest<S: Simd>(s: S, row: *const f32, ld: usize, than: f32) -> f32 {
+pub(super) unsafe fn largest<S: Simd>(s: S, row: *const f32, end: usize, than: f32) -> f32 {
     let mut largest = s.splat(than);
     let mut j = 0;
-    while j < ld {
+    while j < end {
         largest = s.max(largest, s.load(row.add(j)));
         j += LANES;
     }

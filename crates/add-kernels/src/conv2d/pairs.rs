@@ -1,12 +1,13 @@
 //! The forward pass in bf16, on processors that multiply pairs of such numbers and sum them in f32.
 //!
-//! One product of matrices: weights `[C_out, C_in k_h k_w]` by shifted images, one column per output pixel. Two neighbours of a
-//! row of weights are a pair as they lie in memory, so weights are never copied; a task packs some panels of the images, two
-//! shifts to a row of pairs, and sums all of their outputs in f32 before it rounds them.
+//! Windows that Winograd's tiles serve go to them. All others are one product of matrices: weights `[C_out, C_in k_h k_w]` by
+//! shifted images, one column per output pixel. Two neighbours of a row of weights are a pair as they lie in memory, so weights
+//! are never copied; a task packs some panels of the images, two shifts to a row of pairs, and sums all of their outputs in f32
+//! before it rounds them.
 
 use burn::tensor::bf16;
 
-use super::Sizes;
+use super::{Sizes, by_tiles};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch_pairs};
@@ -33,6 +34,9 @@ pub(super) unsafe fn forward(
     bias: Option<&[f32]>,
     out: SharedMut<bf16>,
 ) {
+    if sizes.in_tiles(sizes.output) && sizes.c_in.is_multiple_of(2) {
+        return by_tiles(sizes, x, bytemuck::cast_slice(weights), bias, out).run();
+    }
     let image = Image::new(sizes, x);
     let sources = image.sources();
     let steps = sources.len();

@@ -2,7 +2,7 @@
 
 use super::{
     ConvGeometry,
-    winograd::{Winograd, winograd_is_allowed},
+    winograd::{pays, winograd_is_allowed},
 };
 
 /// All sizes of one convolution.
@@ -66,7 +66,7 @@ impl Sizes {
     /// window that reaches the image everywhere.
     pub(super) fn in_tiles(&self, grid: [usize; 2]) -> bool {
         winograd_is_allowed()
-            && Winograd::pays(self.c_in, self.c_out, grid)
+            && pays(self.c_in, self.c_out, grid)
             && self.groups == 1
             && self.window == [3, 3]
             && self.stride == [1, 1]
