@@ -174,7 +174,7 @@ impl<const N: usize> Kernel<N> for Conv2d {
 fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f32]>, out: SharedMut) {
     if sizes.in_tiles(sizes.output) {
         // SAFETY: every processor has such products, and the sizes are those of the tensors.
-        return unsafe { by_tiles(sizes, x, weights, bias, out).run() };
+        return unsafe { Winograd::forward(sizes, x, weights, bias, out).run() };
     }
     let image = Padded::new(x, sizes.samples * sizes.c_in, sizes.input, sizes.padding, sizes.padding);
     let sources = sources(sizes, &image);
@@ -199,19 +199,6 @@ fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f32]>, out: 
         }
         .run();
     }
-}
-
-/// The forward pass by Winograd's tiles.
-fn by_tiles<'a, T>(
-    sizes: Sizes,
-    image: &'a [T],
-    weights: &'a [T],
-    bias: Option<&'a [f32]>,
-    out: SharedMut<T>,
-) -> Winograd<'a, T> {
-    let Sizes { samples, c_in: channels, c_out: rows, input: size, output: grid, padding, .. } = sizes;
-    let (steps, turned) = ([9 * channels, 9], false);
-    Winograd { image, samples, channels, size, padding, weights, steps, turned, bias, rows, grid, out }
 }
 
 /// Offsets in the padded image of the inputs of one output, in the order of the weights.

@@ -7,7 +7,7 @@
 
 use burn::tensor::bf16;
 
-use super::{Sizes, by_tiles};
+use super::{Sizes, Winograd};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task, dispatch_pairs};
@@ -35,7 +35,7 @@ pub(super) unsafe fn forward(
     out: SharedMut<bf16>,
 ) {
     if sizes.in_tiles(sizes.output) && sizes.c_in.is_multiple_of(2) {
-        return by_tiles(sizes, x, bytemuck::cast_slice(weights), bias, out).run();
+        return Winograd::forward(sizes, x, bytemuck::cast_slice(weights), bias, out).run();
     }
     let image = Image::new(sizes, x);
     let sources = image.sources();

@@ -24,6 +24,7 @@ pub(super) use number::Number;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Sizes;
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task};
@@ -80,7 +81,20 @@ pub(super) struct Winograd<'a, T> {
     pub(super) out: SharedMut<T>,
 }
 
-impl<T: Number> Winograd<'_, T> {
+impl<'a, T: Number> Winograd<'a, T> {
+    /// The forward pass of a convolution that is [`Sizes::in_tiles`].
+    pub(super) fn forward(
+        sizes: Sizes,
+        image: &'a [T],
+        weights: &'a [T],
+        bias: Option<&'a [f32]>,
+        out: SharedMut<T>,
+    ) -> Self {
+        let Sizes { samples, c_in: channels, c_out: rows, input: size, output: grid, padding, .. } = sizes;
+        let (steps, turned) = ([9 * channels, 9], false);
+        Self { image, samples, channels, size, padding, weights, steps, turned, bias, rows, grid, out }
+    }
+
     /// # Panics
     /// Where numbers are multiplied in pairs, if the number of channels is odd.
     ///
