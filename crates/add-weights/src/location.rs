@@ -112,15 +112,20 @@ impl Location {
 
     /// The path of a place on this machine, whether or not something is there.
     pub fn local(&self) -> Option<PathBuf> {
+        self.path_or_hub().ok()
+    }
+
+    /// The path on this machine, or else the place on the hub.
+    fn path_or_hub(&self) -> Result<PathBuf, &HubPlace> {
         match self {
-            Self::Local(path) => Some(path.clone()),
+            Self::Local(path) => Ok(path.clone()),
             Self::Beside(base, path) => {
                 let there =
                     |path: &Path| variants(&path.to_string_lossy()).iter().any(|v| Path::new(v).exists());
                 let beside: PathBuf = base.join(path).components().collect();
-                Some(if there(&beside) || !there(path) { beside } else { path.clone() })
+                Ok(if there(&beside) || !there(path) { beside } else { path.clone() })
             }
-            Self::Hub(_) => None,
+            Self::Hub(place) => Err(place),
         }
     }
 
@@ -134,11 +139,10 @@ impl Location {
 
     /// Whether it names a file of weights or an index of several.
     pub fn is_file(&self) -> bool {
-        let local = self.local();
-        let path = match (self, &local) {
-            (_, Some(path)) if path.is_dir() => return false,
-            (Self::Hub(place), _) => Path::new(&place.path),
-            (Self::Local(path) | Self::Beside(_, path), _) => path,
+        let path = match self.path_or_hub() {
+            Ok(path) if path.is_dir() => return false,
+            Ok(path) => path,
+            Err(place) => PathBuf::from(&place.path),
         };
         path.extension().is_some_and(|e| FILES.iter().chain(&ENDINGS).any(|f| e.eq_ignore_ascii_case(f)))
     }
@@ -150,17 +154,17 @@ impl Location {
     /// # Errors
     /// When none of them is there; the message says how to provide the first.
     pub fn fetch(&self, progress: &mut dyn Progress) -> Result<PathBuf, WeightsError> {
-        match (self, self.local()) {
-            (Self::Hub(place), _) => from_hub(place, &Hub::from_env(), progress),
-            (_, path) => local(&path.unwrap_or_default()),
+        match self.path_or_hub() {
+            Ok(path) => local(&path),
+            Err(place) => from_hub(place, &Hub::from_env(), progress),
         }
     }
 
     /// The local path, if no network is needed for it.
     pub fn cached(&self) -> Option<PathBuf> {
-        match self {
-            Self::Local(_) | Self::Beside(..) => local(&self.local()?).ok(),
-            Self::Hub(place) => variants(&place.path)
+        match self.path_or_hub() {
+            Ok(path) => local(&path).ok(),
+            Err(place) => variants(&place.path)
                 .into_iter()
                 .find_map(|path| Hub::from_env().cached(&HubPlace { path, ..place.clone() })),
         }

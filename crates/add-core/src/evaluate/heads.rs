@@ -1,6 +1,6 @@
 //! Whether the pictures of folders can be read and compared, by their heads: asked before any network is read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use add_data::{Head, read_head};
 use rayon::prelude::*;
@@ -41,7 +41,7 @@ pub(super) fn check(folders: &[(&str, &[PathBuf])], real: Option<&[PathBuf]>) ->
 }
 
 fn heads(name: &str, files: &[PathBuf]) -> Result<Heads, CoreError> {
-    let read = |file: &PathBuf| read_head(Path::new(file)).map_err(refused);
+    let read = |file: &PathBuf| read_head(file).map_err(refused);
     let heads: Vec<Head> = files.par_iter().map(read).collect::<Result<_, _>>()?;
     let count = |which: fn(&Head) -> bool| heads.iter().filter(|head| which(head)).count();
     let found =
