@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     sync::OnceLock,
 };
 
@@ -57,15 +57,6 @@ pub(crate) fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{arguments:?}: expected {word:?} in: {said}");
     }
-}
-
-#[test]
-fn a_reader_who_stops_early_is_no_failure() {
-    let mut command = command(&["plugins"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 const RECIPE: &str = "configs/emoji.ron";
@@ -201,6 +192,28 @@ fn the_same_seed_gives_the_same_picture() {
     }
     let [a, b, c] = pictures.map(|picture| fs::read(picture).unwrap());
     assert!(a == b && a != c);
+}
+
+#[test]
+fn seeds_are_the_whole_numbers_of_64_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("a.png");
+    let sample = ["sample", RECIPE, "--prompt", "a red apple", "--out", out.to_str().unwrap()];
+    let words = ["--seed", "expected a whole number from 0 to 18446744073709551615"];
+    for seed in
+        [&["--seed", "-1"][..], &["--seed=-1"], &["--seed", "18446744073709551616"], &["--seed", "1.5"]]
+    {
+        refuses(&[&sample[..], seed].concat(), 2, &words);
+        refuses(&[&["train", RECIPE][..], seed].concat(), 2, &words);
+    }
+    let largest = add(&[&sample[..], &["--seed", "18446744073709551615"]].concat());
+    assert!(largest.status.success() && out.exists(), "{}", String::from_utf8_lossy(&largest.stderr));
+    let recipe = add(&["train", RECIPE, "--dry-run", "--set", "seed=18446744073709551615"]);
+    assert!(String::from_utf8_lossy(&recipe.stdout).contains("seed: 18446744073709551615"));
+    // The same of other numbers: what is wrong is the number, not the option.
+    for number in ["--guidance", "--steps", "--count", "--index"] {
+        refuses(&[&sample[..], &[number, "-3"]].concat(), 2, &[number, "-3"]);
+    }
 }
 
 #[test]

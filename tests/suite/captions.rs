@@ -78,6 +78,7 @@ fn lists_of_hugging_face_and_others_are_read() {
     };
     let csv = [0, 1, 2].map(|i| format!("00{i}.png,\"c{i}\",48\n")).concat();
     let fields = ", fields: (file: \"image\", caption: \"prompt\")";
+    let whole = format!("{}/", runs.path("pics").display());
     for (list, text, captions, fields) in [
         ("own.jsonl", lines("file", "caption", ""), "Jsonl(\"own.jsonl\")", ""),
         ("mark.jsonl", format!("\u{FEFF}{}", lines("file", "caption", "./")), "Jsonl(\"mark.jsonl\")", ""),
@@ -85,6 +86,10 @@ fn lists_of_hugging_face_and_others_are_read() {
         ("named.jsonl", lines("image", "prompt", ""), "Jsonl(\"named.jsonl\")", fields),
         ("metadata.csv", format!("\u{FEFF}file_name,text,width\n{csv}"), "Auto", ""),
         ("mine.csv", format!("image,prompt,width\n{csv}"), "Csv(\"mine.csv\")", fields),
+        ("tabs.tsv", format!("file_name,text,width\n{csv}").replace(',', "\t"), "Csv(\"tabs.tsv\")", ""),
+        // Put together from several, each with its mark.
+        ("marks.jsonl", lines("file", "caption", "").replace('{', "\u{FEFF}{"), "Jsonl(\"marks.jsonl\")", ""),
+        ("whole.jsonl", lines("file", "caption", &whole), "Jsonl(\"whole.jsonl\")", ""),
     ] {
         runs.write(&format!("pics/{list}"), text);
         let path = runs.path("pics");
@@ -95,6 +100,24 @@ fn lists_of_hugging_face_and_others_are_read() {
             let said = runs.trains("ImageFolder(path: \"pics\", size: 8)");
             assert!(said.contains("passed over"), "the captions beside are not used: {said}");
             fs::remove_file(runs.path("pics").join(list)).unwrap();
+        }
+    }
+}
+
+/// As Windows' shell writes them.
+#[test]
+fn lists_in_utf_16_are_read() {
+    let runs = Runs::new();
+    runs.picture("pics/a.png");
+    let json = "{\"file\": \"a.png\", \"caption\": \"größer\"}\r\n";
+    for (name, text) in [("list.jsonl", json), ("list.csv", "file,caption\r\na.png,größer\r\n")] {
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            let bytes: Vec<u8> = format!("\u{FEFF}{text}").encode_utf16().flat_map(unit).collect();
+            runs.write(&format!("pics/{name}"), bytes);
+            let captions = if name.ends_with("csv") { "Csv" } else { "Jsonl" };
+            let path = runs.path("pics");
+            let data = open(&format!("ImageFolder(path: {path:?}, size: 8, captions: {captions}({name:?}))"));
+            assert_eq!(seen(&*data)[0].0, "größer", "{name}");
         }
     }
 }
@@ -167,6 +190,13 @@ fn folders_of_kohyas_scripts_repeat_their_pictures() {
     };
     assert_eq!((len("Folders"), len("Once")), (11, 2));
     runs.trains("ImageFolder(path: \"pics\", size: 8, repeats: Folders)");
+    // kohya's tools keep these folders in one of their own.
+    for name in ["10_cat/a.png", "1_dog/b.png"] {
+        runs.picture(&format!("project/img/{name}"));
+    }
+    runs.refuses("ImageFolder(path: \"project\", size: 8)", &["10_cat", "repeats: Folders"]);
+    let project = runs.path("project");
+    assert_eq!(open(&format!("ImageFolder(path: {project:?}, size: 8, repeats: Some(Folders))")).len(), 11);
 }
 
 #[test]

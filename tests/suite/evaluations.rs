@@ -55,7 +55,7 @@ fn pictures(folder: &Path, kind: &str, [width, height]: [u32; 2], count: usize) 
 }
 
 /// Two folders of them.
-fn both(folder: &TempDir, count: usize) -> [PathBuf; 2] {
+pub(crate) fn both(folder: &TempDir, count: usize) -> [PathBuf; 2] {
     let [made, real] = ["made", "real"].map(|kind| folder.path().join(kind));
     pictures(&made, "made", [80, 64], count);
     pictures(&real, "real", [96, 72], count);
@@ -194,7 +194,7 @@ fn wrong_inputs_are_errors_before_any_work() {
     for (arguments, words) in [
         (
             against(&["--images", &empty, "--references", &real]),
-            "expected pictures (PNG, JPEG, WebP), found none",
+            "expected pictures (.jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .dib, .gif, .tif, .tiff), found none among 0 files",
         ),
         (against(&["--images", &made]), "--references: expected a folder of real pictures"),
         (
@@ -245,6 +245,36 @@ fn wrong_inputs_are_errors_before_any_work() {
         let arguments =
             ["eval", "--images", &made, "--references", &real, "--captions", &four, "--metrics", &metrics];
         refuses(&arguments, 2, &[words]);
+    }
+    // Nor are these looked for where the pictures or their statistics cannot be compared.
+    let [cut, grey, unread, narrow] =
+        ["cut", "grey", "unread", "narrow.npz"].map(|name| folder.path().join(name));
+    for other in [&cut, &unread] {
+        pictures(other, "made", [80, 64], 4);
+    }
+    let last = fs::read(cut.join("003.png")).unwrap();
+    fs::write(cut.join("003.png"), &last[..last.len() - 20]).unwrap();
+    fs::write(unread.join("b.avif"), "").unwrap();
+    fs::create_dir(&grey).unwrap();
+    for i in 0..4 {
+        image::GrayImage::from_pixel(9, 9, image::Luma([i])).save(grey.join(format!("{i}.png"))).unwrap();
+    }
+    add_eval::write_npz(&narrow, &[0.0; 3], &[0.0; 9]).unwrap();
+    let [cut, grey, unread, narrow] = [&cut, &grey, &unread, &narrow].map(|p| path(p));
+    for (images, references, words) in [
+        (&cut, &real, &["003.png: cannot decode the picture: it is cut off"][..]),
+        (&real, &cut, &["003.png: cannot decode the picture: it is cut off"]),
+        (&unread, &real, &["unread: 1 of its pictures are of a format that is not read (such as b.avif)"]),
+        (
+            &grey,
+            &real,
+            &["grey: all pictures are grey, of one channel, and those of the references have three"],
+        ),
+        (&made, &grey, &["the references: all pictures are grey", "those of made have three"]),
+        (&made, &narrow, &["narrow.npz: the statistics are of 3 features, Fid compares 2048 of InceptionV3"]),
+    ] {
+        let fid = "[Fid(features: InceptionV3(weights: \"none\"))]";
+        refuses(&["eval", "--images", images, "--references", references, "--metrics", fid], 2, words);
     }
     refuses(&["eval", "--images", &made, "--metrics", "[Fidd()]"], 2, &["--metrics: no Metric named `Fidd`"]);
     refuses(&["eval"], 2, &["<RECIPE>"]);
@@ -315,6 +345,7 @@ fn an_evaluation_of_nothing_is_refused() {
     let out = folder.path().join("out").display().to_string();
     let with = |set: &str, words: &str| refuses(&["eval", &recipe, "--out", &out, "--set", set], 2, &[words]);
     with("evaluation.samples=0", "evaluation.samples: expected a positive number");
+    with("evaluation.samples=100000000", "evaluation.samples: expected at most 1000000");
     with("evaluation.metrics=[]", "evaluation.metrics: nothing to measure");
     with("evaluation.samples=1", "evaluation.samples: Frechet needs at least 2 pictures, got 1");
     // An evaluation after training is refused before the training.

@@ -11,9 +11,11 @@
 //! `cfg_aware`, `consistency`, `diffusion_gan`, `dmd2` and `reflow` distil a model into one of a few steps.
 //! `autoencoder` trains a codec, scales its latents and measures what it makes of pictures.
 //! `adapters` trains a student beside its base, `dtypes` one that computes in bf16.
-//! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state.
+//! `loras` merges changes of every naming and writes them for others; `weights` reads what released models state,
+//! `doctor` says what files are.
 //! `pictures` and `captions` give it what people have: kinds of pictures, names, lists, long prompts.
 //! `sampling` asks for pictures in every way that `sample` knows, and `living` is about terminals, signals and shells.
+//! `streams` closes and fills its standard streams, and `resuming` ends, goes on with and exports runs by their commands.
 //! `progressive` distils in stages and is resumed between and within them.
 //! `browser` types, draws and watches on the server's page in Chromium.
 //! `serving` asks a server for pictures in every way that it answers, within and beyond its limits.
@@ -34,12 +36,14 @@ mod devices;
 mod diffusion_gan;
 mod dit;
 mod dmd2;
+mod doctor;
 mod dtypes;
 mod evaluations;
 mod exports;
 mod external;
 mod fuzz;
 mod fuzz_data;
+mod fuzz_pickles;
 mod golden;
 mod hostile;
 mod living;
@@ -51,12 +55,14 @@ mod progressive;
 mod ranks;
 mod reflow;
 mod released;
+mod resuming;
 mod runs;
 mod sampling;
 mod serving;
 mod sharded;
 mod snapshots;
 mod stores;
+mod streams;
 mod study;
 mod weights;
 

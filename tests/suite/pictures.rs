@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::{
     binary::{add, command},
+    evaluations::both,
     hostile::TINY,
-    root,
+    pairs, root,
 };
 
 fn fixtures() -> PathBuf {
@@ -133,7 +134,7 @@ fn what_is_passed_over_is_counted_and_said() {
         "6 pictures; passed over:",
         "7 hidden",
         "1 with .heic, which is not read",
-        "1 other files (notes.md)",
+        "1 of another kind (notes.md)",
     ] {
         assert!(said.contains(part), "{said}");
     }
@@ -244,5 +245,39 @@ fn a_recipe_may_have_a_mark_or_be_in_utf_16() {
         let recipe = runs.path("recipe.ron");
         let output = command(&["config", "check", recipe.to_str().unwrap()]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// What systems put beside pictures is none, and BMP is a picture.
+#[test]
+fn folders_are_measured_without_their_hidden_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b] = both(&folder, 4);
+    let figure = || {
+        let out = folder.path().join("out").display().to_string();
+        let [a, b] = [&a, &b].map(|path| path.display().to_string());
+        let metrics = "[Frechet(features: MobileNetV2(blocks: [13]))]";
+        let eval = ["eval", "--images", &a, "--references", &b, "--metrics", metrics, "--out", &out];
+        let output = add(&eval);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read_to_string(folder.path().join("out/evaluation.json")).unwrap()
+    };
+    let before = figure();
+    fs::write(a.join("._0.png"), b"\0\x05\x16\x07").unwrap();
+    fs::write(b.join(".DS_Store"), "x").unwrap();
+    fs::create_dir(b.join(".ipynb_checkpoints")).unwrap();
+    let name = fs::read_dir(&a)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| !path.ends_with("._0.png"))
+        .unwrap();
+    image::open(&name).unwrap().save(a.join("x.bmp")).unwrap();
+    fs::remove_file(&name).unwrap();
+    let values = |json: &str| -> Vec<f64> {
+        let rows: Value = serde_json::from_str(json).unwrap();
+        rows.as_array().unwrap().iter().map(|row| row["value"].as_f64().unwrap()).collect()
+    };
+    for (before, after) in pairs(values(&before), values(&figure())) {
+        assert!((before - after).abs() < 1e-6 * before.abs(), "{before} {after}");
     }
 }

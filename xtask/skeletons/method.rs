@@ -22,7 +22,7 @@ use add_train::{
     report::StepReport,
     run::Objective,
     replicas::Replicas,
-    state::State,
+
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -164,14 +164,6 @@ impl Objective for Run<'_> {
         self.networks.update(OPTIMIZER, gradients, lr, whole, "grad_norm", &mut report);
         report.number("lr", lr);
         Ok(report)
-    }
-
-    fn save(&self, state: &mut State) {
-        self.networks.save(state);
-    }
-
-    fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.networks.load(state)
     }
 
     fn networks(&mut self) -> &mut NetworkSet {

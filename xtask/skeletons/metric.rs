@@ -44,11 +44,15 @@ impl Measurement for Mean {
         if features.is_empty() {
             return Err(PluginError::Mismatch(format!("{}: expected at least one picture, got none", self.name)));
         }
-        let sum: f64 = features.values.iter().map(|&value| f64::from(value)).sum();
+        let mut sum = 0.0;
+        features.each_block(|values| {
+            sum += values.iter().map(|&value| f64::from(value)).sum::<f64>();
+            Ok::<_, PluginError>(())
+        })?;
         Ok(vec![MetricValue {
             name: self.name.clone(),
             better: Some(Better::Lower),
-            value: sum / features.values.len() as f64,
+            value: sum / (features.len() * features.width()) as f64,
             interval: None,
             n: features.len(),
         }])
@@ -57,12 +61,14 @@ impl Measurement for Mean {
 
 #[cfg(test)]
 mod tests {
-    use add_plugin::Features;
+    use add_plugin::FeaturesWriter;
 
     use super::*;
 
-    fn measure(values: Vec<f32>) -> Result<Vec<MetricValue>, PluginError> {
-        let features = [Features { width: 2, values }];
+    fn measure(values: &[f32]) -> Result<Vec<MetricValue>, PluginError> {
+        let mut features = FeaturesWriter::default();
+        features.push(2, values)?;
+        let features = [features.rows()];
         let generated =
             Generated { features: vec![&features], captions: &[], labels: &[], groups: &[], resamples: 0 };
         Mean { name: "skeleton-toy".to_owned() }.measure(&generated)
@@ -70,12 +76,12 @@ mod tests {
 
     #[test]
     fn the_figure_is_the_one_computed_by_hand() {
-        let figures = measure(vec![0.25, 0.5, 0.75, 0.5]).unwrap();
+        let figures = measure(&[0.25, 0.5, 0.75, 0.5]).unwrap();
         assert!((figures[0].value - 0.5).abs() < 1e-12 && figures[0].n == 2, "{figures:?}");
     }
 
     #[test]
     fn no_picture_is_an_error() {
-        assert!(measure(Vec::new()).is_err());
+        assert!(measure(&[]).is_err());
     }
 }

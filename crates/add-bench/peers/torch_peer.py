@@ -1,13 +1,16 @@
-"""PyTorch's side of a comparison: `torch_peer.py WORK THREADS`, told on standard input what to do.
+"""PyTorch's side of a comparison: `torch_peer.py WORK THREADS VARIANT`, told on standard input what to do.
 
-WORK is one of the `Work`s of add-bench as JSON. The words of the conversation stand in add-bench's src/worker.rs.
+WORK is one of the `Work`s of add-bench as JSON; VARIANT is how whole networks compute: `eager` and `compile` in f32, `bf16` with
+values and inputs in bf16 (a training step: by autocast).
 """
 
+import contextlib
 import json
 import sys
-import time
 
 import torch
+
+import protocol
 
 torch.manual_seed(0)
 
@@ -88,85 +91,105 @@ def unet_of(config):
     return UNet2DConditionModel(**config)
 
 
-def unet(work):
-    config = {"sd15": SD15, "sdxl": SDXL}[work["model"]]
-    net, added = unet_of(config).eval(), None
-    if work["model"] == "sdxl":
-        added = {"text_embeds": uniform(1, 1280), "time_ids": torch.full((1, 6), 512.0)}
-    x, text = uniform(1, 4, work["latent"], work["latent"]), uniform(1, 77, config["cross_attention_dim"])
+class Unet(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.net = unet_of(config)
 
-    def forward():
+    def forward(self, x, t, text, text_embeds=None, time_ids=None):
+        added = None if text_embeds is None else {"text_embeds": text_embeds, "time_ids": time_ids}
+        return self.net(x, t, text, added_cond_kwargs=added, return_dict=False)[0]
+
+
+class Text(torch.nn.Module):
+    """The 23 of OpenCLIP H's 24 layers that SD2.1 and SD-Turbo use."""
+
+    def __init__(self):
+        super().__init__()
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        self.net = CLIPTextModel(CLIPTextConfig(
+            hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16, hidden_act="gelu"
+        ))
+
+    def forward(self, ids):
+        return self.net(ids).last_hidden_state
+
+
+class Decoder(torch.nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        from diffusers import AutoencoderKL, AutoencoderTiny
+
+        self.net = AutoencoderTiny() if kind == "tiny" else AutoencoderKL(
+            down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+            block_out_channels=[128, 256, 512, 512], layers_per_block=2, sample_size=512,
+        )
+
+    def forward(self, z):
+        return self.net.decode(z, return_dict=False)[0]
+
+
+def networks(work):
+    """The networks of WORK, each with what goes into it."""
+    if work["kind"] == "unet":
+        config = {"sd15": SD15, "sdxl": SDXL}[work["model"]]
+        x, text = uniform(1, 4, work["latent"], work["latent"]), uniform(1, 77, config["cross_attention_dim"])
+        added = [uniform(1, 1280), torch.full((1, 6), 512.0)] if work["model"] == "sdxl" else []
+        return {"unet": (Unet(config).eval(), [x, torch.tensor(500.0), text, *added])}
+    z = uniform(1, 4, 64, 64)
+    return {
+        "text": (Text().eval(), [torch.ones(1, 77, dtype=torch.long)]),
+        "unet": (Unet(SD21).eval(), [z, torch.tensor(999.0), uniform(1, 77, 1024)]),
+        "decoder": (Decoder(work["codec"]).eval(), [z]),
+    }
+
+
+def of_networks(work, variant):
+    call, inputs = {}, {}
+    for name, (net, args) in networks(work).items():
+        if variant == "bf16":
+            net = net.to(torch.bfloat16)
+            args = [x.to(torch.bfloat16) if x.is_floating_point() and x.dim() > 0 else x for x in args]
+        call[name] = torch.compile(net) if variant == "compile" else net
+        inputs[name] = args
+    job = protocol.inference(work, call, inputs)
+
+    def without_tape():
         with torch.no_grad():
-            net(x, 500, text, added_cond_kwargs=added)
-    return forward
+            job()
+    return without_tape
 
 
-def training_step(_):
+def training_step(_, variant):
     net = unet_of({**SD21, "block_out_channels": [64, 128, 256, 256], "attention_head_dim": [1, 2, 4, 4],
                    "cross_attention_dim": 64, "sample_size": 32})
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-5)
     x, noise, text = uniform(4, 4, 32, 32), uniform(4, 4, 32, 32), uniform(4, 77, 64)
     t = torch.tensor([10, 300, 600, 990])
+    forward = torch.compile(net) if variant == "compile" else net
+    in_type = torch.autocast("cpu", torch.bfloat16) if variant == "bf16" else contextlib.nullcontext()
 
     def step():
-        torch.nn.functional.mse_loss(net(x, t, text).sample, noise).backward()
+        with in_type:
+            loss = torch.nn.functional.mse_loss(forward(x, t, text).sample, noise)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     return step
 
 
-def one_step_picture(work):
-    from diffusers import AutoencoderKL, AutoencoderTiny
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    text = CLIPTextModel(CLIPTextConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16, hidden_act="gelu"
-    )).eval()
-    net = unet_of(SD21).eval()
-    if work["codec"] == "kl":
-        codec = AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
-            block_out_channels=[128, 256, 512, 512], layers_per_block=2, sample_size=512,
-        ).eval()
-        scale = 0.18215
-    else:
-        codec, scale = AutoencoderTiny().eval(), 1.0
-    ids, x = torch.ones(1, 77, dtype=torch.long), uniform(1, 4, 64, 64)
-    alpha, sigma = 0.068265, 0.997667
-
-    def picture():
-        with torch.no_grad():
-            eps = net(x, 999, text(ids).last_hidden_state).sample
-            codec.decode((x - sigma * eps) / alpha / scale)
-    return picture
-
-
-def memory(field):
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith(field):
-                return 1024 * int(line.split()[1])
-    return 0
+NETWORKS = {"unet": of_networks, "one_step_picture": of_networks, "training_step": training_step}
 
 
 def main():
-    work, threads = json.loads(sys.argv[1]), int(sys.argv[2])
+    work, threads, variant = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(threads)
-    job = globals()[work["kind"]](work)
-    job()
-    try:
-        with open("/proc/self/clear_refs", "w") as peak:
-            peak.write("5")
-    except OSError:
-        pass
-    rest = memory("VmRSS")
-    print("ready", flush=True)
-    for line in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(int(line.split()[1])):
-            job()
-        print(time.perf_counter() - start, flush=True)
-    print("peak", memory("VmHWM"), "rest", rest, flush=True)
+    if work["kind"] in NETWORKS:
+        protocol.serve(NETWORKS[work["kind"]](work, variant))
+    else:
+        protocol.serve(globals()[work["kind"]](work))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::error::BenchError;
+use crate::{Library, error::BenchError};
 
 /// One bench.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +17,26 @@ pub(crate) struct Case {
     /// Which libraries can do it too.
     #[serde(skip)]
     pub(crate) peers: Peers,
+}
+
+impl Case {
+    /// Whether `library` can do the work.
+    pub(crate) fn is_known_to(&self, library: Library) -> bool {
+        match library {
+            Library::Torch => self.peers != Peers::None,
+            Library::TorchBf16 | Library::TorchCompile => self.peers != Peers::None && self.is_of_networks(),
+            Library::Openvino | Library::OpenvinoBf16 => {
+                matches!(self.work, Work::Unet { .. } | Work::OneStepPicture { .. })
+            }
+            Library::Sdcpp => matches!(self.work, Work::OneStepPicture { .. }),
+            Library::Candle => self.peers == Peers::TorchAndCandle,
+        }
+    }
+
+    /// Whether the work is that of whole networks.
+    fn is_of_networks(&self) -> bool {
+        matches!(self.work, Work::Unet { .. } | Work::OneStepPicture { .. } | Work::TrainingStep)
+    }
 }
 
 /// Whether two processes that do the work fit into the machine.
@@ -66,13 +86,23 @@ pub(crate) enum Work {
     /// A linear layer with bias on `[B, N, C]`.
     Linear { x: [usize; 3], out: usize, pass: Pass },
     /// One forward pass of a released U-Net at batch 1.
-    Unet { model: Model, latent: usize },
+    Unet { model: Model, latent: usize, held: Held },
     /// One AdamW step of a U-Net of 34 M parameters with SD2.1's topology on a batch of four 4x32x32 latents.
     TrainingStep,
     /// One picture of 512 pixels: text encoder, one U-Net call, decoder.
-    OneStepPicture { codec: Codec },
+    OneStepPicture { codec: Codec, held: Held },
     /// One step of the main job's recipe.
     EmojiStep,
+}
+
+/// What our networks hold their values in, and compute in; a peer has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Held {
+    /// Single precision.
+    F32,
+    /// Its upper half.
+    Bf16,
 }
 
 /// A released U-Net.
@@ -101,6 +131,8 @@ pub(crate) fn all() -> Vec<Case> {
     let case = |name, work| Case { name, work, room: Room::Shared, peers: Peers::Torch };
     let conv = |name, x, out, kernel, pass| case(name, Work::Conv { x, out, kernel, pass });
     let attention = |name, q, keys, pass| case(name, Work::Attention { q, keys, pass });
+    let unet = |name, model, held| case(name, Work::Unet { model, latent: 64, held });
+    let picture = |name, codec, held| case(name, Work::OneStepPicture { codec, held });
     let norm = |name, x, pass| case(name, Work::GroupNormSilu { x, pass });
     let (n64, n32, n16, b32) = ([1, 320, 64, 64], [1, 640, 32, 32], [1, 1280, 16, 16], [32, 64, 32, 32]);
     let (self_4096, self_1024) = ([1, 8, 4096, 40], [1, 10, 1024, 64]);
@@ -129,14 +161,15 @@ pub(crate) fn all() -> Vec<Case> {
         case("geglu 4096x1280 both", Work::Geglu { x: [1, 4096, 2560], pass: Both }),
         case("linear 4096 320>2560 forward", Work::Linear { x: [1, 4096, 320], out: 2560, pass: Forward }),
         case("linear 4096 320>2560 both", Work::Linear { x: [1, 4096, 320], out: 2560, pass: Both }),
-        Case {
-            peers: Peers::TorchAndCandle,
-            ..case("sd15 unet 64x64", Work::Unet { model: Model::Sd15, latent: 64 })
-        },
-        Case { room: Room::Alone, ..case("sdxl unet 64x64", Work::Unet { model: Model::Sdxl, latent: 64 }) },
+        Case { peers: Peers::TorchAndCandle, ..unet("sd15 unet 64x64", Model::Sd15, Held::F32) },
+        unet("sd15 unet 64x64 bf16", Model::Sd15, Held::Bf16),
+        Case { room: Room::Alone, ..unet("sdxl unet 64x64", Model::Sdxl, Held::F32) },
+        Case { room: Room::Alone, ..unet("sdxl unet 64x64 bf16", Model::Sdxl, Held::Bf16) },
         case("34M training step", Work::TrainingStep),
-        case("sd-turbo 512 kl", Work::OneStepPicture { codec: Codec::Kl }),
-        case("sd-turbo 512 tiny", Work::OneStepPicture { codec: Codec::Tiny }),
+        picture("sd-turbo 512 kl", Codec::Kl, Held::F32),
+        picture("sd-turbo 512 kl bf16", Codec::Kl, Held::Bf16),
+        picture("sd-turbo 512 tiny", Codec::Tiny, Held::F32),
+        picture("sd-turbo 512 tiny bf16", Codec::Tiny, Held::Bf16),
         Case { peers: Peers::None, ..case("emoji ADD step", Work::EmojiStep) },
     ]
 }
@@ -163,6 +196,18 @@ mod tests {
             assert_eq!(find(case.name).expect("it is there").name, case.name);
         }
         assert!(find("nothing").unwrap_err().to_string().contains("34M training step"));
+    }
+
+    #[test]
+    fn only_whole_networks_go_to_the_libraries_that_know_no_operations() {
+        let knows = |library: Library| {
+            all().iter().filter(|case| case.is_known_to(library)).map(|case| case.name).collect::<Vec<_>>()
+        };
+        assert_eq!(knows(Library::Candle), ["sd15 unet 64x64"]);
+        assert_eq!(knows(Library::Sdcpp).len(), 4);
+        assert_eq!(knows(Library::Openvino).len(), 8);
+        assert!(knows(Library::TorchBf16).contains(&"34M training step"));
+        assert!(!knows(Library::Torch).contains(&"emoji ADD step"));
     }
 
     #[test]

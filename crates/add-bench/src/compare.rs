@@ -15,8 +15,6 @@ const MOST: f64 = 2000.0;
 /// How the benches are done.
 #[derive(Debug)]
 pub(crate) struct Comparison {
-    /// The other library.
-    pub(crate) peer: Peer,
     /// Measurements of each side.
     pub(crate) rounds: u32,
     /// Threads of each side.
@@ -37,12 +35,11 @@ impl Figures {
 }
 
 impl Comparison {
-    /// Measures one bench.
-    pub(crate) fn row(&self, case: &Case) -> Result<Row, BenchError> {
-        let peer = self.peer.name(case);
+    /// Measures one bench, in turns with the other library.
+    pub(crate) fn row(&self, case: &Case, peer: Option<&Peer>) -> Result<Row, BenchError> {
         let (ours, theirs) = match case.room {
-            Room::Shared => self.side_by_side(case, peer.is_some())?,
-            Room::Alone => self.one_at_a_time(case, peer.is_some())?,
+            Room::Shared => self.side_by_side(case, peer)?,
+            Room::Alone => self.one_at_a_time(case, peer)?,
         };
         let rest = ours.memory.map_or(0, |memory| memory.rest);
         Ok(Row {
@@ -50,8 +47,8 @@ impl Comparison {
             ours_s: median(ours.seconds.clone()),
             ours_peak_mb: megabytes(ours.peak()),
             ours_above_rest_mb: megabytes(ours.peak().saturating_sub(rest)),
-            peer: peer.map(|name| PeerFigures {
-                name: name.to_owned(),
+            peer: peer.map(|peer| PeerFigures {
+                name: peer.library.name().to_owned(),
                 seconds: median(theirs.seconds.clone()),
                 peak_mb: megabytes(theirs.peak()),
                 // The median of the rounds' ratios, each of two measurements right after one another.
@@ -60,10 +57,10 @@ impl Comparison {
         })
     }
 
-    fn side_by_side(&self, case: &Case, against: bool) -> Result<(Figures, Figures), BenchError> {
+    fn side_by_side(&self, case: &Case, peer: Option<&Peer>) -> Result<(Figures, Figures), BenchError> {
         let (mut a, mut b) = (Figures::default(), Figures::default());
         let mut our_side = ours(case, self.threads)?;
-        let mut other_side = if against { Some(self.peer.start(case, self.threads)?) } else { None };
+        let mut other_side = peer.map(|peer| peer.start(case, self.threads)).transpose()?;
         let counts = [count(&mut our_side)?, other_side.as_mut().map_or(Ok(1), count)?];
         for round in 0..self.rounds {
             // Who goes first alternates.
@@ -80,7 +77,7 @@ impl Comparison {
         Ok((a, b))
     }
 
-    fn one_at_a_time(&self, case: &Case, against: bool) -> Result<(Figures, Figures), BenchError> {
+    fn one_at_a_time(&self, case: &Case, peer: Option<&Peer>) -> Result<(Figures, Figures), BenchError> {
         let (mut a, mut b) = (Figures::default(), Figures::default());
         let measure = |figures: &mut Figures, mut side: Side| -> Result<(), BenchError> {
             figures.seconds.push(side.go(1)?);
@@ -89,8 +86,8 @@ impl Comparison {
         };
         for _ in 0..self.rounds {
             measure(&mut a, ours(case, self.threads)?)?;
-            if against {
-                measure(&mut b, self.peer.start(case, self.threads)?)?;
+            if let Some(peer) = peer {
+                measure(&mut b, peer.start(case, self.threads)?)?;
             }
         }
         Ok((a, b))

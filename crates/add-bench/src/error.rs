@@ -34,7 +34,7 @@ pub(crate) enum BenchError {
         found: String,
     },
     /// The other library is not there.
-    #[error("the peer is not there: {0}")]
+    #[error("{0}")]
     NoPeer(String),
     /// A file cannot be written.
     #[error("{path}: {source}", path = path.display())]

@@ -1,5 +1,5 @@
 //! The program `add-bench`, which `cargo xtask bench` starts: times operations and whole networks, and with `--against`
-//! another library on the same shapes in the same run.
+//! other libraries on the same shapes in the same run.
 //!
 //! Each side of a comparison is a process of its own ([`worker`]), so that peak memory belongs to one of them; the two
 //! work in turns, so that a machine that slows down slows both. The shapes stand once, in [`cases`], and go to the other
@@ -15,7 +15,10 @@ mod peer;
 mod table;
 mod worker;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, ValueEnum};
 use mimalloc::MiMalloc;
@@ -35,9 +38,9 @@ struct Arguments {
     /// Only benches whose name contains this.
     #[arg(long, value_name = "PART")]
     only: Option<String>,
-    /// Another library that does the same work in turns with this one.
-    #[arg(long, value_enum)]
-    against: Option<Library>,
+    /// Other libraries, with commas between, that do the same work in turns with this one.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIBRARY")]
+    against: Vec<Library>,
     /// Measured rounds of each bench.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -47,7 +50,7 @@ struct Arguments {
     /// Writes the rows into this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The Python that has PyTorch, diffusers and transformers.
+    /// The Python that has the libraries, with diffusers and transformers for their networks.
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
     /// Does one bench, told what to do on standard input.
@@ -55,11 +58,21 @@ struct Arguments {
     worker: Option<String>,
 }
 
-/// A library to compare with.
+/// A library to compare with. It computes as its name says, whatever our side of a bench computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Library {
-    /// PyTorch, with diffusers and transformers for the networks; must be installed.
+    /// PyTorch as it is, in f32.
     Torch,
+    /// PyTorch's networks compiled by `torch.compile`, in f32.
+    TorchCompile,
+    /// PyTorch's networks in bf16; a training step by autocast.
+    TorchBf16,
+    /// OpenVINO with the hint f32; whole networks without a training step.
+    Openvino,
+    /// OpenVINO with the hint bf16.
+    OpenvinoBf16,
+    /// stable-diffusion.cpp, by the package cyllama: pictures alone, with values in f16.
+    Sdcpp,
     /// candle, which is built for it first; only the U-Net of SD1.5.
     Candle,
 }
@@ -86,18 +99,42 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     if chosen.is_empty() {
         return Err(cases::unknown(arguments.only.as_deref().unwrap_or_default()));
     }
-    let peer = peer::prepare(arguments.against, &arguments.python)?;
-    let comparison = Comparison { peer, rounds: arguments.rounds, threads: arguments.threads };
+    let peers = present(&arguments.against, &arguments.python)?;
+    let comparison = Comparison { rounds: arguments.rounds, threads: arguments.threads };
     println!("{}", table::HEADING);
     let mut rows = Vec::new();
     for case in &chosen {
-        let row = comparison.row(case)?;
-        println!("{row}");
-        rows.push(row);
-        // After each, lest an interrupted hour leave nothing.
-        if let Some(path) = &arguments.json {
-            table::write(path, &rows)?;
+        let mut known: Vec<_> =
+            peers.iter().filter(|peer| case.is_known_to(peer.library)).map(Some).collect();
+        if known.is_empty() {
+            known.push(None);
+        }
+        for peer in known {
+            let row = comparison.row(case, peer)?;
+            println!("{row}");
+            rows.push(row);
+            // After each, lest an interrupted hour leave nothing.
+            if let Some(path) = &arguments.json {
+                table::write(path, &rows)?;
+            }
         }
     }
     Ok(())
+}
+
+/// The libraries that are there. One that is not is named; that none is there is an error.
+fn present(libraries: &[Library], python: &Path) -> Result<Vec<peer::Peer>, BenchError> {
+    let mut peers = Vec::new();
+    let mut absent = Vec::new();
+    for &library in libraries {
+        match peer::prepare(library, python) {
+            Ok(peer) => peers.push(peer),
+            Err(error) => absent.push(error),
+        }
+    }
+    let last = if peers.is_empty() { absent.pop() } else { None };
+    for error in &absent {
+        eprintln!("{error}");
+    }
+    last.map_or(Ok(peers), Err)
 }

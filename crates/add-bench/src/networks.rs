@@ -10,10 +10,10 @@ use add_nn::{
 };
 use add_plugin::Network;
 use add_train::optimizer::{AdamW, AdamWConfig};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 use crate::{
-    cases::{Codec, Model},
+    cases::{Codec, Held, Model},
     operations::{Job, random},
 };
 
@@ -24,18 +24,37 @@ fn unet(config: &UnetConfig, device: &Device) -> UNet2dCondition {
     UNet2dCondition::new(config, &Init::new(0, device)).expect("a released configuration holds together")
 }
 
+/// A network as the work wants it held.
+fn held<N: Network>(mut network: N, held: Held) -> N {
+    if held == Held::Bf16 {
+        network.map_parameters(&mut |_, _, value| value.cast(DType::BF16));
+    }
+    network
+}
+
+impl Held {
+    fn tensor<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::F32 => x,
+            Self::Bf16 => x.cast(DType::BF16),
+        }
+    }
+}
+
 /// A forward pass at batch 1 and some timestep.
-pub(crate) fn forward(model: Model, latent: usize) -> Job {
+pub(crate) fn forward(model: Model, latent: usize, as_held: Held) -> Job {
     let device = Device::flex();
     let (config, width, added) = match model {
         Model::Sd15 => (UnetConfig::sd15(), 768, None),
         Model::Sdxl => {
-            let (text_embeds, time_ids) = (random([1, 1280], &device), Tensor::full([1, 6], 512.0, &device));
+            let text_embeds = as_held.tensor(random([1, 1280], &device));
+            let time_ids = Tensor::full([1, 6], 512.0, &device);
             (UnetConfig::sdxl(), 2048, Some(AddedConditions::TextTime { text_embeds, time_ids }))
         }
     };
-    let net = unet(&config, &device);
+    let net = held(unet(&config, &device), as_held);
     let (x, text) = (random([1, 4, latent, latent], &device), random([1, TOKENS, width], &device));
+    let (x, text) = (as_held.tensor(x), as_held.tensor(text));
     let t = Tensor::full([1], 500.0, &device);
     Box::new(move || drop(net.forward(x.clone(), t.clone(), text.clone(), added.clone())))
 }
@@ -65,27 +84,30 @@ pub(crate) fn training_step() -> Job {
 }
 
 /// Text encoder, U-Net at the last timestep, decoder.
-pub(crate) fn one_step_picture(codec: Codec) -> Job {
+pub(crate) fn one_step_picture(codec: Codec, as_held: Held) -> Job {
     let device = Device::flex();
     let init = Init::new(0, &device);
     // The 23 of OpenCLIP H's 24 layers that SD2.1 and SD-Turbo use.
     let text =
         ClipText::new(&ClipTextConfig::open_clip(1024, 23, 16), &init).expect("a released configuration");
-    let net = unet(&UnetConfig::sd21(), &device);
+    let text = held(text, as_held);
+    let net = held(unet(&UnetConfig::sd21(), &device), as_held);
     let decoder: Box<dyn Fn(Tensor<4>) -> Tensor<4>> = match codec {
         Codec::Kl => {
             let config = AutoencoderKlConfig::default();
             let net = AutoencoderKl::new(&config, &init).expect("a released configuration");
+            let net = held(net, as_held);
             Box::new(move |z| net.decode(z / config.scaling_factor))
         }
         Codec::Tiny => {
             let config = AutoencoderTinyConfig::default();
             let net = AutoencoderTiny::new(&config, &init).expect("a released configuration");
+            let net = held(net, as_held);
             Box::new(move |z| net.decode(z))
         }
     };
     let ids = Tensor::<2, Int>::ones([1, TOKENS], &device);
-    let x: Tensor<4> = random([1, 4, 64, 64], &device);
+    let x: Tensor<4> = as_held.tensor(random([1, 4, 64, 64], &device));
     // alpha and sigma of the released schedule at its last timestep.
     let (alpha, sigma) = (0.068_265, 0.997_667);
     Box::new(move || {

@@ -7,99 +7,171 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use crate::{
-    Library,
-    cases::{Case, Peers},
-    error::BenchError,
-};
+use crate::{Library, cases::Case, error::BenchError};
 
-/// What PyTorch's side runs.
-const TORCH: &str = include_str!("../peers/torch_peer.py");
+/// What the Python side of a library is made of.
+struct Script {
+    file: &'static str,
+    /// How the library computes, in the words of the script.
+    variant: &'static str,
+    /// Whether the script writes the networks into a folder first, in a process of its own.
+    exports: bool,
+    /// What it imports.
+    modules: &'static str,
+    /// What `pip` calls them.
+    packages: &'static str,
+}
+
+/// The files of all scripts.
+const FILES: [(&str, &str); 4] = [
+    ("protocol.py", include_str!("../peers/protocol.py")),
+    ("torch_peer.py", include_str!("../peers/torch_peer.py")),
+    ("openvino_peer.py", include_str!("../peers/openvino_peer.py")),
+    ("sdcpp_peer.py", include_str!("../peers/sdcpp_peer.py")),
+];
+
+impl Library {
+    /// Its name in a table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Torch => "torch",
+            Self::TorchCompile => "torch-compile",
+            Self::TorchBf16 => "torch-bf16",
+            Self::Openvino => "openvino",
+            Self::OpenvinoBf16 => "openvino-bf16",
+            Self::Sdcpp => "sdcpp",
+            Self::Candle => "candle",
+        }
+    }
+
+    /// Its script; candle has a program.
+    fn script(self) -> Option<Script> {
+        let torch = |variant, modules| Script {
+            file: "torch_peer.py",
+            variant,
+            exports: false,
+            modules,
+            packages: "torch diffusers transformers",
+        };
+        let openvino = |variant| Script {
+            file: "openvino_peer.py",
+            variant,
+            exports: true,
+            modules: "openvino, torch, diffusers, transformers",
+            packages: "openvino torch diffusers transformers",
+        };
+        Some(match self {
+            // Operations need nothing else.
+            Self::Torch => torch("eager", "torch"),
+            Self::TorchCompile => torch("compile", "torch, diffusers, transformers"),
+            Self::TorchBf16 => torch("bf16", "torch, diffusers, transformers"),
+            Self::Openvino => openvino("f32"),
+            Self::OpenvinoBf16 => openvino("bf16"),
+            Self::Sdcpp => Script {
+                file: "sdcpp_peer.py",
+                variant: "f16",
+                exports: true,
+                modules: "cyllama, torch, diffusers, transformers",
+                packages: "cyllama torch diffusers transformers",
+            },
+            Self::Candle => return None,
+        })
+    }
+}
 
 /// Another library, ready to be started.
 #[derive(Debug)]
-pub(crate) enum Peer {
-    /// Nothing is compared.
-    None,
-    /// The same case in PyTorch.
-    Torch {
-        /// The Python that has it.
-        python: PathBuf,
-        /// The folder with its script, removed in the end.
-        folder: tempfile::TempDir,
-    },
-    /// The same case in candle.
-    Candle {
-        /// Its program.
-        program: PathBuf,
-    },
+pub(crate) struct Peer {
+    pub(crate) library: Library,
+    /// Python, or its own program.
+    program: PathBuf,
+    /// The folder with the scripts and what they write, removed in the end.
+    folder: tempfile::TempDir,
 }
 
 /// Makes sure that the library is there; builds candle's side.
-pub(crate) fn prepare(library: Option<Library>, python: &Path) -> Result<Peer, BenchError> {
-    match library {
-        None => Ok(Peer::None),
-        Some(Library::Torch) => {
-            let program = python.display().to_string();
-            let start = |source| BenchError::Start { program, source };
-            let found = Command::new(python).args(["-c", "import torch"]).output().map_err(start)?;
-            if !found.status.success() {
-                let words = String::from_utf8_lossy(&found.stderr);
-                let last = words.lines().last().unwrap_or_default();
-                return Err(BenchError::NoPeer(format!(
-                    "{} cannot import torch ({last}); pip install torch diffusers transformers, or name another \
-                     Python with --python",
-                    python.display()
-                )));
-            }
-            let folder = tempfile::tempdir()
-                .map_err(|source| BenchError::Write { path: std::env::temp_dir(), source })?;
-            let path = folder.path().join("torch_peer.py");
-            fs::write(&path, TORCH).map_err(|source| BenchError::Write { path, source })?;
-            Ok(Peer::Torch { python: python.to_owned(), folder })
-        }
-        Some(Library::Candle) => {
-            let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/candle");
-            let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/candle");
-            let built = Command::new("cargo")
-                .args(["build", "--release", "--manifest-path"])
-                .arg(package.join("Cargo.toml"))
-                .arg("--target-dir")
-                .arg(&target)
-                .status()
-                .map_err(|source| BenchError::Start { program: "cargo".to_owned(), source })?;
-            if !built.success() {
-                return Err(BenchError::NoPeer("candle's side could not be built".to_owned()));
-            }
-            Ok(Peer::Candle { program: target.join("release/candle-peer") })
-        }
+pub(crate) fn prepare(library: Library, python: &Path) -> Result<Peer, BenchError> {
+    let write = |path: PathBuf| move |source| BenchError::Write { path, source };
+    let folder = tempfile::tempdir().map_err(write(std::env::temp_dir()))?;
+    let Some(script) = library.script() else {
+        return Ok(Peer { library, program: built_candle()?, folder });
+    };
+    let program = python.display().to_string();
+    let start = |source| BenchError::Start { program: program.clone(), source };
+    let import = format!("import {}", script.modules);
+    let found = Command::new(python).args(["-c", &import]).output().map_err(start)?;
+    if !found.status.success() {
+        let words = String::from_utf8_lossy(&found.stderr);
+        let last = words.lines().last().unwrap_or_default();
+        return Err(BenchError::NoPeer(format!(
+            "{} is absent: {program} cannot import {} ({last}); `pip install {}`, or name another Python with --python",
+            library.name(),
+            script.modules,
+            script.packages,
+        )));
     }
+    for (name, text) in FILES {
+        let path = folder.path().join(name);
+        fs::write(&path, text).map_err(write(path))?;
+    }
+    Ok(Peer { library, program: python.to_owned(), folder })
+}
+
+/// Builds candle's program.
+fn built_candle() -> Result<PathBuf, BenchError> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/candle");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/candle");
+    let built = Command::new("cargo")
+        .args(["build", "--release", "--manifest-path"])
+        .arg(package.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .map_err(|source| BenchError::Start { program: "cargo".to_owned(), source })?;
+    if !built.success() {
+        return Err(BenchError::NoPeer("candle is absent: its side could not be built".to_owned()));
+    }
+    Ok(target.join("release/candle-peer"))
 }
 
 impl Peer {
-    /// Its name in a table, where it can do the work of `case`.
-    pub(crate) fn name(&self, case: &Case) -> Option<&'static str> {
-        match (self, case.peers) {
-            (Self::Torch { .. }, Peers::Torch | Peers::TorchAndCandle) => Some("torch"),
-            (Self::Candle { .. }, Peers::TorchAndCandle) => Some("candle"),
-            _ => None,
-        }
-    }
-
-    /// Starts it on `case`.
+    /// Starts it on `case`, which it knows.
     pub(crate) fn start(&self, case: &Case, threads: u32) -> Result<Side, BenchError> {
         let work = serde_json::to_string(&case.work).expect("shapes are sayable");
-        let mut command = match self {
-            Self::None => unreachable!("no library, no name"),
-            Self::Torch { python, folder } => {
-                let mut command = Command::new(python);
-                command.arg(folder.path().join("torch_peer.py"));
-                command
-            }
-            Self::Candle { program } => Command::new(program),
+        let mut command = Command::new(&self.program);
+        let name = self.library.name();
+        let Some(script) = self.library.script() else {
+            command.args([work, threads.to_string()]);
+            return Side::start(command, threads, name);
         };
-        command.args([work, threads.to_string()]);
-        Side::start(command, threads, self.name(case).unwrap_or_default())
+        command.arg(self.folder.path().join(script.file));
+        command.args([&work, &threads.to_string(), script.variant]);
+        if script.exports {
+            command.arg(self.exported(&script, case, &work)?);
+        }
+        Side::start(command, threads, name)
+    }
+
+    /// The folder with the networks of `case`, written at the first call.
+    fn exported(&self, script: &Script, case: &Case, work: &str) -> Result<PathBuf, BenchError> {
+        let folder = self.folder.path().join(case.name.replace(' ', "-"));
+        if folder.exists() {
+            return Ok(folder);
+        }
+        fs::create_dir(&folder).map_err(|source| BenchError::Write { path: folder.clone(), source })?;
+        let status = Command::new(&self.program)
+            .arg(self.folder.path().join(script.file))
+            .args(["export", work])
+            .arg(&folder)
+            // Standard output is the table's.
+            .stdout(Stdio::null())
+            .status()
+            .map_err(|source| BenchError::Start { program: self.program.display().to_string(), source })?;
+        if status.success() {
+            return Ok(folder);
+        }
+        let who = format!("the export of {}", self.library.name());
+        Err(BenchError::Answer { who, expected: "exit code 0", found: status.to_string() })
     }
 }
 

@@ -52,8 +52,8 @@ fn flat<S: serde::Serializer>(peer: &Option<PeerFigures>, serializer: S) -> Resu
 
 /// Above the rows; a table in Markdown.
 pub(crate) const HEADING: &str = "\
-| bench                           |   ours ms |  peak MB | above rest MB | peer   |   peer ms |  peak MB | ours / peer |
-|---------------------------------|----------:|---------:|--------------:|--------|----------:|---------:|------------:|";
+| bench                           |   ours ms |  peak MB | above rest MB | peer          |   peer ms |  peak MB | ours / peer |
+|---------------------------------|----------:|---------:|--------------:|---------------|----------:|---------:|------------:|";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,9 +61,9 @@ impl fmt::Display for Row {
         let ours_ms = 1e3 * ours_s;
         write!(f, "| {bench:<31} | {ours_ms:>9.2} | {ours_peak_mb:>8.0} | {ours_above_rest_mb:>13.0} |")?;
         match peer {
-            None => write!(f, " {:<6} | {:>9} | {:>8} | {:>11} |", "", "", "", ""),
+            None => write!(f, " {:<13} | {:>9} | {:>8} | {:>11} |", "", "", "", ""),
             Some(PeerFigures { name, seconds, peak_mb, ratio }) => {
-                write!(f, " {name:<6} | {:>9.2} | {peak_mb:>8.0} | {ratio:>11.2} |", 1e3 * seconds)
+                write!(f, " {name:<13} | {:>9.2} | {peak_mb:>8.0} | {ratio:>11.2} |", 1e3 * seconds)
             }
         }
     }

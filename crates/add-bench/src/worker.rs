@@ -34,9 +34,9 @@ pub(crate) fn run(case: Case) -> Result<(), BenchError> {
         Work::LayerNorm { x, pass } => operations::layer_norm(x, pass),
         Work::Geglu { x, pass } => operations::geglu(x, pass),
         Work::Linear { x, out, pass } => operations::linear(x, out, pass),
-        Work::Unet { model, latent } => networks::forward(model, latent),
+        Work::Unet { model, latent, held } => networks::forward(model, latent, held),
         Work::TrainingStep => networks::training_step(),
-        Work::OneStepPicture { codec } => networks::one_step_picture(codec),
+        Work::OneStepPicture { codec, held } => networks::one_step_picture(codec, held),
         Work::EmojiStep => return emoji(),
     };
     job();

@@ -66,7 +66,10 @@ struct Arguments {
 /// When it is called twice in one process, since it installs the process's tracing subscriber.
 pub fn main() -> ExitCode {
     add_kernels::keep_free_memory();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => return tell(&said),
+    };
     let colours = terminal::has_colours();
     // Broken lines would break the paths and commands in them. It fails only where a hook is set already.
     let _ = miette::set_hook(Box::new(move |_| {
@@ -95,6 +98,18 @@ pub fn main() -> ExitCode {
             let code = code(&error);
             fail(&errors::report(error), code)
         }
+    }
+}
+
+/// Prints what `clap` says: help and version to standard output, what is wrong with the arguments to standard error.
+fn tell(said: &clap::Error) -> ExitCode {
+    match said.print() {
+        // A reader who closed it has read enough.
+        Err(error) if !said.use_stderr() && error.kind() != io::ErrorKind::BrokenPipe => {
+            terminal::say(&format!("standard output: {error}"));
+            ExitCode::from(1)
+        }
+        _ => ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)),
     }
 }
 

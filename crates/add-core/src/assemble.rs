@@ -250,10 +250,10 @@ fn denoiser(
     text: &Plugin<dyn TextEncoder>,
     device: &Device,
 ) -> Result<Box<dyn Denoiser>, CoreError> {
-    let mut denoiser = match released(loaded, model) {
+    let mut denoiser = match released(model) {
         None => model.backbone.init(text.info(), loaded.recipe.seed, device)?,
         Some((naming, location)) => {
-            check_prediction(loaded, model)?;
+            check_prediction(model)?;
             model.backbone.load(text.info(), naming, &location.fetch(&mut ())?, device)?
         }
     };
@@ -261,7 +261,7 @@ fn denoiser(
         let networks: &mut [(&str, &mut dyn Network)] = &mut [("denoiser", &mut *denoiser)];
         model_file::read(&loaded.resolve(name), &loaded.recipe, model, networks)?;
     }
-    lora::onto_denoiser(loaded, &model.loras, &model.backbone, &mut *denoiser)?;
+    lora::onto_denoiser(&model.loras, &model.backbone, &mut *denoiser)?;
     Ok(denoiser)
 }
 
@@ -281,7 +281,7 @@ fn text(
         let networks: &mut [(&str, &mut dyn Network)] = &mut [("text", &mut *text)];
         model_file::read(&loaded.resolve(name), &loaded.recipe, model, networks)?;
     }
-    lora::onto_text(loaded, &model.loras, encoder, &mut *text)?;
+    lora::onto_text(&model.loras, encoder, &mut *text)?;
     Ok(text)
 }
 
@@ -302,7 +302,7 @@ pub fn sampled(loaded: &LoadedRecipe, path: &Path) -> Result<SampledModel, CoreE
     drop(networks);
     if !recipe.text_is_the_models() {
         // What a LoRA did to the denoiser is in the file; a text encoder that stayed as it was is not.
-        lora::onto_text(loaded, &recipe.model.loras, &recipe.text, &mut *text)?;
+        lora::onto_text(&recipe.model.loras, &recipe.text, &mut *text)?;
     }
     let student_timesteps = card.student_timesteps();
     Ok(SampledModel {

@@ -2,7 +2,7 @@
 //! with another number the run goes on, but not to where it would have come.
 
 use add_plugin::Dataset;
-use add_train::{folder::RunFolder, run::StartFrom};
+use add_train::{checkpoint, folder::RunFolder, run::StartFrom};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -36,7 +36,9 @@ impl DataState {
         let path = folder.path().join(FILE);
         let before =
             add_files::read(&path, MOST).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        if let Some(before) = before.filter(|before| before != self && *start != StartFrom::Fresh) {
+        // Where there is no checkpoint, nothing was trained on what was there before.
+        let goes_on = *start != StartFrom::Fresh && !checkpoint::list(&folder.checkpoints()).is_empty();
+        if let Some(before) = before.filter(|before| goes_on && before != self) {
             let numbers = if before.samples == self.samples {
                 format!("{} samples as before, but not the same ones", self.samples)
             } else {

@@ -5,6 +5,7 @@ mod cache;
 mod compared;
 pub(crate) mod enough;
 mod folders;
+mod heads;
 mod latency;
 mod panel;
 mod reconstructions;
@@ -105,9 +106,9 @@ pub fn evaluate(
     if evaluation.codec {
         let codec = reconstructions::codec(loaded, student.as_deref(), &device)?;
         for (i, (name, data)) in sets.iter().filter(|(_, data)| !data.is_empty()).enumerate() {
-            let mut shown = (i == 0).then_some(&mut compared);
+            let shown = (i == 0).then_some(&mut compared);
             let set = reconstructions::Reconstructed { split: name, data: &**data, samples, codec: &*codec };
-            rows.extend(set.rows(&mut panel, evaluation.resamples, &mut shown, &device, observer)?);
+            rows.extend(set.rows(&mut panel, evaluation.resamples, shown, &device, observer)?);
         }
     }
     for plan in &plans {

@@ -77,13 +77,13 @@ pub fn check(loaded: &LoadedRecipe, format: Format, out: &Path) -> Result<(), Co
     }
 }
 
-/// Refuses a folder that holds something.
+/// Refuses a folder that holds something, or that cannot be made.
 fn check_free(out: &Path) -> Result<(), CoreError> {
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) || out.is_file() {
         let problem = format!("{} holds something already; name a new folder", out.display());
         return Err(CoreError::Request(problem));
     }
-    Ok(())
+    add_files::check_writable(out).map_err(CoreError::io(out))
 }
 
 /// Lets `write` fill a folder beside `out`, which takes its place once it is whole; the files are returned.

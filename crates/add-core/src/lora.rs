@@ -1,16 +1,13 @@
 //! LoRAs and their relatives, merged into the networks that a recipe states.
 
-use std::{
-    collections::BTreeMap,
-    path::{self, Path},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use add_plugin::{Backbone, Content, Denoiser, Fields, Network, Plugin, TextEncoder, TextNetwork};
 use add_recipe::SampledModel;
 pub use add_weights::lora::Lora;
 use add_weights::{
-    Location, Progress,
-    lora::{Change, Layers, LoraFile, Part, Weighted},
+    Progress,
+    lora::{Change, Layers, Part, Weighted},
     names::ldm,
 };
 use burn::tensor::{Device, Tensor};
@@ -29,9 +26,7 @@ pub fn choose(
 ) -> Result<(), CoreError> {
     for text in texts {
         let mut lora = Lora::parse(text)?;
-        if let Location::Local(path) = &lora.place {
-            lora.place = Location::Local(path::absolute(path).map_err(CoreError::io(path))?);
-        }
+        lora.place = lora.place.absolute().map_err(CoreError::io(Path::new(text)))?;
         // What is wrong with its names is said before a model is read.
         lora.open(progress)?;
         loaded.recipe.sampling.loras.push(lora);
@@ -66,19 +61,18 @@ pub fn merge(
 pub fn onto_sampled(loaded: &LoadedRecipe, model: &mut SampledModel) -> Result<(), CoreError> {
     let recipe = &loaded.recipe;
     let loras = &recipe.sampling.loras;
-    onto_denoiser(loaded, loras, &recipe.model.backbone, &mut *model.denoiser)?;
-    onto_text(loaded, loras, &recipe.text, &mut *model.text)
+    onto_denoiser(loras, &recipe.model.backbone, &mut *model.denoiser)?;
+    onto_text(loras, &recipe.text, &mut *model.text)
 }
 
 /// Merges what `loras` do to a denoiser.
 pub(crate) fn onto_denoiser(
-    loaded: &LoadedRecipe,
     loras: &[Lora],
     backbone: &Plugin<dyn Backbone>,
     denoiser: &mut dyn Denoiser,
 ) -> Result<(), CoreError> {
     for lora in loras {
-        let file = loaded.open(lora)?;
+        let file = lora.open(&mut ())?;
         let component = backbone.component();
         let (prefix, layers) = match component.as_ref().map(|component| &component.content) {
             Some(Content::Network { config, prefix }) => {
@@ -93,13 +87,12 @@ pub(crate) fn onto_denoiser(
 
 /// Merges what `loras` do to the text encoders.
 pub(crate) fn onto_text(
-    loaded: &LoadedRecipe,
     loras: &[Lora],
     encoder: &Plugin<dyn TextEncoder>,
     text: &mut dyn TextNetwork,
 ) -> Result<(), CoreError> {
     for lora in loras {
-        let file = loaded.open(lora)?;
+        let file = lora.open(&mut ())?;
         let components = encoder.pipeline().map_or(Vec::new(), |pipeline| pipeline.components);
         for (part, folder) in [(Part::Text, "text_encoder"), (Part::Text2, "text_encoder_2")] {
             if !file.changes_part(part) {
@@ -120,18 +113,6 @@ pub(crate) fn onto_text(
         }
     }
     Ok(())
-}
-
-impl LoadedRecipe {
-    /// Opens a LoRA that the recipe names.
-    fn open(&self, lora: &Lora) -> Result<LoraFile, CoreError> {
-        Ok(self.located(lora).open(&mut ())?)
-    }
-
-    /// The same with its place as the recipe means it.
-    pub(crate) fn located(&self, lora: &Lora) -> Lora {
-        Lora { place: self.locate(&lora.place), scale: lora.scale }
-    }
 }
 
 /// The layers of the component whose names begin with `prefix`.

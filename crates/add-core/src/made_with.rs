@@ -5,6 +5,7 @@
 //! stay as they were given, others become relative to the recipe's or the current folder, or the file's name alone.
 
 mod file_used;
+mod parameters;
 mod public;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::path::Path;
 use add_data::{PictureFormat, picture_text};
 use add_recipe::Dimensions;
 pub use file_used::FileUsed;
+pub use parameters::{PARAMETERS, Parameters};
 pub use public::{recipe_file, recipe_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,20 +26,9 @@ use crate::{
 
 /// The keyword of what a file says in JSON.
 pub const KEYWORD: &str = "add";
-/// The keyword of A1111's web UI.
-pub const PARAMETERS: &str = "parameters";
 
 /// Largest picture file that is read for what it says, in bytes.
 const MAX_PICTURE: u64 = 256 << 20;
-
-/// Names of samplers in A1111's web UI.
-const SAMPLERS: [(&str, &str); 5] = [
-    ("Euler", "Euler"),
-    ("EulerAncestral", "Euler a"),
-    ("DpmSolver2M", "DPM++ 2M"),
-    ("Ddim", "DDIM"),
-    ("Lcm", "LCM"),
-];
 
 /// How pictures were made: those of `prompts`, `count` of each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,46 +143,26 @@ impl MadeWith {
         read_text(&self.recipe, Path::new(&self.recipe_file), assignments)
     }
 
-    /// The line of A1111's web UI; its own pictures of the same seed begin at other noise.
+    /// The line of A1111's web UI.
     fn parameters(&self) -> String {
-        let mut lines = vec![self.prompts.join("; ")];
-        if !self.negative.is_empty() {
-            lines.push(format!("Negative prompt: {}", self.negative));
-        }
         let sampler = self
             .recipe
             .split_once("sampler: ")
             .map_or("", |(_, rest)| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default());
-        let sampler =
-            SAMPLERS.iter().find(|(ours, _)| *ours == sampler).map_or(sampler, |(_, theirs)| *theirs);
-        let model = match &self.weights {
-            Some(weights) => Path::new(&weights.name).file_stem().unwrap_or_default().to_string_lossy(),
-            None => Path::new(&self.recipe_file).file_stem().unwrap_or_default().to_string_lossy(),
+        let model = self.weights.as_ref().map_or(self.recipe_file.as_str(), |weights| weights.name.as_str());
+        let parameters = Parameters {
+            prompt: &self.prompts.join("; "),
+            negative: &self.negative,
+            seed: self.seed,
+            index: self.index,
+            steps: self.steps,
+            sampler,
+            guidance: self.guidance,
+            size: self.size,
+            model: &Path::new(model).file_stem().unwrap_or_default().to_string_lossy(),
+            strength: self.strength,
         };
-        let mut fields = vec![
-            ("Steps", self.steps.to_string()),
-            ("Sampler", sampler.to_owned()),
-            ("CFG scale", self.guidance.to_string()),
-            ("Seed", self.seed.to_string()),
-            ("Size", self.size.to_string()),
-            ("Model", model.into_owned()),
-        ];
-        fields.extend(self.strength.map(|strength| ("Denoising strength", strength.to_string())));
-        fields.push(("Index", self.index.to_string()));
-        fields.push(("Version", format!("add {}", self.version)));
-        let fields: Vec<String> =
-            fields.into_iter().map(|(name, value)| format!("{name}: {}", quoted(&value))).collect();
-        lines.push(fields.join(", "));
-        lines.join("\n")
-    }
-}
-
-/// A value as A1111's web UI writes it.
-fn quoted(value: &str) -> String {
-    if value.contains([',', ':', '\n']) {
-        serde_json::to_string(value).expect("a text is JSON")
-    } else {
-        value.to_owned()
+        parameters.line(&self.version)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use add_parameters::{Network, path::current};
 use add_recipe::{CODEC_PREFIX, Model, Recipe, one_line, without_places};
-use add_weights::{NamedTensor, Precision, WeightsFile, save};
+use add_weights::{Mismatch, NamedTensor, Precision, WeightsFile, save};
 use burn::tensor::DType;
 
 use crate::error::CoreError;
@@ -133,7 +133,7 @@ pub fn read(
         }
     }
     let stored: BTreeMap<String, &String> = file.tensors().keys().map(|name| (current(name), name)).collect();
-    let mut problems = Vec::new();
+    let (mut mismatch, mut damaged) = (Mismatch::default(), None);
     for (prefix, network) in networks {
         network.set_parameters(&mut |name, shape, device| {
             let name = format!("{prefix}.{name}");
@@ -143,13 +143,20 @@ pub fn read(
                     file.check_finite([stored]).and_then(|()| file.tensor(stored, DType::F32, device))
                 }
                 Ok(info) => {
-                    problems.push(format!("{name}: expected {shape:?}, found {:?}", info.shape));
+                    mismatch.misshaped.push((name, shape.to_vec(), info.shape.clone()));
                     return None;
                 }
-                Err(error) => Err(error),
+                Err(_) => {
+                    mismatch.missing.push(name);
+                    return None;
+                }
             };
-            loaded.map_err(|error| problems.push(error.to_string())).ok()
+            loaded.map_err(|error| damaged.get_or_insert(error.to_string())).ok()
         });
     }
-    if problems.is_empty() { Ok(card) } else { Err(failed(problems.join("\n"))) }
+    match damaged {
+        Some(damage) => Err(failed(damage)),
+        None if mismatch.is_empty() => Ok(card),
+        None => Err(failed(format!("it does not fit the network: {mismatch}"))),
+    }
 }

@@ -8,6 +8,7 @@ use std::{
 use add_plugin::{Dataset, Metric, Plugin, PluginError, Split};
 pub use add_recipe::show;
 use add_recipe::{Recipe, options};
+use add_weights::beside;
 use miette::NamedSource;
 
 use crate::{
@@ -48,7 +49,8 @@ impl LoadedRecipe {
         }
         let text =
             assignments.iter().try_fold(show(&self.recipe), |text, set| overrides::apply(&text, set))?;
-        Ok(Self { recipe: parse(&text, "the recipe of this model")?, path: self.path })
+        let recipe = beside(self.folder(), || parse(&text, "the recipe of this model"))?;
+        Ok(Self { recipe, path: self.path })
     }
 
     /// Opens a split of its data, whose relative paths begin at the recipe's folder.
@@ -61,8 +63,12 @@ impl LoadedRecipe {
 
     /// The folder of its file, where relative paths begin; empty for the current folder.
     pub fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or_else(|| Path::new(""))
+        folder_of(&self.path)
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
 }
 
 /// Reads the recipe at `path`, and those it is built on, with `--set` assignments applied first.
@@ -72,7 +78,8 @@ impl LoadedRecipe {
 pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
     let Stated { text, path, name } = overlay::read(path)?;
     let text = assignments.iter().try_fold(text, |text, set| overrides::apply(&text, set))?;
-    Ok(LoadedRecipe { recipe: parse(&text, &name)?, path })
+    let recipe = beside(folder_of(&path), || parse(&text, &name))?;
+    Ok(LoadedRecipe { recipe, path })
 }
 
 /// Reads a whole recipe from `text`, as if it stood in the file at `path`.
@@ -81,7 +88,8 @@ pub fn read(path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreErr
 /// As [`read`].
 pub fn read_text(text: &str, path: &Path, assignments: &[String]) -> Result<LoadedRecipe, CoreError> {
     let text = assignments.iter().try_fold(text.to_owned(), |text, set| overrides::apply(&text, set))?;
-    Ok(LoadedRecipe { recipe: parse(&text, &path.display().to_string())?, path: path.to_path_buf() })
+    let recipe = beside(folder_of(path), || parse(&text, &path.display().to_string()))?;
+    Ok(LoadedRecipe { recipe, path: path.to_path_buf() })
 }
 
 /// Reads a recipe from `text`; `name` stands for its file in errors.

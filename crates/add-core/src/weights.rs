@@ -9,7 +9,7 @@ use add_plugin::Naming;
 use add_recipe::{Model, Source, Weights, slot::sampling_slots};
 pub use add_weights::Progress;
 use add_weights::{
-    Location, WeightsError,
+    Location, WeightsError, beside,
     doctor::{self, Diagnosis},
     lora::Lora,
 };
@@ -65,21 +65,21 @@ pub fn needed(loaded: &LoadedRecipe, wanted_for: Use) -> Result<Vec<Needed>, Cor
     };
     let mut all: Vec<Needed> = Vec::new();
     if wanted_for != Use::Training {
-        let loras = files(loaded, &recipe.sampling.loras);
+        let loras = files(&recipe.sampling.loras);
         all.extend(loras.map(|location| Needed { part: "LoRA", location }));
     }
     for slot in slots {
         let places = match &slot.source {
             Source::Model { .. } if wanted_for == Use::SamplingTrained => Vec::new(),
             Source::Model { model, .. } => {
-                let own = released(loaded, model).into_iter().map(|(_, location)| location);
-                own.chain(files(loaded, &model.loras)).collect()
+                let own = released(model).into_iter().map(|(_, location)| location);
+                own.chain(files(&model.loras)).collect()
             }
             Source::Text { encoder, model } => {
-                places(&encoder.weights())?.into_iter().chain(files(loaded, &model.loras)).collect()
+                places(loaded, &encoder.weights())?.into_iter().chain(files(&model.loras)).collect()
             }
-            Source::Codec(codec) => places(&codec.weights())?,
-            Source::Features(features) => places(&features.weights())?,
+            Source::Codec(codec) => places(loaded, &codec.weights())?,
+            Source::Features(features) => places(loaded, &features.weights())?,
             Source::BeginningOf(_) | Source::Heads { .. } => Vec::new(),
         };
         for location in places {
@@ -92,13 +92,13 @@ pub fn needed(loaded: &LoadedRecipe, wanted_for: Use) -> Result<Vec<Needed>, Cor
 }
 
 /// The files of LoRAs.
-fn files<'a>(loaded: &'a LoadedRecipe, loras: &'a [Lora]) -> impl Iterator<Item = Location> + 'a {
-    loras.iter().map(|lora| loaded.located(lora).file())
+fn files(loras: &[Lora]) -> impl Iterator<Item = Location> {
+    loras.iter().map(Lora::file)
 }
 
 /// The places that a plugin names.
-fn places(names: &[String]) -> Result<Vec<Location>, CoreError> {
-    names.iter().map(|name| Ok(Location::parse(name)?)).collect()
+fn places(loaded: &LoadedRecipe, names: &[String]) -> Result<Vec<Location>, CoreError> {
+    beside(loaded.folder(), || names.iter().map(|name| Ok(Location::parse(name)?)).collect())
 }
 
 /// Brings every released file of a recipe to this machine.
@@ -121,11 +121,12 @@ pub fn fetch(loaded: &LoadedRecipe, wanted_for: Use, progress: &mut dyn Progress
 /// # Errors
 /// When it is not on this machine, or cannot be read.
 pub fn diagnose(place: &str) -> Result<Diagnosis, WeightsError> {
-    match Location::parse(place)? {
-        Location::Local(path) => doctor::diagnose(&path),
-        hub @ Location::Hub(_) if hub.is_file() => doctor::diagnose(&hub.fetch(&mut ())?),
-        hub @ Location::Hub(_) => Err(WeightsError::Location {
-            text: hub.to_string(),
+    let location = Location::parse(place)?;
+    match location.local() {
+        Some(path) => doctor::diagnose(&path),
+        None if location.is_file() => doctor::diagnose(&location.fetch(&mut ())?),
+        None => Err(WeightsError::Location {
+            text: location.to_string(),
             reason: "expected a file of the repository, such as .../model.safetensors".to_owned(),
         }),
     }
@@ -138,23 +139,23 @@ fn pipelines(loaded: &LoadedRecipe) -> Vec<Location> {
         Source::Model { model, .. } => Some(model),
         _ => None,
     });
-    models.filter_map(|model| pipeline(loaded, model)).collect()
+    models.filter_map(pipeline).collect()
 }
 
 /// The pipeline's folder, where the recipe names that and not a file.
-fn pipeline(loaded: &LoadedRecipe, model: &Model) -> Option<Location> {
+fn pipeline(model: &Model) -> Option<Location> {
     match &model.weights {
-        Weights::Diffusers(location) => Some(loaded.locate(location)).filter(|place| !place.is_file()),
+        Weights::Diffusers(location) => Some(location.clone()).filter(|place| !place.is_file()),
         _ => None,
     }
 }
 
 /// The file of a model's denoiser, where it is a released one.
-pub(crate) fn released(loaded: &LoadedRecipe, model: &Model) -> Option<(Naming, Location)> {
+pub(crate) fn released(model: &Model) -> Option<(Naming, Location)> {
     match &model.weights {
         Weights::Random() | Weights::File(_) => None,
-        Weights::Diffusers(location) => Some((Naming::Diffusers, loaded.locate(location).named(UNET))),
-        Weights::Ldm(location) => Some((Naming::Ldm, loaded.locate(location))),
+        Weights::Diffusers(location) => Some((Naming::Diffusers, location.named(UNET))),
+        Weights::Ldm(location) => Some((Naming::Ldm, location.clone())),
     }
 }
 
@@ -163,19 +164,11 @@ pub(crate) fn released(loaded: &LoadedRecipe, model: &Model) -> Option<(Naming, 
 /// # Errors
 /// When the file is missing or damaged.
 pub fn student_timesteps(loaded: &LoadedRecipe) -> Result<Vec<usize>, CoreError> {
-    let Some((_, location)) = released(loaded, &loaded.recipe.model) else { return Ok(Vec::new()) };
+    let Some((_, location)) = released(&loaded.recipe.model) else { return Ok(Vec::new()) };
     Ok(ModelCard::of(&location.fetch(&mut ())?)?.student_timesteps())
 }
 
 impl LoadedRecipe {
-    /// A place that the recipe names; a local one lies beside the recipe, or else in the current folder.
-    pub(crate) fn locate(&self, location: &Location) -> Location {
-        match location {
-            Location::Local(path) => Location::Local(self.beside(path)),
-            Location::Hub(_) => location.clone(),
-        }
-    }
-
     /// A file or folder that the recipe names: beside the recipe, or else from the current folder.
     pub(crate) fn beside(&self, name: &Path) -> PathBuf {
         let beside = self.path.parent().unwrap_or_else(|| Path::new("")).join(name);

@@ -11,7 +11,7 @@ use image::{
     metadata::Orientation,
 };
 
-use crate::{DataError, colour, jpeg, tiff_file, unread};
+use crate::{DataError, colour, jpeg, png_file, tiff_file, unread};
 
 /// Suffixes of the pictures that can be decoded, in small letters. What a file is follows from its bytes; the suffix only
 /// says that it is a picture.
@@ -38,14 +38,33 @@ pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, DataError> {
     Ok(if pixels.color().has_alpha() { on_white(pixels) } else { pixels.into_rgb8() })
 }
 
-/// Width and height of an encoded picture, from its header and before it is turned upright.
+/// What an encoded picture says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Width in pixels, before the picture is turned upright.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Whether it has brightness alone, one channel, and no colours.
+    pub is_grey: bool,
+    /// Whether parts of it may be transparent.
+    pub has_alpha: bool,
+}
+
+/// The head of an encoded picture. Of its pixels nothing is decoded, but a file that ends too early is found.
 ///
 /// # Errors
-/// When the bytes do not begin as a picture does that can be decoded.
-pub fn dimensions(bytes: &[u8]) -> Result<(u32, u32), DataError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let reader = reader.map_err(|error| DataError::Decode(error.to_string()))?;
-    reader.into_dimensions().map_err(|error| DataError::Decode(error.to_string()))
+/// When the bytes are no picture that can be decoded, are cut off, or exceed the limits.
+pub fn head(bytes: &[u8]) -> Result<Head, DataError> {
+    let failed = |problem: String| DataError::Decode(problem);
+    let (bytes, format) = still(bytes).map_err(failed)?;
+    if is_cut(bytes, format) {
+        return Err(failed("it is cut off: the file ends before the picture does".to_owned()));
+    }
+    let decoder = decoder(bytes, format).map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    let colours = decoder.color_type();
+    Ok(Head { width, height, is_grey: !colours.has_color(), has_alpha: colours.has_alpha() })
 }
 
 /// A picture in sRGB, and how it must be turned.
@@ -54,8 +73,8 @@ struct Decoded {
     orientation: Orientation,
 }
 
-fn decoded(bytes: &[u8]) -> Result<Decoded, String> {
-    let problem = |error: ImageError| error.to_string();
+/// The part of a file that holds its still picture, and of which format it is.
+fn still(bytes: &[u8]) -> Result<(&[u8], Option<ImageFormat>), String> {
     if let Some(format) = unread::format(bytes) {
         return Err(format!("{format} is a format that is not read: convert it to PNG, JPEG or WebP"));
     }
@@ -65,16 +84,28 @@ fn decoded(bytes: &[u8]) -> Result<Decoded, String> {
     } else {
         bytes
     };
-    check_still(bytes, format).map_err(problem)?;
+    check_still(bytes, format).map_err(|error| error.to_string())?;
+    Ok((bytes, format))
+}
+
+/// A decoder that has read the head of a picture within the limits.
+fn decoder(bytes: &[u8], format: Option<ImageFormat>) -> Result<impl ImageDecoder + '_, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     reader.limits(limits(format));
-    if let Some(pixels) = tiff_file::palette(bytes)? {
-        return Ok(Decoded { pixels, orientation: Orientation::NoTransforms });
-    }
-    let mut decoder = reader.into_decoder().map_err(problem)?;
+    let decoder = reader.into_decoder().map_err(|error| error.to_string())?;
     let (width, height) = decoder.dimensions();
     // Not every decoder looks at the limits it was given.
     too_large(width, height, decoder.total_bytes())?;
+    Ok(decoder)
+}
+
+fn decoded(bytes: &[u8]) -> Result<Decoded, String> {
+    let problem = |error: ImageError| error.to_string();
+    let (bytes, format) = still(bytes)?;
+    if let Some(pixels) = tiff_file::palette(bytes)? {
+        return Ok(Decoded { pixels, orientation: Orientation::NoTransforms });
+    }
+    let mut decoder = decoder(bytes, format)?;
     // A picture with a damaged note about itself is as good as one without.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let icc = match format {
@@ -124,6 +155,18 @@ fn check_still(bytes: &[u8], format: Option<ImageFormat>) -> Result<(), ImageErr
     if animated { Err(ImageError::IoError(error)) } else { Ok(()) }
 }
 
+/// Whether a file ends before its picture does, where the format tells. ([`still`] finds the end of a JPEG.)
+fn is_cut(bytes: &[u8], format: Option<ImageFormat>) -> bool {
+    match format {
+        Some(ImageFormat::Png) => !png_file::has_end(bytes),
+        Some(ImageFormat::WebP) => {
+            let stated = bytes.get(4..8).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            stated.is_none_or(|stated| (bytes.len() as u64) < u64::from(stated) + 8)
+        }
+        _ => false,
+    }
+}
+
 fn on_white(picture: DynamicImage) -> RgbImage {
     let rgba = picture.into_rgba8();
     RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
@@ -152,7 +195,8 @@ mod tests {
         {
             let bytes = encoded(&picture.clone().into(), format);
             assert_eq!(decode_rgb(&bytes).expect("valid"), picture, "{format:?}");
-            assert_eq!(dimensions(&bytes).expect("valid"), (5, 3), "{format:?}");
+            let head = head(&bytes).expect("valid");
+            assert_eq!((head.width, head.height, head.is_grey), (5, 3, false), "{format:?}");
             // Behind the picture may stand what it likes, even another picture.
             let tail = [&bytes[..], &bytes, b"....ftypmp42\xFF\xDA\xFF\xD9"].concat();
             assert_eq!(decode_rgb(&tail).expect("valid with a tail"), picture, "{format:?}");
@@ -173,6 +217,28 @@ mod tests {
         for length in [bytes.len() - 1, bytes.len() / 2, 30] {
             let error = decode_rgb(&bytes[..length]).expect_err("cut").to_string();
             assert!(error.contains("cut off"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_head_tells_channels_and_a_file_that_is_cut() {
+        let grey = image::GrayImage::from_pixel(9, 9, image::Luma([7]));
+        let clear = RgbaImage::from_pixel(9, 9, Rgba([1, 2, 3, 4]));
+        for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Jpeg] {
+            let bytes = encoded(&RgbImage::new(9, 9).into(), format);
+            let found = head(&bytes).expect("whole");
+            assert_eq!(found, Head { width: 9, height: 9, is_grey: false, has_alpha: false }, "{format:?}");
+            for length in [bytes.len() - 2, bytes.len() / 2, 12, 1, 0] {
+                assert!(head(&bytes[..length]).is_err(), "{format:?} cut to {length}");
+            }
+        }
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff] {
+            let found = head(&encoded(&grey.clone().into(), format)).expect("whole");
+            assert!(found.is_grey && !found.has_alpha, "{format:?}");
+        }
+        for format in [ImageFormat::Png, ImageFormat::WebP] {
+            let found = head(&encoded(&clear.clone().into(), format)).expect("whole");
+            assert!(found.has_alpha && !found.is_grey, "{format:?}");
         }
     }
 

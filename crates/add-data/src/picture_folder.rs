@@ -6,36 +6,51 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use add_files::is_hidden;
 use image::RgbImage;
 
-use crate::{DataError, Prompt, decode_rgb};
+use crate::{DataError, Head, Prompt, SUFFIXES, UNREAD_SUFFIXES, decode_rgb, head};
 
 /// Largest size of an encoded picture, in bytes.
 pub const MAX_PICTURE_FILE: u64 = 64 << 20;
 
-/// What the names of pictures end in.
-const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-
-/// The pictures of a folder, in the order of their names.
+/// The pictures of a folder, in the order of their names. Hidden files and those whose names do not end as a picture's are left
+/// out.
 ///
 /// # Errors
-/// When the folder cannot be read or has no pictures.
+/// When the folder cannot be read, has no pictures, or has some of a format that is not read.
 pub fn picture_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let failed = |source| DataError::Read { path: folder.to_owned(), source };
-    let mut files = Vec::new();
+    let (mut files, mut unread, mut others) = (Vec::new(), Vec::new(), 0_usize);
     for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if extension.is_some_and(|e| PICTURES.iter().any(|known| e.eq_ignore_ascii_case(known))) {
-            files.push(path);
+        let entry = entry.map_err(failed)?;
+        // Such as macOS' `._a.png`, which is no picture.
+        if is_hidden(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let path = entry.path();
+        let suffix = path.extension().map_or_else(String::new, |e| e.to_string_lossy().to_lowercase());
+        match suffix.as_str() {
+            suffix if SUFFIXES.contains(&suffix) => files.push(path),
+            suffix if UNREAD_SUFFIXES.contains(&suffix) => unread.push(path),
+            _ => others += 1,
         }
     }
     files.sort();
-    if files.is_empty() {
-        let problem = "expected pictures (PNG, JPEG, WebP), found none".to_owned();
-        return Err(DataError::List { path: folder.to_owned(), problem });
+    unread.sort();
+    let refuse = |problem: String| Err(DataError::List { path: folder.to_owned(), problem });
+    match unread.first() {
+        // Without them, a figure would be of fewer pictures than the folder has.
+        Some(path) => refuse(format!(
+            "{} of its pictures are of a format that is not read (such as {}): convert them to PNG, JPEG or WebP",
+            unread.len(),
+            path.file_name().unwrap_or_default().to_string_lossy().escape_debug()
+        )),
+        None if files.is_empty() => {
+            refuse(format!("expected pictures (.{}), found none among {others} files", SUFFIXES.join(", .")))
+        }
+        None => Ok(files),
     }
-    Ok(files)
 }
 
 /// The caption of each picture in `folder`: by the names in the list where all entries have one, else in order.
@@ -74,6 +89,16 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, DataError> {
     decode_rgb(&bytes).map_err(problem)
 }
 
+/// What a picture says about itself, without its pixels.
+///
+/// # Errors
+/// As [`read_picture`], as far as it shows without decoding the pixels.
+pub fn read_head(path: &Path) -> Result<Head, DataError> {
+    let failed = |source| DataError::Read { path: path.to_owned(), source };
+    let bytes = add_files::read(path, MAX_PICTURE_FILE).map_err(failed)?;
+    head(&bytes).map_err(|error| DataError::List { path: path.to_owned(), problem: error.to_string() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +110,7 @@ mod tests {
     #[test]
     fn captions_follow_the_names_or_the_order() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["b.PNG", "a.jpg", "notes.txt"] {
+        for name in ["b.PNG", "a.jpg", "notes.txt", "._a.jpg", ".b.png"] {
             fs::write(folder.path().join(name), "").expect("written");
         }
         let files = picture_files(folder.path()).expect("pictures");

@@ -68,6 +68,19 @@ pub fn png_text(bytes: &[u8]) -> Result<Vec<(String, String)>, DataError> {
     Ok(text)
 }
 
+/// Whether the chunks of a PNG lead to its end.
+pub(crate) fn has_end(bytes: &[u8]) -> bool {
+    // Behind the signature stand chunks: a length, a name of four letters, that many bytes, a checksum.
+    let mut at = 8;
+    loop {
+        let Some(&[a, b, c, d, ref name @ ..]) = bytes.get(at..at + 8) else { return false };
+        at = at.saturating_add(12).saturating_add(u32::from_be_bytes([a, b, c, d]) as usize);
+        if name == b"IEND" {
+            return at <= bytes.len();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use image::Rgb;

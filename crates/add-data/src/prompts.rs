@@ -4,7 +4,7 @@ use std::{path::Path, str};
 
 use serde::Deserialize;
 
-use crate::DataError;
+use crate::{DataError, plain_json};
 
 /// Largest list, in bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -49,16 +49,20 @@ pub fn read_prompts(path: &Path) -> Result<Vec<Prompt>, DataError> {
 
 /// One a line; blank lines at the end do not count, others would shift what follows them and are prompts without words.
 fn lines(text: &str) -> Vec<Prompt> {
-    let lines = text.trim_end().lines();
-    lines.map(|line| Prompt { text: line.trim().to_owned(), file: None }).collect()
+    // Line ends of Windows, then those of old Macs.
+    let text = text.trim_end().replace("\r\n", "\n");
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(['\n', '\r']).map(|line| Prompt { text: line.trim().to_owned(), file: None }).collect()
 }
 
 fn json_lines(text: &str) -> Result<Vec<Prompt>, String> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(at, line)| {
-            let entry: Entry =
-                serde_json::from_str(line).map_err(|error| format!("line {}: {error}", at + 1))?;
+            let entry: Entry = serde_json::from_str(&plain_json(line))
+                .map_err(|error| format!("line {}: {error}", at + 1))?;
             Ok(Prompt { text: entry.prompt, file: entry.file })
         })
         .collect()
@@ -99,9 +103,10 @@ mod tests {
             "a cat\n\n a dog, running \n\n",
             &[("a cat", None), ("", None), ("a dog, running", None)],
         );
+        check("a.txt", "a\r\n\r\nb\rc\r", &[("a", None), ("", None), ("b", None), ("c", None)]);
         check(
             "a.jsonl",
-            "{\"prompt\": \"a\", \"id\": 3}\n\n{\"caption\": \"b\", \"file\": \"b.png\"}\n",
+            "{\"prompt\": \"a\", \"score\": NaN}\n\n{\"caption\": \"b\", \"file\": \"b.png\"}\n",
             &[("a", None), ("b", Some("b.png"))],
         );
         check(

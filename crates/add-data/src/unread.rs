@@ -1,9 +1,10 @@
 //! Formats of pictures that are not read, by their first bytes and by their suffixes: a message names them.
 
 /// Suffixes of pictures that cannot be decoded, in small letters.
-pub const UNREAD_SUFFIXES: [&str; 15] = [
-    "avif", "heic", "heif", "jxl", "jp2", "j2k", "psd", "svg", "ico", "tga", "exr", "hdr", "dng", "cr2",
-    "nef",
+pub const UNREAD_SUFFIXES: [&str; 30] = [
+    "avif", "heic", "heif", "jxl", "jp2", "j2k", "jpx", "psd", "svg", "ico", "tga", "exr", "hdr", "dng",
+    "cr2", "cr3", "nef", "arw", "orf", "raf", "rw2", "ppm", "pgm", "pbm", "pnm", "pam", "qoi", "pcx", "dds",
+    "apng",
 ];
 
 /// Kinds of the ISO base media format by their brands.

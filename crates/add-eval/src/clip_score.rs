@@ -12,27 +12,36 @@
 
 use crate::{EvalError, FeatureSet};
 
+/// Rows that are read at once.
+const BLOCK: usize = 64;
+
 /// Cosine of each picture with its own caption, `[rows]`, each in `-1..=1`.
 ///
 /// # Errors
-/// When the sets differ in width or rows, are empty, or hold a row of zeros.
+/// When the sets differ in width or rows, are empty, hold a row of zeros, or cannot be read back.
 pub fn row_cosines(images: &FeatureSet, texts: &FeatureSet) -> Result<Vec<f64>, EvalError> {
     EvalError::need_same_dim(images.dim(), texts.dim())?;
     EvalError::need_rows("the CLIP score", 1, images.rows())?;
     if images.rows() != texts.rows() {
         return Err(EvalError::Length {
             what: "caption features",
-            expected: images.values().len(),
-            got: texts.values().len(),
+            expected: images.rows() * images.dim(),
+            got: texts.rows() * texts.dim(),
         });
     }
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-    (images.iter().zip(texts).enumerate())
-        .map(|(row, (image, text))| {
+    let (dim, mut cosines) = (images.dim(), Vec::with_capacity(images.rows()));
+    for first in (0..images.rows()).step_by(BLOCK) {
+        let (images, texts) = (images.block(first, BLOCK)?, texts.block(first, BLOCK)?);
+        for (image, text) in images.chunks_exact(dim).zip(texts.chunks_exact(dim)) {
             let norms = dot(image, image).sqrt() * dot(text, text).sqrt();
-            if norms > 0.0 { Ok(dot(image, text) / norms) } else { Err(EvalError::ZeroNorm { row }) }
-        })
-        .collect()
+            if norms <= 0.0 {
+                return Err(EvalError::ZeroNorm { row: cosines.len() });
+            }
+            cosines.push(dot(image, text) / norms);
+        }
+    }
+    Ok(cosines)
 }
 
 /// The plain mean cosine, in `-1..=1`.

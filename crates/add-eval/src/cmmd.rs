@@ -9,9 +9,7 @@
 //! length. Source: Jayasumana et al., "Rethinking FID: towards a better evaluation metric for image generation", 2024, and its
 //! code, `distance.py`.
 
-use rayon::prelude::*;
-
-use crate::knn::squared_distance;
+use crate::knn::scan;
 use crate::{EvalError, FeatureSet};
 
 const SIGMA: f64 = 10.0;
@@ -20,21 +18,18 @@ const SCALE: f64 = 1000.0;
 /// The distance of two sets of embeddings of any length, which are brought to length 1; at least 0.
 ///
 /// # Errors
-/// When the widths differ, a set is empty, or an embedding is all zeros.
+/// When the widths differ, a set is empty or cannot be read back, or an embedding is all zeros.
 pub fn cmmd(x: &FeatureSet, y: &FeatureSet) -> Result<f64, EvalError> {
     EvalError::need_same_dim(x.dim(), y.dim())?;
     EvalError::need_rows("CMMD", 1, x.rows().min(y.rows()))?;
-    let (x, y) = (x.normalised()?, y.normalised()?);
-    Ok(SCALE * (mean_kernel(&x, &x) + mean_kernel(&y, &y) - 2.0 * mean_kernel(&x, &y)))
+    let (x, y) = (x.clone().normalised(), y.clone().normalised());
+    Ok(SCALE * (mean_kernel(&x, &x)? + mean_kernel(&y, &y)? - 2.0 * mean_kernel(&x, &y)?))
 }
 
-fn mean_kernel(x: &FeatureSet, y: &FeatureSet) -> f64 {
+fn mean_kernel(x: &FeatureSet, y: &FeatureSet) -> Result<f64, EvalError> {
     let gamma = 1.0 / (2.0 * SIGMA * SIGMA);
-    let sums: Vec<f64> = (0..x.rows())
-        .into_par_iter()
-        .map(|row| y.iter().map(|other| (-gamma * squared_distance(x.row(row), other)).exp()).sum())
-        .collect();
-    sums.iter().sum::<f64>() / (x.rows() as f64 * y.rows() as f64)
+    let sums = scan(x, y, || 0.0, |sum, _, _, distance| *sum += (-gamma * distance).exp())?;
+    Ok(sums.iter().sum::<f64>() / (x.rows() as f64 * y.rows() as f64))
 }
 
 #[cfg(test)]

@@ -11,9 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rayon::prelude::*;
-
-use crate::knn::{check, squared_distance, squared_radii};
+use crate::knn::{check, scan, squared_radii};
 use crate::{EvalError, FeatureSet};
 
 /// What density and coverage are the means of.
@@ -28,22 +26,23 @@ pub struct Neighbourhoods {
 /// Which neighbourhoods of `k` real rows hold which of the fake rows.
 ///
 /// # Errors
-/// When the widths differ, or `k` is zero or not below the rows of both sets.
+/// When the widths differ, `k` is zero or not below the rows of both sets, or one cannot be read back.
 pub fn neighbourhoods(real: &FeatureSet, fake: &FeatureSet, k: usize) -> Result<Neighbourhoods, EvalError> {
     check(real, fake, k)?;
-    let radii = squared_radii(real, k);
+    let radii = squared_radii(real, k)?;
     let reached: Vec<AtomicBool> = (0..real.rows()).map(|_| AtomicBool::new(false)).collect();
-    let of_fakes = (0..fake.rows()).into_par_iter().map(|row| {
-        let mut held = 0;
-        for ((centre, radius), reached) in real.iter().zip(&radii).zip(&reached) {
-            if squared_distance(fake.row(row), centre) < *radius {
-                held += 1;
-                reached.store(true, Ordering::Relaxed);
+    let held = scan(
+        fake,
+        real,
+        || 0,
+        |held, _, centre, distance| {
+            if distance < radii[centre] {
+                *held += 1;
+                reached[centre].store(true, Ordering::Relaxed);
             }
-        }
-        f64::from(held) / k as f64
-    });
-    let of_fakes = of_fakes.collect();
+        },
+    )?;
+    let of_fakes = held.into_iter().map(|held| f64::from(held) / k as f64).collect();
     let of_reals = reached.into_iter().map(|reached| f64::from(u8::from(reached.into_inner()))).collect();
     Ok(Neighbourhoods { of_fakes, of_reals })
 }

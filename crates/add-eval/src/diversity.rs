@@ -19,17 +19,17 @@ pub fn pixel_std(samples: &FeatureSet) -> Result<f64, EvalError> {
     EvalError::need_rows("the pixel standard deviation", 2, samples.rows())?;
     let count = samples.rows() as f64;
     let mut mean = vec![0.0; samples.dim()];
-    for row in samples {
+    samples.each(|row| {
         for (sum, value) in mean.iter_mut().zip(row) {
             *sum += value / count;
         }
-    }
+    })?;
     let mut scatter = vec![0.0; samples.dim()];
-    for row in samples {
+    samples.each(|row| {
         for ((sum, value), mean) in scatter.iter_mut().zip(row).zip(&mean) {
             *sum += (value - mean).powi(2);
         }
-    }
+    })?;
     Ok(scatter.iter().map(|sum| (sum / (count - 1.0)).sqrt()).sum::<f64>() / samples.dim() as f64)
 }
 
@@ -60,7 +60,7 @@ mod tests {
             seed: u64, rows in 2usize..9, scale in 0.1f64..4.0, shift in -3.0f64..3.0
         ) {
             let samples = SplitMix64::new(seed).normal_set(rows, 7);
-            let changed = FeatureSet::new(7, samples.values().iter().map(|v| scale * v + shift).collect()).unwrap();
+            let changed = FeatureSet::new(7, samples.block(0, samples.rows()).unwrap().iter().map(|v| scale * v + shift).collect()).unwrap();
             let (before, after) = (pixel_std(&samples).unwrap(), pixel_std(&changed).unwrap());
             prop_assert!((after - scale * before).abs() < 1e-12 * (1.0 + after));
         }

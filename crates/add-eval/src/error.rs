@@ -58,6 +58,15 @@ pub enum EvalError {
     /// The eigenvalue or singular value iteration did not converge.
     #[error("the {0} decomposition of the covariance did not converge")]
     Decomposition(&'static str),
+    /// The disk does not give back the features that it was given.
+    #[error("the features cannot be read back: {0}")]
+    Read(String),
+}
+
+impl From<std::io::Error> for EvalError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error.to_string())
+    }
 }
 
 impl EvalError {

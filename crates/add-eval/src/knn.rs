@@ -7,6 +7,9 @@ use rayon::prelude::*;
 
 use crate::{EvalError, FeatureSet};
 
+/// Rows of a block of distances: two blocks of Inception's features take 4 MiB.
+const BLOCK: usize = 128;
+
 /// `|a - b|^2`, summed in eight lanes.
 pub(crate) fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
@@ -21,18 +24,50 @@ pub(crate) fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
+/// Lets a state of each row of `left`, as `begin` makes it, meet the rows of `right` in their order:
+/// `meet(state, row of left, row of right, squared distance)`. The states come in the order of `left`.
+///
+/// # Errors
+/// When a set cannot be read back.
+pub(crate) fn scan<S: Send>(
+    left: &FeatureSet,
+    right: &FeatureSet,
+    begin: impl Fn() -> S + Sync,
+    meet: impl Fn(&mut S, usize, usize, f64) + Sync,
+) -> Result<Vec<S>, EvalError> {
+    let dim = left.dim();
+    let of_block = |block: usize| {
+        let rows = left.block(block * BLOCK, BLOCK)?;
+        let mut states: Vec<S> = rows.chunks_exact(dim).map(|_| begin()).collect();
+        for first in (0..right.rows()).step_by(BLOCK) {
+            let others = right.block(first, BLOCK)?;
+            for ((state, row), at) in states.iter_mut().zip(rows.chunks_exact(dim)).zip(block * BLOCK..) {
+                for (other, of) in others.chunks_exact(dim).zip(first..) {
+                    meet(state, at, of, squared_distance(row, other));
+                }
+            }
+        }
+        Ok(states)
+    };
+    let blocks: Result<Vec<Vec<S>>, EvalError> =
+        (0..left.rows().div_ceil(BLOCK)).into_par_iter().map(of_block).collect();
+    Ok(blocks?.into_iter().flatten().collect())
+}
+
 /// Squared distance of every row to its `k`-th nearest other row, `[rows]`.
-pub(crate) fn squared_radii(set: &FeatureSet, k: usize) -> Vec<f64> {
-    (0..set.rows())
-        .into_par_iter()
-        .map(|row| {
-            let mut distances: Vec<f64> = (0..set.rows())
-                .filter(|&other| other != row)
-                .map(|other| squared_distance(set.row(row), set.row(other)))
-                .collect();
-            *distances.select_nth_unstable_by(k - 1, f64::total_cmp).1
-        })
-        .collect()
+pub(crate) fn squared_radii(set: &FeatureSet, k: usize) -> Result<Vec<f64>, EvalError> {
+    let nearest = scan(set, set, Vec::new, |nearest: &mut Vec<f64>, row, other, distance| {
+        if row != other {
+            nearest.push(distance);
+            // Only the k nearest so far matter; they are sorted out before there are many.
+            if nearest.len() > 2 * k + BLOCK {
+                nearest.select_nth_unstable_by(k - 1, f64::total_cmp);
+                nearest.truncate(k);
+            }
+        }
+    })?;
+    let of_row = |mut nearest: Vec<f64>| *nearest.select_nth_unstable_by(k - 1, f64::total_cmp).1;
+    Ok(nearest.into_iter().map(of_row).collect())
 }
 
 /// Fails unless both sets have one width and more than `k >= 1` rows each.
@@ -49,8 +84,22 @@ mod tests {
     #[test]
     fn radii_leave_the_row_itself_out_but_not_its_twin() {
         let set = FeatureSet::new(1, vec![0.0, 0.0, 3.0, 7.0]).unwrap();
-        assert_eq!(squared_radii(&set, 1), [0.0, 0.0, 9.0, 16.0]);
-        assert_eq!(squared_radii(&set, 2), [9.0, 9.0, 9.0, 49.0]);
+        assert_eq!(squared_radii(&set, 1).unwrap(), [0.0, 0.0, 9.0, 16.0]);
+        assert_eq!(squared_radii(&set, 2).unwrap(), [9.0, 9.0, 9.0, 49.0]);
+    }
+
+    #[test]
+    fn neighbours_are_found_across_blocks() {
+        // Numbers 0, 1, 2 ... in an order that puts neighbours into different blocks.
+        let n = 3 * BLOCK + 5;
+        let values: Vec<f64> = (0..n).map(|at| ((at * 37) % n) as f64).collect();
+        let set = FeatureSet::new(1, values.clone()).unwrap();
+        let radii = squared_radii(&set, 4).unwrap();
+        for (value, radius) in values.iter().zip(radii) {
+            // Two on each side, and at the ends what is there.
+            let short = (value.min(n as f64 - 1.0 - value)).min(2.0);
+            assert_eq!(radius.to_bits(), (4.0 - short).powi(2).to_bits(), "{value}");
+        }
     }
 
     #[test]

@@ -37,19 +37,24 @@ impl Moments {
     }
 
     /// The moments of a whole set.
-    pub fn of(set: &FeatureSet) -> Self {
+    ///
+    /// # Errors
+    /// When it cannot be read back.
+    pub fn of(set: &FeatureSet) -> Result<Self, EvalError> {
         let mut moments = Self::new(set.dim());
-        moments.push_all(set);
-        moments
+        moments.push(set)?;
+        Ok(moments)
     }
 
     /// Adds the rows of `batch`.
     ///
     /// # Errors
-    /// When the widths differ.
+    /// When the widths differ, or the rows cannot be read back.
     pub fn push(&mut self, batch: &FeatureSet) -> Result<(), EvalError> {
         EvalError::need_same_dim(self.dim(), batch.dim())?;
-        self.push_all(batch);
+        for first in (0..batch.rows()).step_by(BLOCK_ROWS) {
+            self.push_block(&batch.block(first, BLOCK_ROWS)?);
+        }
         Ok(())
     }
 
@@ -76,12 +81,6 @@ impl Moments {
         EvalError::need_rows("covariance", 2, self.count)?;
         let divisor = (self.count - 1) as f64;
         Ok(self.scatter.iter().map(|value| value / divisor).collect())
-    }
-
-    fn push_all(&mut self, batch: &FeatureSet) {
-        for block in batch.values().chunks(BLOCK_ROWS * self.dim()) {
-            self.push_block(block);
-        }
     }
 
     fn push_block(&mut self, block: &[f64]) {
@@ -130,7 +129,7 @@ mod tests {
         // More rows than a block and more columns than a stripe, far from the origin.
         let mut rng = SplitMix64::new(3);
         let values: Vec<f64> = (0..700 * 150).map(|_| 1000.0 + rng.normal()).collect();
-        let whole = Moments::of(&FeatureSet::new(150, values.clone()).unwrap());
+        let whole = Moments::of(&FeatureSet::new(150, values.clone()).unwrap()).unwrap();
         let mut parts = Moments::new(150);
         for part in values.chunks(150 * 37) {
             parts.push(&FeatureSet::new(150, part.to_vec()).unwrap()).unwrap();
@@ -148,7 +147,7 @@ mod tests {
 
     #[test]
     fn one_row_has_no_covariance_and_widths_must_agree() {
-        let one = Moments::of(&FeatureSet::new(2, vec![1.0, 2.0]).unwrap());
+        let one = Moments::of(&FeatureSet::new(2, vec![1.0, 2.0]).unwrap()).unwrap();
         assert!(matches!(one.covariance(), Err(EvalError::TooFewRows { got: 1, .. })));
         let mut moments = Moments::new(3);
         let narrow = FeatureSet::new(2, vec![1.0, 2.0]).unwrap();

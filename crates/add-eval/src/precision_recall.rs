@@ -9,24 +9,26 @@
 //! Source: Kynkaanniemi et al., "Improved precision and recall metric for assessing generative models", 2019,
 //! Eq. (1) and (2).
 
-use rayon::prelude::*;
-
-use crate::knn::{check, squared_distance, squared_radii};
+use crate::knn::{check, scan, squared_radii};
 use crate::{EvalError, FeatureSet};
 
 /// For each row of `points` 1 where it lies inside of a neighbourhood of `manifold`, else 0. The mean is the precision
 /// where the points are the fakes, the recall where they are the reals.
 ///
 /// # Errors
-/// When the widths differ, or `k` is zero or not below the rows of both sets.
+/// When the widths differ, `k` is zero or not below the rows of both sets, or one cannot be read back.
 pub fn on_manifold(points: &FeatureSet, manifold: &FeatureSet, k: usize) -> Result<Vec<f64>, EvalError> {
     check(points, manifold, k)?;
-    let radii = squared_radii(manifold, k);
-    let inside = |row: usize| {
-        let point = points.row(row);
-        manifold.iter().zip(&radii).any(|(centre, radius)| squared_distance(point, centre) <= *radius)
-    };
-    Ok((0..points.rows()).into_par_iter().map(|row| f64::from(u8::from(inside(row)))).collect())
+    let radii = squared_radii(manifold, k)?;
+    let inside = scan(
+        points,
+        manifold,
+        || false,
+        |inside, _, centre, distance| {
+            *inside |= distance <= radii[centre];
+        },
+    )?;
+    Ok(inside.into_iter().map(|inside| f64::from(u8::from(inside))).collect())
 }
 
 #[cfg(test)]

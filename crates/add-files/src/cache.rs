@@ -4,7 +4,8 @@
 //! written beside their place and renamed, so processes may share a folder.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +14,11 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use crate::{read, replace::by_way_of};
+use crate::{
+    open, read,
+    replace::by_way_of,
+    rows::{Rows, bytes_of},
+};
 
 /// Bytes of a SHA-256.
 const SEAL: usize = 32;
@@ -27,8 +32,7 @@ impl Key {
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
+            add_part(&mut hash, part);
         }
         Self(hash.finalize().into())
     }
@@ -75,12 +79,45 @@ impl Cache {
 
     /// Keeps an entry. A disk that refuses costs a warning and the cache, not the run.
     pub fn put(&self, key: &Key, bytes: &[u8]) {
+        self.keep(key, |file| {
+            file.write_all(&seal(key, bytes))?;
+            file.write_all(bytes)
+        });
+    }
+
+    /// The `rows` rows that [`put_rows`](Self::put_rows) kept under `key`, if they are sound. They are checked once and then
+    /// read from the entry's own file.
+    pub fn get_rows(&self, key: &Key, rows: usize) -> Option<Rows> {
+        if self.is_off() {
+            return None;
+        }
+        let (mut file, length) = open(&self.path(*key)).ok()?;
+        let values = length.checked_sub(SEAL as u64)?.checked_div(size_of::<f32>() as u64)?;
+        let width = usize::try_from(values.checked_div(rows as u64)?).ok()?;
+        let mut stated = [0; SEAL];
+        file.read_exact(&mut stated).ok()?;
+        let kept = Rows::of_file(file, SEAL as u64, width, rows);
+        let is_sound = width > 0
+            && length == SEAL as u64 + length_of(&kept)
+            && seal_of_rows(key, &kept).is_ok_and(|seal| seal == stated);
+        is_sound.then_some(kept)
+    }
+
+    /// Keeps rows as an entry, as [`put`](Self::put) does.
+    pub fn put_rows(&self, key: &Key, rows: &Rows) {
+        self.keep(key, |file| {
+            file.write_all(&seal_of_rows(key, rows)?)?;
+            rows.each_block(|values| file.write_all(&bytes_of(values)))
+        });
+    }
+
+    fn keep(&self, key: &Key, content: impl FnOnce(&mut File) -> io::Result<()>) {
         if self.full.load(Ordering::Relaxed) {
             return;
         }
         let path = self.path(*key);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        if let Err(error) = made.and_then(|()| write(&path, &[&seal(key, bytes), bytes]))
+        if let Err(error) = made.and_then(|()| write(&path, content))
             && !self.full.swap(true, Ordering::Relaxed)
         {
             warn!("{}: {error}; nothing more is kept there", self.folder.display());
@@ -98,17 +135,40 @@ fn seal(key: &Key, bytes: &[u8]) -> [u8; SEAL] {
     Key::of([key.bytes(), bytes]).0
 }
 
+/// The [`seal`] of the bytes of rows.
+fn seal_of_rows(key: &Key, rows: &Rows) -> io::Result<[u8; SEAL]> {
+    let mut hash = Sha256::new();
+    add_part(&mut hash, key.bytes());
+    hash.update(length_of(rows).to_le_bytes());
+    rows.each_block(|values| {
+        hash.update(bytes_of(values));
+        Ok::<_, io::Error>(())
+    })?;
+    Ok(hash.finalize().into())
+}
+
+/// Bytes of rows in a file.
+fn length_of(rows: &Rows) -> u64 {
+    (rows.len() * rows.width() * size_of::<f32>()) as u64
+}
+
+fn add_part(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
+}
+
 /// Writes an entry under a name of its own first, since threads and processes may write the same one at the same time. It is
 /// not flushed to the disk: what a machine that loses its power leaves of it has no sound seal.
-fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+fn write(path: &Path, content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let unique = format!("{}-{}.tmp", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    by_way_of(&path.with_extension(unique), path, |unfinished| fs::write(unfinished, parts.concat()))
+    by_way_of(&path.with_extension(unique), path, |unfinished| content(&mut File::create(unfinished)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RowsWriter;
 
     fn key(name: &str) -> Key {
         Key::of([name.as_bytes()])
@@ -147,6 +207,33 @@ mod tests {
         }
         cache.put(&key("a"), b"seven");
         assert_eq!(fs::read(&path).expect("there"), sound, "replaced");
+    }
+
+    #[test]
+    fn rows_come_back_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::folder(folder.path());
+        let mut writer = RowsWriter::default();
+        writer.push(2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).expect("kept");
+        cache.put_rows(&key("a"), &writer.rows());
+        let kept = cache.get_rows(&key("a"), 3).expect("sound");
+        assert_eq!((kept.width(), kept.read(0, 3).expect("read")), (2, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        for (name, rows) in [("a", 4), ("a", 0), ("b", 3)] {
+            assert!(cache.get_rows(&key(name), rows).is_none(), "{name}, {rows}");
+        }
+        // What is read as bytes is the same entry.
+        assert_eq!(cache.get(&key("a"), 99).expect("sound"), bytes_of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let path = cache.path(key("a"));
+        let sound = fs::read(&path).expect("there");
+        for cut in 0..sound.len() {
+            fs::write(&path, &sound[..cut]).expect("written");
+            assert!(cache.get_rows(&key("a"), 3).is_none(), "cut to {cut}");
+            let mut flipped = sound.clone();
+            flipped[cut] ^= 0x10;
+            fs::write(&path, flipped).expect("written");
+            assert!(cache.get_rows(&key("a"), 3).is_none(), "flipped at {cut}");
+        }
+        assert!(Cache::off().get_rows(&key("a"), 3).is_none());
     }
 
     #[test]

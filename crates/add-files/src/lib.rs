@@ -5,13 +5,17 @@
 //! recipe should cost an error, not the machine's memory. What is computed from such files may be kept in a [`Cache`].
 
 mod cache;
+mod hidden;
 mod mapped;
 mod replace;
+mod rows;
 mod text;
 
 pub use cache::{Cache, Key};
+pub use hidden::is_hidden;
 pub use mapped::MappedFile;
 pub use replace::{check_writable, rename, replace, sync};
+pub use rows::{Rows, RowsWriter};
 pub use text::{decode_text, has_utf_16_mark};
 
 use std::{

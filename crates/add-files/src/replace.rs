@@ -35,7 +35,11 @@ pub fn check_writable(folder: &Path) -> io::Result<()> {
     let nearest = folder.ancestors().find(|folder| here(folder)).unwrap_or(folder);
     let nearest = if nearest.as_os_str().is_empty() { Path::new(".") } else { nearest };
     let trial = nearest.join(format!(".writable-{}.tmp", std::process::id()));
-    File::create_new(&trial)?;
+    let refused = |error: io::Error| {
+        let said = format!("nothing can be written into {}: {error}", nearest.display());
+        io::Error::new(error.kind(), said)
+    };
+    File::create_new(&trial).map_err(refused)?;
     fs::remove_file(&trial)
 }
 

@@ -6,16 +6,19 @@
 
 mod chunked;
 mod gradient;
+mod pairs;
 mod rows;
 
 use std::sync::Arc;
 
 use burn::backend::{BackendTensor, DispatchTensorKind};
-use burn::tensor::{Bool, DType, Shape, Tensor, activation};
+use burn::tensor::{Bool, DType, Element, Shape, Tensor, activation};
 use burn_flex::{FlexTensor, Layout};
+use bytemuck::Pod;
 
 use crate::half::{as_type, widened};
-use crate::parallel::{SharedMut, dense, output};
+use crate::parallel::{SharedMut, dense, output_of};
+use crate::product::computes_bf16_products;
 use crate::tape::{Kernel, apply, is_ours};
 
 /// `q: [B, H, N, D]`, `k`, `v`: `[B, H, M, D]` to `[B, H, N, D]`, scaled by `1 / sqrt(D)`.
@@ -110,18 +113,18 @@ impl Attention {
 
 /// The rows of the heads in one tensor `[B, H, tokens, D]`; the numbers of a row lie side by side.
 #[derive(Clone, Copy)]
-struct Heads {
-    data: SharedMut,
+struct Heads<T = f32> {
+    data: SharedMut<T>,
     /// Distances of two samples, heads, tokens.
     strides: [usize; 3],
     /// Heads of one sample.
     per_sample: usize,
 }
 
-impl Heads {
+impl<T: Element + Pod> Heads<T> {
     fn new(tensor: &FlexTensor) -> Self {
         let layout = tensor.layout();
-        let data = tensor.storage::<f32>()[layout.start_offset()..].as_ptr().cast_mut();
+        let data = tensor.storage::<T>()[layout.start_offset()..].as_ptr().cast_mut();
         let strides = std::array::from_fn(|i| layout.strides()[i].unsigned_abs());
         Self { data: SharedMut::new(data), strides, per_sample: layout.shape()[1] }
     }
@@ -131,7 +134,7 @@ impl Heads {
     /// # Safety
     /// The row exists.
     #[inline(always)]
-    unsafe fn row(self, head: usize, token: usize) -> *mut f32 {
+    unsafe fn row(self, head: usize, token: usize) -> *mut T {
         let [sample, of_head, of_token] = self.strides;
         self.data.at(head / self.per_sample * sample + head % self.per_sample * of_head + token * of_token)
     }
@@ -142,15 +145,27 @@ impl Heads {
     }
 }
 
+/// A bf16 tensor whose rows begin with a whole pair: the tensor itself, or a copy.
+fn in_pairs(tensor: &FlexTensor) -> FlexTensor {
+    let layout = tensor.layout();
+    let even = |stride: &isize| *stride > 0 && stride % 2 == 0;
+    let aligned = tensor.bytes().as_ptr().addr().is_multiple_of(align_of::<f32>());
+    let begins = aligned && layout.start_offset().is_multiple_of(2);
+    match layout.strides() {
+        [outer @ .., 1] if begins && outer.iter().all(even) => tensor.clone(),
+        _ => tensor.to_contiguous(),
+    }
+}
+
 /// A new tensor `[B, H, tokens, D]` that lies in memory as `like` does: by head, or, when the heads were split off a
 /// `[B, tokens, H D]`, by token, so that they can be joined again without a copy.
-fn output_like(like: &FlexTensor, fill: impl FnOnce(Heads)) -> FlexTensor {
+fn output_like<T: Element + Pod>(like: &FlexTensor, fill: impl FnOnce(Heads<T>)) -> FlexTensor {
     let shape = like.layout().shape().clone();
     let [b, h, n, d] = shape.dims::<4>();
     let strides = if like.is_contiguous() { [h * n * d, n * d, d] } else { [n * h * d, d, h * d] };
-    let flat = output(Shape::from([b * h * n * d]), |data| fill(Heads { data, strides, per_sample: h }));
+    let flat = output_of(Shape::from([b * h * n * d]), |data| fill(Heads { data, strides, per_sample: h }));
     let strides = strides.into_iter().chain([1]).map(|s| s as isize).collect();
-    FlexTensor::from_arc(flat.data_arc(), Layout::new(shape, strides, 0), DType::F32)
+    FlexTensor::from_arc(flat.data_arc(), Layout::new(shape, strides, 0), T::dtype())
 }
 
 impl Kernel<3> for Attention {
@@ -169,6 +184,20 @@ impl Kernel<3> for Attention {
             rows::forward(self, [q, k, v].map(Heads::new), out, shared);
         });
         (y.clone(), (y, Arc::new(normalisers)))
+    }
+
+    fn forward_in_bf16(&self, inputs: &[FlexTensor; 3]) -> Option<FlexTensor> {
+        if !computes_bf16_products() || !self.d.is_multiple_of(2) {
+            return None;
+        }
+        if inputs.iter().any(|input| input.dtype() != DType::BF16) {
+            return None;
+        }
+        let inputs = inputs.each_ref().map(in_pairs);
+        // SAFETY: the processor has pairs, and they lie as they must.
+        Some(output_like(&inputs[0], |out| unsafe {
+            pairs::forward(self, inputs.each_ref().map(Heads::new), out);
+        }))
     }
 
     fn backward(
@@ -202,7 +231,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{agree, random};
+    use crate::testing::{agree, near_in_bf16, random};
+
+    /// What the weights of values up to one are off by when they are rounded to bf16: half a unit in the last of 8 bits.
+    const WEIGHTS: f64 = 1.0 / 256.0;
 
     /// Heads by head, split off the channels, or a part of a larger tensor.
     fn heads([b, h, n, d]: [usize; 4], view: usize, seed: u64) -> Tensor<4> {
@@ -222,11 +254,10 @@ mod tests {
             let all = Tensor::<2, Bool>::tril_mask([n, m], 0, &Device::flex());
             all.reshape([1, 1, n, m])
         });
-        agree(
-            inputs,
-            |(q, k, v)| attention(q, k, v, mask.clone()),
-            |(q, k, v)| attention_reference(q, k, v, mask.clone()),
-        )
+        let ours = |(q, k, v)| attention(q, k, v, mask.clone());
+        let reference = |(q, k, v)| attention_reference(q, k, v, mask.clone());
+        agree(inputs.clone(), ours, reference)?;
+        near_in_bf16(inputs, ours, reference, WEIGHTS)
     }
 
     proptest! {

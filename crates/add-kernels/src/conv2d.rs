@@ -5,16 +5,18 @@
 mod depthwise;
 mod input;
 mod padded;
+mod pairs;
 mod sizes;
 mod weights;
 mod windows;
 mod winograd;
 
-use burn::tensor::{Tensor, module, ops::ConvOptions};
+use burn::tensor::{Tensor, bf16, module, ops::ConvOptions};
 use burn_flex::FlexTensor;
 
-use crate::half::as_type;
-use crate::parallel::{SharedMut, dense, output, values};
+use crate::half::{as_type, flat, pairs, widen};
+use crate::parallel::{SharedMut, dense, output, output_of, values};
+use crate::product::{computes_bf16_products, turned};
 use crate::tape::{Kernel, apply};
 use padded::Padded;
 use sizes::Sizes;
@@ -102,6 +104,39 @@ impl<const N: usize> Kernel<N> for Conv2d {
         (y, ())
     }
 
+    fn forward_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<FlexTensor> {
+        let sizes = self.0;
+        let products = sizes.inner() * sizes.taps();
+        if !computes_bf16_products() || sizes.is_depthwise() || products == 0 || !products.is_multiple_of(2) {
+            return None;
+        }
+        let (x, weights) = (flat(&inputs[0]), pairs(&inputs[1])?);
+        let bias = inputs.get(2).map(|bias| dense(widen(bias.clone())));
+        let (x, bias) = (x.as_slice::<bf16>()?, bias.as_ref().map(values));
+        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
+        Some(output_of([sizes.samples, sizes.c_out, sizes.output[0], sizes.output[1]], |out| unsafe {
+            pairs::forward(sizes, x, weights, bias, out);
+        }))
+    }
+
+    fn frozen_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<(FlexTensor, ())> {
+        Some((<Self as Kernel<N>>::forward_in_bf16(self, inputs)?, ()))
+    }
+
+    fn input_gradient_in_bf16(&self, inputs: &[FlexTensor; N], dy: &FlexTensor) -> Option<FlexTensor> {
+        let sizes = self.0.of_input_gradient()?;
+        if !computes_bf16_products() || !(sizes.c_in * sizes.taps()).is_multiple_of(2) {
+            return None;
+        }
+        let (dy, weights) = (flat(dy), inputs[1].as_slice()?);
+        let weights = turned(weights, [sizes.c_in, sizes.c_out, sizes.taps()]);
+        let dy = dy.as_slice::<bf16>()?;
+        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
+        Some(output_of([sizes.samples, sizes.c_out, sizes.output[0], sizes.output[1]], |out| unsafe {
+            pairs::forward(sizes, dy, &weights, None, out);
+        }))
+    }
+
     fn backward(
         &self,
         inputs: [FlexTensor; N],
@@ -137,25 +172,9 @@ impl<const N: usize> Kernel<N> for Conv2d {
 }
 
 fn forward(sizes: Sizes, x: &[f32], weights: &[f32], bias: Option<&[f32]>, out: SharedMut) {
-    let Sizes { samples, c_in, c_out, input, output, padding, .. } = sizes;
-    if sizes.in_tiles(output) {
-        let (channels, rows, size, grid) = (c_in, c_out, input, output);
-        let (image, steps, turned) = (x, [9 * c_in, 9], false);
-        return Winograd {
-            image,
-            samples,
-            channels,
-            size,
-            padding,
-            weights,
-            steps,
-            turned,
-            bias,
-            rows,
-            grid,
-            out,
-        }
-        .run();
+    if sizes.in_tiles(sizes.output) {
+        // SAFETY: every processor has such products, and the sizes are those of the tensors.
+        return unsafe { Winograd::forward(sizes, x, weights, bias, out).run() };
     }
     let image = Padded::new(x, sizes.samples * sizes.c_in, sizes.input, sizes.padding, sizes.padding);
     let sources = sources(sizes, &image);
@@ -219,11 +238,21 @@ fn weight_gradient(sizes: Sizes, x: &[f32], dy: &[f32], out: SharedMut) {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tensor;
+    use burn::tensor::{DType, Tensor};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{agree, random};
+    use crate::testing::{agree, input_gradient_near_in_bf16, near_in_bf16, random};
+
+    /// What sums of another order in f32 leave of each product.
+    const ORDER: f64 = 1e-6;
+    /// What transformed tiles and weights, rounded to bf16, leave of the root of the number of products.
+    const TILES: f64 = 0.01;
+
+    /// What an output or a gradient in bf16 may be off by, `products` being those of one number.
+    fn more(products: usize, in_tiles: bool) -> f64 {
+        ORDER * products as f64 + if in_tiles { TILES * (products as f64).sqrt() } else { 0.0 }
+    }
 
     fn check(
         x: Tensor<4>,
@@ -232,18 +261,23 @@ mod tests {
         geometry: ConvGeometry,
     ) -> Result<(), TestCaseError> {
         let w = random(weight, 2);
+        let sizes = Sizes::new(x.dims(), weight, None, geometry);
+        let forth = more(sizes.inner() * sizes.taps(), sizes.in_tiles(sizes.output));
+        let frozen = w.clone().cast(DType::BF16);
+        let layer = |x, dtype| conv2d(x, frozen.clone().cast(dtype), None, geometry);
+        let back = more(sizes.outer() * sizes.taps(), sizes.in_tiles(sizes.input));
+        input_gradient_near_in_bf16(x.clone(), layer, back)?;
         if bias {
-            agree(
-                (x, w, random([weight[0]], 3)),
-                |(x, w, b)| conv2d(x, w, Some(b), geometry),
-                |(x, w, b)| conv2d_reference(x, w, Some(b), geometry),
-            )
+            let inputs = (x, w, random([weight[0]], 3));
+            let ours = |(x, w, b)| conv2d(x, w, Some(b), geometry);
+            let reference = |(x, w, b)| conv2d_reference(x, w, Some(b), geometry);
+            agree(inputs.clone(), ours, reference)?;
+            near_in_bf16(inputs, ours, reference, forth)
         } else {
-            agree(
-                (x, w),
-                |(x, w)| conv2d(x, w, None, geometry),
-                |(x, w)| conv2d_reference(x, w, None, geometry),
-            )
+            let ours = |(x, w)| conv2d(x, w, None, geometry);
+            let reference = |(x, w)| conv2d_reference(x, w, None, geometry);
+            agree((x.clone(), w.clone()), ours, reference)?;
+            near_in_bf16((x, w), ours, reference, forth)
         }
     }
 
@@ -316,7 +350,7 @@ mod tests {
         ) {
             let geometry = ConvGeometry { padding: [padding.0, padding.1], ..ConvGeometry::square(1, 1) };
             let grid = [height + 2 * padding.0 - 2, width + 2 * padding.1 - 2];
-            prop_assume!(Winograd::pays(c_in, c_out, grid));
+            prop_assume!(winograd::pays(c_in, c_out, grid));
             check(random([samples, c_in, height, width], 1), [c_out, c_in, 3, 3], bias, geometry)?;
         }
     }

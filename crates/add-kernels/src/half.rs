@@ -4,11 +4,12 @@
 //! write to the nearest. Where the processor multiplies pairs of bf16 numbers (AVX512-BF16) some products read them as they
 //! are, and sum in f32.
 
-use burn::tensor::{Bytes, DType, Element, Tensor, bf16};
+use burn::tensor::{Bytes, DType, Element, Shape, Tensor, bf16};
 use burn_flex::FlexTensor;
 use bytemuck::Pod;
 use rayon::prelude::*;
 
+use crate::parallel::{Scratch, SharedMut, output_of, parallel_ranges};
 use crate::simd::{LANES, Simd, Task, dispatch};
 
 /// The type in which numbers of this one are summed: f32 for bf16 and f16, otherwise itself.
@@ -35,6 +36,11 @@ pub(crate) fn widen(tensor: FlexTensor) -> FlexTensor {
     // SAFETY: both have as many numbers.
     let each = |from: &[bf16], to: &mut [f32]| unsafe { dispatch(Widen { from, to }) };
     if tensor.dtype() == DType::BF16 { convert(tensor, each) } else { tensor }
+}
+
+/// The tensor itself where its numbers lie one after the other, else a copy in which they do.
+pub(crate) fn flat(tensor: &FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor.clone() } else { tensor.to_contiguous() }
 }
 
 /// The numbers of a contiguous bf16 tensor in pairs, each as the bits of one f32; nothing where there is no such view.
@@ -97,6 +103,41 @@ impl Task for Narrow<'_> {
 
 /// Numbers that one task converts.
 const CHUNK: usize = 1 << 15;
+
+/// Numbers of a piece that is widened, computed and rounded while it is in the cache.
+const PIECE: usize = 1 << 13;
+
+/// The bf16 tensor that a kernel gives which computes in f32 and item by item, `sizes[0]` numbers of `x` to `sizes[1]` of the
+/// output; `body(x, out, first, count)` computes the `count` items from the item `first` on. `cost` is that of one item, as in
+/// [`parallel_ranges`].
+pub(crate) fn in_pieces(
+    x: &FlexTensor,
+    shape: impl Into<Shape>,
+    sizes: [usize; 2],
+    cost: usize,
+    body: impl Fn(&[f32], SharedMut, usize, usize) + Sync + Send,
+) -> Option<FlexTensor> {
+    let x = flat(x);
+    let x = x.as_slice::<bf16>()?;
+    let [size, out_size] = sizes;
+    Some(output_of(shape, |out: SharedMut<bf16>| {
+        parallel_ranges(x.len().checked_div(size).unwrap_or(0), cost, |range| {
+            let most = (PIECE / size).clamp(1, range.len());
+            let (mut wide, mut results) = (Scratch::new(most * size), Scratch::new(most * out_size));
+            for first in range.clone().step_by(most) {
+                let count = most.min(range.end - first);
+                let (from, to) = (&x[first * size..][..count * size], &mut wide[..count * size]);
+                // SAFETY: both have as many numbers, and the items of the tasks are disjoint.
+                unsafe { dispatch(Widen { from, to }) };
+                body(&wide, SharedMut::new(results.as_mut_ptr()), first, count);
+                unsafe {
+                    let to = std::slice::from_raw_parts_mut(out.at(first * out_size), count * out_size);
+                    dispatch(Narrow { from: &results[..count * out_size], to });
+                }
+            }
+        });
+    }))
+}
 
 #[cfg(test)]
 mod tests {

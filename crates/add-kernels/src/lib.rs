@@ -21,6 +21,7 @@
 
 mod activation;
 mod adamw;
+mod add;
 mod attention;
 mod checkpoint;
 mod conv2d;
@@ -40,6 +41,7 @@ mod testing;
 
 pub use activation::{gelu, quick_gelu, relu, relu6, silu};
 pub use adamw::{AdamWStep, adamw_step, ema_lerp};
+pub use add::add;
 pub use attention::attention;
 pub use checkpoint::Checkpointing;
 pub use conv2d::{ConvGeometry, allow_winograd, conv2d, winograd_is_allowed};

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-use crate::half::{as_type, pairs, widen};
-use crate::parallel::{SharedMut, dense, output, output_bf16, parallel_ranges, values};
-use crate::product::{Matrix, Start, computes_bf16_products, multiply, multiply_pairs};
+use crate::half::{as_type, flat, pairs, widen};
+use crate::parallel::{SharedMut, dense, output, output_of, parallel_ranges, values};
+use crate::product::{Matrix, Start, computes_bf16_products, multiply, multiply_pairs, turned};
 use crate::simd::{LANES, Simd, Task, dispatch};
 use crate::tape::{Kernel, apply};
 
@@ -79,14 +79,29 @@ impl<const N: usize> Kernel<N> for Linear {
         if !computes_bf16_products() || !c_in.is_multiple_of(2) {
             return None;
         }
-        let x = if inputs[0].is_contiguous() { inputs[0].clone() } else { inputs[0].to_contiguous() };
+        let x = flat(&inputs[0]);
         let (x, weight) = (pairs(&x)?, pairs(&inputs[1])?);
-        let (x, weight) = (Matrix::rows(x, c_in / 2), Matrix::rows(weight, c_in / 2));
         let bias = inputs.get(2).map(|bias| dense(widen(bias.clone())));
-        let start = bias.as_ref().map_or(Start::Zero, |bias| Start::ColumnBias(values(bias).as_ptr()));
-        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
-        Some(output_bf16([b, n, c_out], |out| unsafe {
-            multiply_pairs(b * n, c_out, c_in / 2, x, weight.transposed(), out, start);
+        // SAFETY: the processor has pairs, and the output is as large as it says.
+        Some(output_of([b, n, c_out], |out| unsafe {
+            multiply_pairs(b * n, c_out, c_in / 2, x, weight, bias.as_ref().map(values), out);
+        }))
+    }
+
+    fn frozen_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<(FlexTensor, ())> {
+        Some((<Self as Kernel<N>>::forward_in_bf16(self, inputs)?, ()))
+    }
+
+    fn input_gradient_in_bf16(&self, inputs: &[FlexTensor; N], dy: &FlexTensor) -> Option<FlexTensor> {
+        let Self { b, n, c_in, c_out } = *self;
+        if !computes_bf16_products() || !c_out.is_multiple_of(2) {
+            return None;
+        }
+        let (dy, weight) = (flat(dy), turned(inputs[1].as_slice()?, [c_out, c_in, 1]));
+        let dy = pairs(&dy)?;
+        // SAFETY: the processor has pairs, and the output is as large as it says.
+        Some(output_of([b, n, c_in], |out| unsafe {
+            multiply_pairs(b * n, c_in, c_out / 2, dy, &weight, None, out);
         }))
     }
 
@@ -167,7 +182,10 @@ mod tests {
     use burn::tensor::{DType, Device, Distribution};
 
     use super::*;
-    use crate::testing::{agree, random};
+    use crate::testing::{agree, input_gradient_near_in_bf16, near_in_bf16, random};
+
+    /// What sums of another order in f32 leave of each product.
+    const ORDER: f64 = 1e-6;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -185,14 +203,20 @@ mod tests {
                 _ => random([b, n + 2, c_in + 1], 1).slice([0..b, 1..n + 1, 0..c_in]),
             };
             let w = if view == 1 { random([c_in, c_out], 2).transpose() } else { random([c_out, c_in], 2) };
+            let frozen = w.clone().cast(DType::BF16);
+            let layer = |x, dtype| linear(x, frozen.clone().cast(dtype), None);
+            input_gradient_near_in_bf16(x.clone(), layer, ORDER * c_out as f64)?;
             if bias {
-                agree(
-                    (x, w, random([c_out], 3)),
-                    |(x, w, b)| linear(x, w, Some(b)),
-                    |(x, w, b)| linear_reference(x, w, Some(b)),
-                )?;
+                let inputs = (x, w, random([c_out], 3));
+                let ours = |(x, w, b)| linear(x, w, Some(b));
+                let reference = |(x, w, b)| linear_reference(x, w, Some(b));
+                agree(inputs.clone(), ours, reference)?;
+                near_in_bf16(inputs, ours, reference, ORDER * c_in as f64)?;
             } else {
-                agree((x, w), |(x, w)| linear(x, w, None), |(x, w)| linear_reference(x, w, None))?;
+                let ours = |(x, w)| linear(x, w, None);
+                let reference = |(x, w)| linear_reference(x, w, None);
+                agree((x.clone(), w.clone()), ours, reference)?;
+                near_in_bf16((x, w), ours, reference, ORDER * c_in as f64)?;
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
-use burn::tensor::{Bytes, DType, Shape, bf16};
+use burn::tensor::{Bytes, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
@@ -43,58 +43,40 @@ pub(crate) fn range_length(items: usize, cost: usize) -> usize {
 
 /// Memory that several tasks write to, each to its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct SharedMut(*mut f32);
+pub(crate) struct SharedMut<T = f32>(*mut T);
 
-unsafe impl Send for SharedMut {}
-unsafe impl Sync for SharedMut {}
+unsafe impl<T> Send for SharedMut<T> {}
+unsafe impl<T> Sync for SharedMut<T> {}
 
-impl SharedMut {
-    pub(crate) fn new(p: *mut f32) -> Self {
+impl<T> SharedMut<T> {
+    pub(crate) fn new(p: *mut T) -> Self {
         Self(p)
     }
 
     /// # Safety
     /// The offset is inside of the memory.
     #[inline(always)]
-    pub(crate) unsafe fn at(self, offset: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(self, offset: usize) -> *mut T {
         self.0.add(offset)
     }
 }
 
 /// A new tensor whose memory is not cleared first: `fill` must write all of it.
 pub(crate) fn output(shape: impl Into<Shape>, fill: impl FnOnce(SharedMut)) -> FlexTensor {
+    output_of(shape, fill)
+}
+
+/// The same of numbers of any type.
+pub(crate) fn output_of<T: Element + bytemuck::Pod>(
+    shape: impl Into<Shape>,
+    fill: impl FnOnce(SharedMut<T>),
+) -> FlexTensor {
     let shape = shape.into();
-    let mut values = Vec::<f32>::with_capacity(shape.num_elements());
+    let mut values = Vec::<T>::with_capacity(shape.num_elements());
     fill(SharedMut(values.as_mut_ptr()));
     // SAFETY: `fill` wrote `num_elements` numbers.
     unsafe { values.set_len(shape.num_elements()) };
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
-}
-
-/// The same of bf16 numbers.
-pub(crate) fn output_bf16(shape: impl Into<Shape>, fill: impl FnOnce(SharedBf16)) -> FlexTensor {
-    let shape = shape.into();
-    let mut values = Vec::<bf16>::with_capacity(shape.num_elements());
-    fill(SharedBf16(values.as_mut_ptr()));
-    // SAFETY: `fill` wrote `num_elements` numbers.
-    unsafe { values.set_len(shape.num_elements()) };
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::BF16)
-}
-
-/// As [`SharedMut`], of bf16 numbers.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedBf16(*mut bf16);
-
-unsafe impl Send for SharedBf16 {}
-unsafe impl Sync for SharedBf16 {}
-
-impl SharedBf16 {
-    /// # Safety
-    /// The offset is inside of the memory.
-    #[inline(always)]
-    pub(crate) unsafe fn at(self, offset: usize) -> *mut bf16 {
-        self.0.add(offset)
-    }
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), T::dtype())
 }
 
 /// A view of the numbers of a contiguous tensor.

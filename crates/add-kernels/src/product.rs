@@ -5,8 +5,8 @@ mod pairs;
 mod tile;
 
 pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width, tile_rows};
-pub(crate) use pairs::multiply_pairs;
 pub use pairs::{allow_bf16_products, computes_bf16_products};
+pub(crate) use pairs::{multiply_pairs, turned};
 pub(crate) use tile::{Reduction, Start, multiply_panel};
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};

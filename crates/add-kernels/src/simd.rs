@@ -8,13 +8,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod choice;
 mod math;
 mod portable;
 
-use std::sync::OnceLock;
-
 use burn::tensor::bf16;
 
+pub(crate) use choice::{dispatch, dispatch_pairs, has_pairs, tile_size};
 #[cfg(test)]
 use math::normal_tail;
 pub(crate) use math::{exp, normal, sigmoid};
@@ -26,11 +26,15 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen numbers.
     type V: Copy;
+    /// The same instruction set, whose [`mul_add`](Self::mul_add) is that of numbers.
+    type Numbers: Simd<V = Self::V>;
     /// Rows of the register tile of a matrix product.
     const ROWS: usize;
     /// Vectors per row of the register tile.
     const VECS: usize;
 
+    /// For what surrounds a product of pairs, see [`dispatch_pairs`].
+    fn numbers(self) -> Self::Numbers;
     fn splat(self, x: f32) -> Self::V;
     /// Asks for the cache line at `p`, which need not be there.
     #[inline(always)]
@@ -77,6 +81,43 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         self.store(numbers.as_mut_ptr(), v);
         for (i, number) in numbers.into_iter().enumerate().take(n) {
             p.add(i).write(bf16::from_f32(number));
+        }
+    }
+    /// Pairs of bf16 numbers, `a[i]` beside `b[i]`, for `i` in `from..to`; zeros elsewhere.
+    /// # Safety
+    /// Both are readable in `from..to`, which lies within `0..16`.
+    #[inline(always)]
+    unsafe fn load_pairs(self, [a, b]: [*const bf16; 2], from: usize, to: usize) -> Self::V {
+        let mut pairs = [0_u32; LANES];
+        for (i, pair) in pairs.iter_mut().enumerate().take(to).skip(from) {
+            let [a, b] = [a, b].map(|p| u32::from(p.wrapping_add(i).read().to_bits()));
+            *pair = b << 16 | a;
+        }
+        self.load(pairs.as_ptr().cast())
+    }
+    /// Pairs of the nearest bf16 numbers, `a[i]` beside `b[i]`.
+    #[inline(always)]
+    fn pair(self, [a, b]: [Self::V; 2]) -> Self::V {
+        let mut short = [[bf16::ZERO; LANES]; 2];
+        // SAFETY: both have sixteen numbers.
+        unsafe {
+            self.store_first_bf16(short[0].as_mut_ptr(), a, LANES);
+            self.store_first_bf16(short[1].as_mut_ptr(), b, LANES);
+            self.load_pairs(short.each_ref().map(|numbers| numbers.as_ptr()), 0, LANES)
+        }
+    }
+    /// All bits of both.
+    #[inline(always)]
+    fn or(self, a: Self::V, b: Self::V) -> Self::V {
+        let (mut bits, mut more) = ([0_u32; LANES], [0_u32; LANES]);
+        // SAFETY: both are sixteen numbers long.
+        unsafe {
+            self.store(bits.as_mut_ptr().cast(), a);
+            self.store(more.as_mut_ptr().cast(), b);
+            for (bits, more) in bits.iter_mut().zip(more) {
+                *bits |= more;
+            }
+            self.load(bits.as_ptr().cast())
         }
     }
     /// `a_0 b_0 a_1 b_1 ..`: first half, second half.
@@ -133,82 +174,6 @@ pub(crate) trait Task {
     /// # Safety
     /// The pointers of the task are valid for what it does.
     unsafe fn run<S: Simd>(self, s: S);
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Isa {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-fn isa() -> Isa {
-    static ISA: OnceLock<Isa> = OnceLock::new();
-    *ISA.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if avx512::available() {
-                return Isa::Avx512;
-            }
-            if avx2::available() {
-                return Isa::Avx2;
-            }
-        }
-        Isa::Portable
-    })
-}
-
-/// Rows of the register tile and vectors in each, for the instruction set in use.
-pub(crate) fn tile_size() -> [usize; 2] {
-    const fn of<S: Simd>() -> [usize; 2] {
-        [S::ROWS, S::VECS]
-    }
-    match isa() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => of::<avx512::Avx512<false>>(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => of::<avx2::Avx2>(),
-        Isa::Portable => of::<portable::Portable>(),
-    }
-}
-
-/// Whether the processor multiplies pairs of bf16 numbers and sums them in f32 (AVX512-BF16).
-pub(crate) fn has_pairs() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        static HAS: OnceLock<bool> = OnceLock::new();
-        *HAS.get_or_init(avx512::pairs_available)
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// Runs a product whose factors are pairs of bf16 numbers, two to each number of `f32`'s size: there [`Simd::mul_add`] is
-/// `a_0 b_0 + a_1 b_1 + c` of two pairs and an f32 number. Its tile is that of [`dispatch`].
-///
-/// # Safety
-/// [`has_pairs`], and the pointers of the task are valid for what it does.
-pub(crate) unsafe fn dispatch_pairs(task: impl Task) {
-    #[cfg(target_arch = "x86_64")]
-    avx512::run_pairs(task);
-    #[cfg(not(target_arch = "x86_64"))]
-    unreachable!("{} has no pairs", std::any::type_name_of_val(&task));
-}
-
-/// Runs `task` with the best instruction set of this processor.
-///
-/// # Safety
-/// The pointers of the task are valid for what it does.
-pub(crate) unsafe fn dispatch(task: impl Task) {
-    match isa() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::run(task),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::run(task),
-        Isa::Portable => task.run(portable::Portable),
-    }
 }
 
 #[cfg(test)]
@@ -283,6 +248,17 @@ mod tests {
             let mut short = [bf16::ZERO; LANES];
             s.store_first_bf16(short.as_mut_ptr(), s.load(x.as_ptr().add(250)), 6);
             assert_eq!(short.map(bf16::to_f32)[..7], [250.0, 251.0, 252.0, 253.0, 254.0, 255.0, 0.0]);
+            let whole = x.map(bf16::from_f32);
+            let at = |i: usize| whole.as_ptr().wrapping_add(i);
+            let mut pairs = [[bf16::ZERO; 2]; LANES];
+            let first = s.load_pairs([at(40), at(10)], 0, 3);
+            s.store(pairs.as_mut_ptr().cast(), s.or(first, s.load_pairs([at(60), at(90)], 3, 15)));
+            let mut both = [[bf16::ZERO; 2]; LANES];
+            s.store(both.as_mut_ptr().cast(), s.pair([s.load(x.as_ptr()), s.load(x.as_ptr().add(100))]));
+            let pair = |a: f32, b: f32| [bf16::from_f32(a), bf16::from_f32(b)];
+            assert_eq!(pairs[..4], [pair(40.0, 10.0), pair(41.0, 11.0), pair(42.0, 12.0), pair(63.0, 93.0)]);
+            assert_eq!(both, std::array::from_fn(|i| pair(i as f32, (100 + i) as f32)));
+            assert_eq!(pairs[14..], [pair(74.0, 104.0), pair(0.0, 0.0)]);
             s.store_first(got.as_mut_ptr(), s.splat(9.0), 3);
             assert_eq!(got[..5], [9.0, 9.0, 9.0, 3.0, 4.0]);
             let p = |i: usize| x.as_ptr().wrapping_add(i);
@@ -308,6 +284,9 @@ mod tests {
     #[test]
     fn every_instruction_set_moves_the_same() {
         on_every_isa(Moves);
+        if has_pairs() {
+            unsafe { dispatch_pairs(Moves) };
+        }
     }
 
     #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! How a kernel joins Burn: it runs on tensors of the `flex` device and records itself on their tape.
 //!
-//! A bf16 input is widened for as long as the kernel runs, unless nothing is recorded and the kernel computes in bf16 itself;
-//! the tape keeps it as it came.
+//! A bf16 input is widened for as long as the kernel runs, unless nothing is recorded and the kernel reads and writes bf16
+//! itself; the tape keeps it as it came.
 
 #![allow(
     clippy::match_wildcard_for_single_variants,
@@ -39,8 +39,23 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
 
     fn forward(&self, inputs: &[FlexTensor; N]) -> (FlexTensor, Self::Saved);
 
-    /// The output in bf16 of bf16 inputs, where the kernel and this processor compute in bf16.
+    /// The output in bf16 of a first input in bf16, where the kernel has a way of its own from the one to the other.
     fn forward_in_bf16(&self, _inputs: &[FlexTensor; N]) -> Option<FlexTensor> {
+        None
+    }
+
+    /// The same where all inputs but the first are frozen, and only its gradient is to come; with what that needs.
+    fn frozen_in_bf16(&self, _inputs: &[FlexTensor; N]) -> Option<(FlexTensor, Self::Saved)> {
+        None
+    }
+
+    /// The gradient of the first input in bf16, that of the output being in bf16, where the kernel and this processor compute
+    /// it in bf16. The other inputs are frozen.
+    fn input_gradient_in_bf16(
+        &self,
+        _inputs: &[FlexTensor; N],
+        _gradient: &FlexTensor,
+    ) -> Option<FlexTensor> {
         None
     }
 
@@ -68,6 +83,15 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
         let (inputs, saved) = ops.state;
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let types = inputs.each_ref().map(FlexTensor::dtype);
+        let all_bf16 = types[0] == DType::BF16 && gradient.dtype() == DType::BF16;
+        if let [Some(parent), others @ ..] = ops.parents.as_slice()
+            && all_bf16
+            && others.iter().all(Option::is_none)
+            && let Some(result) = self.0.input_gradient_in_bf16(&inputs, &gradient)
+        {
+            grads.register::<Flex>(parent.id, result);
+            return;
+        }
         let results = self.0.backward(inputs.map(read::<K, N>), saved, read::<K, N>(gradient), wanted);
         for ((parent, result), dtype) in ops.parents.into_iter().zip(results).zip(types) {
             if let (Some(parent), Some(result)) = (parent, result) {
@@ -95,11 +119,14 @@ pub(crate) fn apply<K: Kernel<N>, const N: usize>(
             DispatchTensorKind::Flex(BackendTensor::Float(in_bf16.unwrap_or_else(widened)))
         }
         DispatchAutodiffContext::Enabled(strategy) => {
+            let frozen = inputs[1..].iter().all(|t| !matches!(t.kind, DispatchTensorKind::Autodiff(_)));
             let inputs = inputs.map(tracked);
             let output = match strategy {
-                GradientCheckpointingStrategy::Disabled => record::<K, NoCheckpointing, N>(kernel, inputs),
+                GradientCheckpointingStrategy::Disabled => {
+                    record::<K, NoCheckpointing, N>(kernel, inputs, frozen)
+                }
                 GradientCheckpointingStrategy::Balanced => {
-                    record::<K, BalancedCheckpointing, N>(kernel, inputs)
+                    record::<K, BalancedCheckpointing, N>(kernel, inputs, frozen)
                 }
             };
             DispatchTensorKind::Autodiff(Box::new(DispatchTensorKind::Flex(BackendTensor::Autodiff(output))))
@@ -108,15 +135,23 @@ pub(crate) fn apply<K: Kernel<N>, const N: usize>(
     Ok(DispatchTensor { kind, autodiff: context })
 }
 
-fn record<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(kernel: K, inputs: [Tracked; N]) -> Tracked {
+/// Runs the kernel on a tape; `frozen`: all inputs but the first are constants.
+fn record<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(
+    kernel: K,
+    inputs: [Tracked; N],
+    frozen: bool,
+) -> Tracked {
     let nodes = inputs.each_ref().map(Tracked::node);
     let inputs = inputs.map(|t| {
         let input = t.into_primitive();
         if input.dtype() == DType::F32 { K::arrange(input) } else { input }
     });
     let dtype = inputs[0].dtype();
-    let (output, saved) = kernel.forward(&inputs.clone().map(read::<K, N>));
-    let output = narrow(output, dtype);
+    let in_bf16 = (dtype == DType::BF16 && frozen).then(|| kernel.frozen_in_bf16(&inputs)).flatten();
+    let (output, saved) = in_bf16.unwrap_or_else(|| {
+        let (output, saved) = kernel.forward(&inputs.clone().map(read::<K, N>));
+        (narrow(output, dtype), saved)
+    });
     match Step(kernel).prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((inputs, saved), output),
         OpsKind::UnTracked(prep) => prep.finish(output),
@@ -138,6 +173,17 @@ pub(crate) fn is_ours(tensor: &DispatchTensor) -> bool {
         _ => false,
     };
     on_flex && matches!(tensor.dtype(), DType::F32 | DType::BF16)
+}
+
+/// Whether the tensor is on a tape, or on another device than `flex`.
+pub(crate) fn is_recorded(tensor: &DispatchTensor) -> bool {
+    !matches!(&tensor.kind, DispatchTensorKind::Flex(BackendTensor::Float(_)))
+}
+
+/// A tensor without a tape.
+pub(crate) fn of_flex(tensor: FlexTensor) -> DispatchTensor {
+    let kind = DispatchTensorKind::Flex(BackendTensor::Float(tensor));
+    DispatchTensor { kind, autodiff: DispatchAutodiffContext::Disabled }
 }
 
 /// The numbers of a tensor that [`is_ours`], without its tape.

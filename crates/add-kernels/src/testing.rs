@@ -108,19 +108,13 @@ pub(crate) fn near<I: Inputs + Send + Sync, const D: usize>(
     }
     close("value", &numbers(got.clone().inner()), &numbers(want.clone().inner()))?;
     let weights = random(got.dims(), 77);
-    let on = |threads: usize| {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| {
-            let ours = inputs.clone().tracked();
-            let got = kernel(ours.clone());
-            let mut all = ours.gradients(&(got.clone() * weights.clone()).sum().backward());
-            all.push(numbers(got.inner()));
-            all
-        })
-    };
-    if on(1) != on(3) {
-        return Err(TestCaseError::fail("one thread and three give other numbers"));
-    }
+    same_on_any_threads(|| {
+        let ours = inputs.clone().tracked();
+        let got = kernel(ours.clone());
+        let mut all = ours.gradients(&(got.clone() * weights.clone()).sum().backward());
+        all.push(numbers(got.inner()));
+        all
+    })?;
     // The plain tensors take another path through the kernel.
     close("plain value", &numbers(kernel(inputs.clone())), &numbers(want.clone().inner()))?;
     let got = ours.gradients(&(got * weights.clone()).sum().backward());
@@ -129,6 +123,74 @@ pub(crate) fn near<I: Inputs + Send + Sync, const D: usize>(
         close(&format!("gradient {i}"), got, want)?;
     }
     Ok(())
+}
+
+/// Holds the value of `kernel` on plain bf16 tensors to that of `reference`, which runs in f64 on the same numbers, and to its
+/// own bits on another number of threads.
+///
+/// It is rounded to bf16 once; whatever else was rounded on the way is off by less than `more`.
+pub(crate) fn near_in_bf16<I: Inputs + Send + Sync, const D: usize>(
+    inputs: I,
+    kernel: impl Fn(I) -> Tensor<D> + Sync,
+    reference: impl Fn(I) -> Tensor<D>,
+    more: f64,
+) -> Result<(), TestCaseError> {
+    let halves = inputs.cast(DType::BF16);
+    let got = kernel(halves.clone());
+    if got.dtype() != DType::BF16 {
+        return Err(TestCaseError::fail(format!("bf16 became {:?}", got.dtype())));
+    }
+    let (got, want) = (numbers(got), numbers(reference(halves.clone().cast(DType::F64))));
+    rounded_once(&got, &want, more)?;
+    same_on_any_threads(|| numbers(kernel(halves.clone())))
+}
+
+fn rounded_once(got: &[f64], want: &[f64], more: f64) -> Result<(), TestCaseError> {
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let bound = want.abs() / 256.0 + more;
+        // Written so that a NaN fails.
+        if (got - want).abs().partial_cmp(&bound) != Some(std::cmp::Ordering::Less) {
+            return Err(TestCaseError::fail(format!("in bf16 number {i} is {got} for {want}")));
+        }
+    }
+    Ok(())
+}
+
+/// Holds the gradient of the bf16 input `x` of `kernel`, a layer whose weights are frozen, to the one in f64, as
+/// [`near_in_bf16`] does with a value.
+pub(crate) fn input_gradient_near_in_bf16<const D: usize>(
+    x: Tensor<D>,
+    kernel: impl Fn(Tensor<D>, DType) -> Tensor<D> + Sync,
+    more: f64,
+) -> Result<(), TestCaseError> {
+    let gradient = |dtype: DType| {
+        let x = x.clone().cast(DType::BF16).cast(dtype).autodiff().require_grad();
+        let y = kernel(x.clone(), dtype);
+        let weights = random(y.dims(), 77).cast(DType::BF16).cast(dtype);
+        numbers(x.grad(&(y * weights).sum().backward()).expect("a gradient"))
+    };
+    rounded_once(&gradient(DType::BF16), &gradient(DType::F64), more)?;
+    same_on_any_threads(|| gradient(DType::BF16))
+}
+
+/// Holds the value of `kernel` on plain bf16 tensors to that on a tape, bit by bit: it computes in f32 both times.
+pub(crate) fn same_without_tape<I: Inputs, const D: usize>(
+    inputs: I,
+    kernel: impl Fn(I) -> Tensor<D>,
+) -> Result<(), TestCaseError> {
+    let inputs = inputs.cast(DType::BF16);
+    let (plain, recorded) = (kernel(inputs.clone()), kernel(inputs.tracked()).inner());
+    let same = plain.dtype() == recorded.dtype() && numbers(plain) == numbers(recorded);
+    if same { Ok(()) } else { Err(TestCaseError::fail("without a tape the value in bf16 is another")) }
+}
+
+/// Holds what `f` gives with one thread to what it gives with three.
+fn same_on_any_threads<T: PartialEq + Send>(f: impl Fn() -> T + Sync) -> Result<(), TestCaseError> {
+    let on = |threads: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(&f)
+    };
+    if on(1) == on(3) { Ok(()) } else { Err(TestCaseError::fail("one thread and three give other numbers")) }
 }
 
 fn close(what: &str, got: &[f64], want: &[f64]) -> Result<(), TestCaseError> {

@@ -30,6 +30,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 PROMPT, SIDE, STEPS = "a red fox in the snow", 64, 2
+# Words of one token each, 160 of them.
+LONG = " ".join(["a", "red", "fox", "and", "two", "small", "dogs", "run"] * 20)
 RECIPES = {"sd15": "configs/sd15.ron", "sd21": "configs/sd21.ron", "sdxl": "configs/sdxl.ron"}
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # Where rows are kept; main() says it.
@@ -137,10 +139,29 @@ def theirs(pipe, noise, steps=STEPS):
     return np.round(image * 255).astype(np.int64)
 
 
+def windows(pipe):
+    """The states of a prompt of several windows: 75 tokens each between start and end, encoded one by one and put together."""
+    tokens = pipe.tokenizer(LONG, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    start, end = pipe.tokenizer.bos_token_id, pipe.tokenizer.eos_token_id
+    each = [tokens[i:i + 75] for i in range(0, len(tokens), 75)]
+    padded = torch.tensor([[start, *window, *[end] * (76 - len(window))] for window in each])
+    return torch.cat([pipe.text_encoder(window[None])[0] for window in padded], dim=1), len(each)
+
+
+@torch.no_grad()
+def long_prompt(pipe, noise):
+    """diffusers' picture of a long prompt, whose states it takes as they are."""
+    states, count = windows(pipe)
+    image = pipe(prompt_embeds=states, latents=noise.clone(), num_inference_steps=STEPS, guidance_scale=1.0, height=SIDE,
+                 width=SIDE, output_type="np").images[0]
+    return f"`--long-prompt Chunks`, {count} windows", np.round(image * 255).astype(np.int64)
+
+
 def ours(binary, folder, family, noise, *more, steps=STEPS):
     shutil.rmtree(folder / "made", ignore_errors=True)
     save_file({"latents": noise}, folder / "noise.safetensors")
-    add(binary, "sample", RECIPES[family], "--prompt", PROMPT, "--steps", steps, "--guidance", 1, "--set", f"data=Off(size: {SIDE})",
+    prompt = [] if "--prompt" in more else ["--prompt", PROMPT]
+    add(binary, "sample", RECIPES[family], *prompt, "--steps", steps, "--guidance", 1, "--set", f"data=Off(size: {SIDE})",
         "--latents", folder / "noise.safetensors", "--out", folder / "made", *more)
     picture = next((folder / "made").glob("*.png"))
     return np.asarray(Image.open(picture).convert("RGB")).astype(np.int64)
@@ -211,15 +232,16 @@ def peft_file(pipe, path):
 
 @torch.no_grad()
 def lycoris_files(folder, noise, pipe):
-    """LoHa, LoKr and convolutions in Tucker's form by LyCORIS itself, and its pictures of models merged by it."""
+    """LoHa, LoKr and convolutions in Tucker's form by LyCORIS itself, and its pictures."""
     from lycoris import LycorisNetwork, create_lycoris
 
     LycorisNetwork.apply_preset({"target_module": ["Transformer2DModel", "ResnetBlock2D"]})
     for algo in ["loha", "lokr", "locon"]:
         torch.manual_seed(5)
-        before = {n: p.clone() for n, p in pipe.unet.state_dict().items()}
         net = create_lycoris(pipe.unet, 1.0, linear_dim=4, linear_alpha=2, conv_dim=4, conv_alpha=1, algo=algo, use_tucker=True,
                              factor=8)
+        # Its modules are its own from here on, and the U-Net computes with them.
+        net.apply_to()
         state = net.state_dict()
         for name, value in state.items():
             if not name.endswith("alpha"):
@@ -227,9 +249,8 @@ def lycoris_files(folder, noise, pipe):
         path = folder / f"{algo}.safetensors"
         save_file({n: v.half().contiguous() for n, v in state.items()}, path)
         net.load_state_dict(state)
-        net.merge_to(1.0)
         expected = theirs(pipe, noise)
-        pipe.unet.load_state_dict(before)
+        net.restore()
         yield f"{algo}, {len(net.loras)} layers, Tucker", "LyCORIS", ["--lora", path], expected
 
 
@@ -249,6 +270,9 @@ def peers_side(family, folder, noise, parts):
         cases.append(("LCM-LoRA-like, every layer", "diffusers", *with_lora(pipe, noise, folder / "lcm-in.safetensors")))
         peft_file(pipe, folder / "peft-in.safetensors")
         cases.append(("peft, alpha in the metadata", "diffusers", *with_lora(pipe, noise, folder / "peft-in.safetensors")))
+    if "long" in parts and family == "sd15":
+        what, expected = long_prompt(pipe, noise)
+        cases.append((what, "diffusers", ["--prompt", LONG, "--long-prompt", "Chunks"], expected))
     if "lycoris" in parts and family == "sd15":
         cases += lycoris_files(folder, noise, pipe)
     return plain, cases
@@ -474,7 +498,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--comfy", type=pathlib.Path)
     parser.add_argument("--family", nargs="*", default=["sd15"], choices=RECIPES)
-    parser.add_argument("--only", nargs="*", default=["v", "out", "whole", "lora", "lycoris", "merge", "again"])
+    parser.add_argument("--only", nargs="*", default=["v", "out", "whole", "lora", "long", "lycoris", "merge", "again"])
     options = parser.parse_args()
     binary = pathlib.Path(options.add).resolve()
     names = ["torch", "diffusers", "transformers", "peft", "lycoris-lora", "safetensors", "cyllama"]
@@ -493,13 +517,13 @@ def main():
             v_student(binary, folder, family, options.comfy)
         if "out" in options.only and family == "sd15":
             lora_out(binary, folder, options.comfy)
-        if {"whole", "lora", "lycoris", "merge", "again"} & set(options.only):
+        if {"whole", "lora", "long", "lycoris", "merge", "again"} & set(options.only):
             plain, cases = peers_side(family, folder, noise, options.only)
             # Both sides hold SDXL in single precision: one after the other.
             gc.collect()
             for what, peer, arguments, expected in cases:
                 made = ours(binary, folder, family, noise, "--weights", folder / "pipe", *arguments)
-                row(f"{family}: {what}", peer, compared(made, expected, plain if arguments else None))
+                row(f"{family}: {what}", peer, compared(made, expected, plain if "--lora" in arguments else None))
         if "merge" in options.only:
             merged(binary, folder, family, noise, plain)
         if "again" in options.only:

@@ -1,7 +1,9 @@
-"""PyTorch's own rounding in f32: `kernels.py > tests/kernels.json`, with torch on two threads.
+"""PyTorch's own rounding: `kernels.py > tests/kernels.json` in f32, `kernels.py bf16 > tests/kernels-bf16.json` in bf16, with
+torch on two threads.
 
 Each case is one operation. Its result and its gradients are computed in f32 and in f64 from the same numbers; the table holds
-how far the two are apart. tests/kernels.rs makes the same numbers and holds this project's f32 to a multiple of that.
+how far the two are apart. tests/kernels.rs makes the same numbers and holds this project's f32 to a multiple of that. In bf16
+there are products alone, without gradients, of numbers that are rounded to bf16 before anything else.
 
 Element i of the input `name` is u_i = stream(name, i), uniform in [-1, 1), times `scale`, and further, by `values`:
   even      nothing
@@ -13,6 +15,7 @@ All are exact in f32, but for the offset, which is rounded once.
 
 import datetime
 import json
+import sys
 
 import numpy as np
 import torch
@@ -63,7 +66,25 @@ def resize(s, x):
     return f.interpolate(x, size=s["size"], mode=s["filter"], align_corners=False, antialias=s["antialias"])
 
 
+def unet(s, x, text):
+    """A whole U-Net at timestep 500; its values have the names that diffusers gives them."""
+    from diffusers import UNet2DConditionModel
+
+    net = UNet2DConditionModel(**s).eval()
+    for name, parameter in net.named_parameters():
+        shape = list(parameter.shape)
+        if len(shape) > 1:
+            value = numbers(f"unet.{name}", shape, "even", (3 * shape[0] / parameter.numel()) ** 0.5)
+        elif name.endswith("weight"):
+            value = 1 + numbers(f"unet.{name}", shape, "even", 0.2)
+        else:
+            value = numbers(f"unet.{name}", shape, "even", 0.1)
+        parameter.data = value.bfloat16().to(x.dtype)
+    return net(x, 500, text).sample
+
+
 OPERATIONS = {
+    "unet": unet,
     "conv2d": lambda s, x, w, b: f.conv2d(x, w, b, s["stride"], s["padding"], 1, s["groups"]),
     "linear": lambda _, x, w, b: f.linear(x, w, b),
     "layer_norm": lambda _, x, w, b: f.layer_norm(x, w.shape, w, b, 1e-5),
@@ -104,9 +125,15 @@ def results(case, dtype):
     return {"value": y.detach()} | {f"gradient {i}": g for i, g in enumerate(gradients)}
 
 
-def measured(case):
-    """Per result: the largest of f64, a sum by which the two sides know that they speak of the same, and f32's distance."""
-    narrow, wide = results(case, torch.float32), results(case, torch.float64)
+def value(case, dtype):
+    """The result from numbers rounded to bf16."""
+    inputs = [numbers(f"{case['name']}.{i}", *given).bfloat16().to(dtype) for i, given in enumerate(case["inputs"])]
+    with torch.no_grad():
+        return {"value": OPERATIONS[case["operation"]](case["settings"], *inputs)}
+
+
+def measured(case, narrow, wide):
+    """Per result: the largest of f64, a sum by which the two sides know that they speak of the same, and the distance."""
     table = {}
     for key, want in wide.items():
         off = narrow[key].double() - want
@@ -188,9 +215,41 @@ def cases():
         yield case("ema", values, [([5000], values, 1.0), ([5000], values, 1.0)])
 
 
+def products():
+    """Those of `cases` that are computed in bf16, and some of the sizes of Stable Diffusion."""
+    yield from (
+        case for case in cases() if case["operation"] in ("conv2d", "linear", "attention") and "depthwise" not in case["name"]
+    )
+    for what, channels, side in [("320 32x32", 320, 32), ("640 16x16", 640, 16)]:
+        inputs = [[1, channels, side, side], [channels, channels, 3, 3], [channels]]
+        settings = {"stride": [1, 1], "padding": [1, 1], "groups": 1}
+        name = f"conv2d 3x3 {what}"
+        given = [[shape, "even", 1.0] for shape in inputs]
+        yield {"name": name, "operation": "conv2d", "settings": settings, "cotangent": "even", "inputs": given}
+    for n, d, scale in [(1024, 64, 1.0), (1024, 64, 4.0), (2048, 40, 2.0)]:
+        given = [[[1, 2, n, d], "even", scale], [[1, 2, n, d], "even", scale], [[1, 2, n, d], "even", 1.0]]
+        settings = {"causal": False}
+        name = f"attention {n}x{d} {scale}"
+        yield {"name": name, "operation": "attention", "settings": settings, "cotangent": "even", "inputs": given}
+
+
+    levels = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
+    config = {
+        "in_channels": 4, "out_channels": 4, "block_out_channels": [32, 64, 96, 96], "layers_per_block": 2,
+        "attention_head_dim": 4, "cross_attention_dim": 48, "norm_num_groups": 16, "sample_size": 32,
+        "down_block_types": levels, "up_block_types": [level.replace("Down", "Up") for level in levels[::-1]],
+    }
+    for h, w in [(32, 32), (22, 14)]:
+        given = [[[2, 4, h, w], "even", 1.7], [[2, 77, 48], "even", 1.7]]
+        yield {"name": f"unet {h}x{w}", "operation": "unet", "settings": config, "cotangent": "even", "inputs": given}
+
+
 def main():
     torch.set_num_threads(2)
-    rows = [measured(case) for case in cases()]
+    if sys.argv[1:] == ["bf16"]:
+        rows = [measured(case, value(case, torch.bfloat16), value(case, torch.float64)) for case in products()]
+    else:
+        rows = [measured(case, results(case, torch.float32), results(case, torch.float64)) for case in cases()]
     head = {
         "torch": torch.__version__,
         "instructions": torch.backends.cpu.get_cpu_capability(),

@@ -1,7 +1,7 @@
-//! The kernels' f32 against PyTorch's f32, both by their distance from f64.
+//! The kernels' f32 against PyTorch's f32, and the products in bf16 against PyTorch's in bf16, each by the distance from f64.
 //!
-//! `kernels.json` holds cases of odd sizes and wide ranges with PyTorch's own distances; `peers/kernels.py` writes it, and
-//! says what numbers go in.
+//! `kernels.json` and `kernels-bf16.json` hold cases of odd sizes and wide ranges with PyTorch's own distances;
+//! `peers/kernels.py` writes them, and says what numbers go in.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -9,15 +9,22 @@ use add_kernels::{
     AdamWStep, ConvGeometry, Filter, adamw_step, attention, conv2d, ema_lerp, geglu, gelu, group_norm,
     group_norm_silu, layer_norm, linear, quick_gelu, resize, silu,
 };
-use add_nn::layers::{stream_of, unit};
+use add_nn::{
+    layers::{Init, stream_of, unit},
+    unet::{UNet2dCondition, UnetConfig},
+};
+use add_plugin::Network;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How many times PyTorch's largest error ours may be.
-const TIMES: f64 = 4.0;
-/// The same of the root of the mean square, which is less a matter of luck.
-const TIMES_RMS: f64 = 2.0;
+/// How many times PyTorch's largest error ours may be, and the same of the root of the mean square, which is less a matter of
+/// luck.
+const TIMES: [f64; 2] = [4.0, 2.0];
+/// The same in bf16.
+const TIMES_IN_BF16: [f64; 2] = [2.0, 2.0];
+/// The same of single convolutions in bf16: Winograd's tiles round the transformed numbers too.
+const TIMES_OF_TILES_IN_BF16: [f64; 2] = [4.0, 3.0];
 
 /// Half a unit of the last place of the largest value: nearer than that no f32 is asked to be.
 const HALF_A_UNIT: f64 = 1.0 / (1 << 24) as f64;
@@ -50,14 +57,35 @@ struct Expected {
 /// All results of a case by name.
 type Results = BTreeMap<String, Vec<f64>>;
 
-/// Holds every case of one operation to the table.
+/// Holds every case of some operations to the table, in f32 and with gradients.
 #[track_caller]
 fn check(operations: &[&str]) {
-    let table: Table = serde_json::from_str(include_str!("kernels.json")).expect("the table");
+    compare(include_str!("kernels.json"), operations, [DType::F32, DType::F64].map(Pass::Both), TIMES);
+}
+
+/// Holds every case of an operation in bf16 to the table.
+#[track_caller]
+fn check_in_bf16(operation: &str, times: [f64; 2]) {
+    let passes = [DType::BF16, DType::F64].map(Pass::Value);
+    compare(include_str!("kernels-bf16.json"), &[operation], passes, times);
+}
+
+/// What is computed of a case.
+#[derive(Clone, Copy)]
+enum Pass {
+    /// The value and all gradients.
+    Both(DType),
+    /// The value alone, without a tape, of numbers that are rounded to bf16.
+    Value(DType),
+}
+
+#[track_caller]
+fn compare(table: &str, operations: &[&str], [narrow, wide]: [Pass; 2], [times, times_rms]: [f64; 2]) {
+    let table: Table = serde_json::from_str(table).expect("the table");
     let mut problems = String::new();
     let mut compared = 0;
     for case in table.cases.iter().filter(|case| operations.contains(&case.operation.as_str())) {
-        let (narrow, wide) = (results(case, DType::F32), results(case, DType::F64));
+        let (narrow, wide) = (results(case, narrow), results(case, wide));
         assert!(wide.keys().eq(case.results.keys()), "{}: results {:?}", case.name, wide.keys());
         for (key, expected) in &case.results {
             compared += 1;
@@ -69,7 +97,7 @@ fn check(operations: &[&str]) {
             let off = errors.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0);
             let least = HALF_A_UNIT * expected.largest;
             let within = |error: f64, bound: f64| error <= bound.max(least);
-            let near = within(off, TIMES * expected.off) && within(rms, TIMES_RMS * expected.off_rms);
+            let near = within(off, times * expected.off) && within(rms, times_rms * expected.off_rms);
             if !(same && near) {
                 let (times, times_rms) = (off / expected.off, rms / expected.off_rms);
                 let _ = writeln!(
@@ -97,11 +125,7 @@ impl Expected {
 }
 
 /// The input `name` of a case.
-fn numbers<const D: usize>(
-    name: &str,
-    (shape, values, scale): &(Vec<usize>, String, f64),
-    dtype: DType,
-) -> Tensor<D> {
+fn numbers<const D: usize>(name: &str, (shape, values, scale): &(Vec<usize>, String, f64)) -> Tensor<D> {
     let stream = stream_of(name, 0);
     let other = stream_of(&format!("{name}.{values}"), 0);
     let plane: usize = shape.iter().skip(2).product();
@@ -117,15 +141,15 @@ fn numbers<const D: usize>(
         (value * scale) as f32
     };
     let all: Vec<f32> = (0..shape.iter().product()).map(number).collect();
-    Tensor::<D>::from_data(TensorData::new(all, shape.clone()), &Device::flex()).cast(dtype)
+    Tensor::from_data(TensorData::new(all, shape.clone()), &Device::flex())
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.without_autodiff().into_data().convert_dtype(DType::F64).try_to_vec().expect("numbers")
 }
 
-fn results(case: &Case, dtype: DType) -> Results {
-    let run = Run { case, dtype };
+fn results(case: &Case, pass: Pass) -> Results {
+    let run = Run { case, pass };
     let s = &case.settings;
     let pair = |key: &str| [0, 1].map(|i| size(&s[key][i]));
     match case.operation.as_str() {
@@ -157,6 +181,7 @@ fn results(case: &Case, dtype: DType) -> Results {
             };
             run.of_one(|x| resize(x, pair("size"), filter))
         }
+        "unet" => run.unet(),
         "adamw" => run.adamw(),
         "ema" => {
             let value = ema_lerp(run.input(0), run.input(1), 0.999);
@@ -173,16 +198,26 @@ fn size(value: &Value) -> usize {
 /// A case in one number type.
 struct Run<'a> {
     case: &'a Case,
-    dtype: DType,
+    pass: Pass,
 }
 
 impl Run<'_> {
     fn input<const D: usize>(&self, i: usize) -> Tensor<D> {
-        numbers(&format!("{}.{i}", self.case.name), &self.case.inputs[i], self.dtype)
+        self.cast(numbers(&format!("{}.{i}", self.case.name), &self.case.inputs[i]))
+    }
+
+    fn cast<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
+        match self.pass {
+            Pass::Both(dtype) => tensor.cast(dtype),
+            Pass::Value(dtype) => tensor.cast(DType::BF16).cast(dtype),
+        }
     }
 
     fn leaf<const D: usize>(&self, i: usize) -> Tensor<D> {
-        self.input(i).autodiff().require_grad()
+        match self.pass {
+            Pass::Both(_) => self.input(i).autodiff().require_grad(),
+            Pass::Value(_) => self.input(i),
+        }
     }
 
     fn of_one<const A: usize, const D: usize>(&self, f: impl Fn(Tensor<A>) -> Tensor<D>) -> Results {
@@ -198,6 +233,9 @@ impl Run<'_> {
     ) -> Results {
         let (a, b, c) = (self.leaf(0), self.leaf(1), self.leaf(2));
         let y = f(a.clone(), b.clone(), c.clone());
+        if let Pass::Value(_) = self.pass {
+            return named(y, []);
+        }
         let gradients = (y.clone() * self.cotangent(&y)).sum().backward();
         let of = |gradient: Option<Vec<f64>>| gradient.expect("a gradient");
         let all =
@@ -207,7 +245,25 @@ impl Run<'_> {
 
     fn cotangent<const D: usize>(&self, y: &Tensor<D>) -> Tensor<D> {
         let given = (y.dims().to_vec(), self.case.cotangent.clone(), 1.0);
-        numbers(&format!("{}.cotangent", self.case.name), &given, self.dtype)
+        numbers(&format!("{}.cotangent", self.case.name), &given).cast(y.dtype())
+    }
+
+    /// A whole network, whose values have the names of diffusers.
+    fn unet(&self) -> Results {
+        let config: UnetConfig = serde_json::from_value(self.case.settings.clone()).expect("a configuration");
+        let mut net = UNet2dCondition::new(&config, &Init::new(0, &Device::flex())).expect("a network");
+        net.set_parameters(&mut |name, shape, _| {
+            let count: usize = shape.iter().product();
+            let (offset, scale) = match shape {
+                [rows, _, ..] => (0.0, (3.0 * *rows as f64 / count as f64).sqrt()),
+                _ if name.ends_with("weight") => (1.0, 0.2),
+                _ => (0.0, 0.1),
+            };
+            let values = numbers::<1>(&format!("unet.{name}"), &(vec![count], "even".to_owned(), scale));
+            Some(self.cast(values + offset))
+        });
+        let (x, text) = (self.input(0), self.input(1));
+        named(net.forward(x, Tensor::full([2], 500.0, &Device::flex()), text, None), [])
     }
 
     /// Three steps from a second moment of its own.
@@ -244,6 +300,26 @@ fn convolutions_are_as_exact_as_those_of_pytorch() {
 #[test]
 fn linear_layers_are_as_exact_as_those_of_pytorch() {
     check(&["linear"]);
+}
+
+#[test]
+fn convolutions_in_bf16_are_near_those_of_pytorch() {
+    check_in_bf16("conv2d", TIMES_OF_TILES_IN_BF16);
+}
+
+#[test]
+fn linear_layers_in_bf16_are_as_exact_as_those_of_pytorch() {
+    check_in_bf16("linear", TIMES_IN_BF16);
+}
+
+#[test]
+fn attention_in_bf16_is_as_exact_as_that_of_pytorch() {
+    check_in_bf16("attention", TIMES_IN_BF16);
+}
+
+#[test]
+fn a_unet_in_bf16_is_as_exact_as_that_of_pytorch() {
+    check_in_bf16("unet", TIMES_IN_BF16);
 }
 
 #[test]

@@ -40,6 +40,9 @@ pub enum PluginError {
     /// What holds the data does not answer, or not as it did before: no sample is at fault, so none is skipped.
     #[error("{0}")]
     Store(String),
+    /// The disk does not take or give back what was put on it for the time of the run.
+    #[error("temporary files: {0}")]
+    Temporary(#[from] std::io::Error),
 }
 
 /// Checks a size that a recipe states, before anything of that size is made.

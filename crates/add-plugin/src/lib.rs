@@ -74,8 +74,8 @@ pub use features::{FeatureExtractor, FeatureNetwork};
 pub use heads::{Discriminator, Head, Tangent};
 pub use inventory;
 pub use metric::{
-    Better, Features, Generated, Groups, Knowledge, Labels, Measurement, Metric, MetricValue, Needs, Output,
-    Preparation, Reference, Statistics, View,
+    Better, Features, FeaturesWriter, Generated, Groups, Knowledge, Labels, Measurement, Metric, MetricValue,
+    Needs, Output, Preparation, Reference, Statistics, View,
 };
 pub use picture::Picture;
 pub use pipeline::{Component, Content, Fields, Release, ReleasedPipeline, Scheduler, SingleFile, fields};

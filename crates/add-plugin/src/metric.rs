@@ -108,26 +108,12 @@ pub struct Groups {
 /// What the data knows about one picture: `(labelling, label)`, such as `("style", "noto")`.
 pub type Labels = Vec<(&'static str, String)>;
 
-/// Features of many pictures, `[pictures, width]` row-major.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Features {
-    /// Values per picture.
-    pub width: usize,
-    /// All values.
-    pub values: Vec<f32>,
-}
+/// Features of many pictures, a row each. Most of them lie on the disk and are read a few at a time, so that as many pictures
+/// as there are cost no more memory than a thousand; a clone costs little.
+pub type Features = add_files::Rows;
 
-impl Features {
-    /// Number of pictures.
-    pub fn len(&self) -> usize {
-        self.values.len().checked_div(self.width).unwrap_or(0)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-}
+/// Gathers the [`Features`] of one picture after another.
+pub type FeaturesWriter = add_files::RowsWriter;
 
 /// Mean and covariance of features.
 #[derive(Debug, Clone, PartialEq)]

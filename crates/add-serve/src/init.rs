@@ -1,6 +1,6 @@
 //! Pictures that a request begins with: base64, as a data address or plain.
 
-use add_data::{RgbImage, decode_rgb, dimensions, filling};
+use add_data::{Head, RgbImage, decode_rgb, filling, head};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{ApiError, App};
@@ -17,7 +17,8 @@ pub(crate) async fn picture(
     let most = app.limits.init_side;
     let one = app.decoding.acquire().await;
     let decoded = tokio::task::spawn_blocking(move || {
-        let (wide, high) = dimensions(&bytes).map_err(|error| ApiError::field("init", error.to_string()))?;
+        let Head { width: wide, height: high, .. } =
+            head(&bytes).map_err(|error| ApiError::field("init", error.to_string()))?;
         if wide > most || high > most {
             return Err(ApiError::field(
                 "init",

@@ -3,13 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use add_files::is_hidden;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    PassedOver, StoreError,
-    listing::{HIDDEN, is_hidden},
-    members::Member,
-};
+use crate::{PassedOver, StoreError, listing::HIDDEN, members::Member};
 
 /// Different suffixes that a message about a shard without pictures names.
 const TOLD: usize = 8;

@@ -54,12 +54,6 @@ impl fmt::Display for PassedOver {
 /// The reason for leaving out files and folders that programs keep for themselves.
 pub(crate) const HIDDEN: &str = "hidden";
 
-/// Whether a path below a folder is hidden: `.x`, macOS' `._x`, `.ipynb_checkpoints`, and the folder that macOS puts into
-/// archives.
-pub(crate) fn is_hidden(path: &str) -> bool {
-    path.split('/').any(|part| part == "__MACOSX" || part.starts_with('.') && part != ".")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,19 +69,5 @@ mod tests {
         other.add("dangling", "d");
         passed.extend(other);
         assert_eq!(passed.to_string(), "1 dangling (d), 3 hidden (such as ._a\\n)");
-    }
-
-    #[test]
-    fn hidden_is_what_begins_with_a_dot() {
-        for (path, hidden) in [
-            ("._a.png", true),
-            ("a/.ipynb_checkpoints/a.png", true),
-            ("__MACOSX/a.png", true),
-            ("./a.png", false),
-            ("a.b/c.d.png", false),
-            ("..", true),
-        ] {
-            assert_eq!(is_hidden(path), hidden, "{path}");
-        }
     }
 }

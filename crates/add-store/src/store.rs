@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use add_files::is_hidden;
 use futures_util::{TryStreamExt as _, future::BoxFuture, stream::BoxStream};
 use object_store::{
     BackoffConfig, ClientOptions, GetOptions, GetResult, ObjectMeta, ObjectStore, RetryConfig,
@@ -24,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     Place, StoreError,
-    listing::{HIDDEN, Listing, is_hidden},
+    listing::{HIDDEN, Listing},
     local::Local,
     place::At,
     walk::walk,

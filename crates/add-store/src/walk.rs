@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::listing::{HIDDEN, Listing, is_hidden};
+use add_files::is_hidden;
+
+use crate::listing::{HIDDEN, Listing};
 
 /// Lists the files below `root`, by their paths from there, up to `most`.
 ///

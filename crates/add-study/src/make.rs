@@ -8,8 +8,7 @@ use std::{
 };
 
 use add_data::{
-    MAX_DECODED_BYTES, MAX_PICTURE_FILE, MAX_SIDE, captions_of, dimensions, encode_png, picture_files,
-    read_picture, read_prompts, square,
+    MAX_SIDE, captions_of, encode_png, picture_files, read_head, read_picture, read_prompts, square,
 };
 use add_random::SplitMix64;
 use rayon::prelude::*;
@@ -182,17 +181,8 @@ fn notes(request: &Make, models: &[Model], files: &[Vec<PathBuf>]) -> Result<Vec
 
 /// Width and height by the header, within the limits of decoding.
 fn size_of(path: &Path) -> Result<(u32, u32), StudyError> {
-    let bytes = add_files::read(path, MAX_PICTURE_FILE).map_err(StudyError::io(path))?;
-    let failed = |problem: String| StudyError::File { path: path.to_owned(), problem };
-    let (width, height) = dimensions(&bytes).map_err(|error| failed(error.to_string()))?;
-    let bytes = 3 * u64::from(width) * u64::from(height);
-    if width.max(height) > MAX_SIDE || bytes > MAX_DECODED_BYTES || width.min(height) == 0 {
-        let most = MAX_DECODED_BYTES >> 20;
-        let problem =
-            format!("{width} x {height} pixels; expected 1 to {MAX_SIDE} a side and {most} MiB decoded");
-        return Err(failed(problem));
-    }
-    Ok((width, height))
+    let head = read_head(path)?;
+    Ok((head.width, head.height))
 }
 
 /// Decodes a picture and writes its pixels alone: what else was in the file could name the model.

@@ -27,17 +27,19 @@ pub trait Objective {
     /// When the data fails.
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError>;
 
-    /// Everything that the next step depends on.
-    fn save(&self, state: &mut State);
+    /// The networks, with what trains them.
+    fn networks(&mut self) -> &mut NetworkSet;
 
-    /// Restores what [`save`](Self::save) stored.
+    /// Adds what the next step depends on beside the networks.
+    fn save(&self, _state: &mut State) {}
+
+    /// Restores what [`save`](Self::save) added.
     ///
     /// # Errors
     /// When something is missing.
-    fn load(&mut self, state: &State) -> Result<(), TrainError>;
-
-    /// The networks, with what trains them.
-    fn networks(&mut self) -> &mut NetworkSet;
+    fn load(&mut self, _state: &State) -> Result<(), TrainError> {
+        Ok(())
+    }
 
     /// Writes a picture of what the model can do now. The first rank alone does.
     ///
@@ -151,6 +153,7 @@ pub fn run(
     let mut done = match resumed {
         None => 0,
         Some((step, state)) => {
+            objective.networks().load(&state)?;
             objective.load(&state)?;
             step
         }
@@ -220,8 +223,10 @@ fn preview(
     Ok(())
 }
 
-fn state_of(objective: &dyn Objective) -> State {
+/// Everything that the next step depends on.
+fn state_of(objective: &mut dyn Objective) -> State {
     let mut state = State::default();
+    objective.networks().save(&mut state);
     objective.save(&mut state);
     state
 }

@@ -18,6 +18,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::{
+    beginning::{self, Expected},
     error::WeightsError,
     limits::{MAX_HEADER_BYTES, MAX_TENSORS},
     location::Location,
@@ -73,7 +74,7 @@ impl WeightsFile {
             metadata: BTreeMap::new(),
         };
         for name in index.files() {
-            let mut one = Self::open_one(&folder.join(name))?;
+            let mut one = Self::open(folder.join(name))?;
             for (tensor, mut info) in one.tensors {
                 if index.weight_map.get(&tensor).map(String::as_str) != Some(name) {
                     let reason = format!("it does not say that `{tensor}` is in {name}, where it is");
@@ -206,30 +207,13 @@ fn header(all: &[u8]) -> Result<&[u8], String> {
         all.first_chunk().ok_or_else(|| format!("expected at least 8 bytes, found {}", all.len()))?;
     let length = u64::from_le_bytes(*prefix);
     if length > MAX_HEADER_BYTES {
-        return Err(instead(all).map_or_else(
-            || format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}"),
-            str::to_owned,
-        ));
+        return Err(beginning::instead(all, Expected::Safetensors).unwrap_or_else(|| {
+            format!("expected a header of at most {MAX_HEADER_BYTES} bytes, found {length}")
+        }));
     }
     let rest = &all[8..];
     rest.get(..length as usize)
         .ok_or_else(|| format!("expected {length} bytes of header, found {}", rest.len()))
-}
-
-/// What people have in the place of a safetensors file, by how it begins.
-fn instead(all: &[u8]) -> Option<&'static str> {
-    let begins = |with: &[u8]| all.starts_with(with);
-    if begins(b"PK\x03\x04") || begins(b"\x80\x02") {
-        Some("it is a file of PyTorch's under another name; let its name end in .ckpt, .bin, .pt or .pth")
-    } else if begins(b"version https://git-lfs") {
-        Some("it is a pointer of Git LFS, not the file; fetch that with `git lfs pull`")
-    } else if begins(b"GGUF") {
-        Some("it is a GGUF file; fetch the model as safetensors")
-    } else if begins(b"<!DOCTYPE") || begins(b"<html") {
-        Some("it is a web page, not the file; fetch it by its download link")
-    } else {
-        None
-    }
 }
 
 /// Reads the names alone, so that a hostile header is refused before anything of its size is built.

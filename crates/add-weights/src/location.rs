@@ -2,11 +2,13 @@
 //!
 //! `hf://owner/repo[@revision][/path]` names a repository, or a folder or file in it. Whatever names a folder is turned
 //! into a file by [`Location::named`], and [`Location::fetch`] gives the local path, from the disk, from the hub's
-//! cache, or over the network. In a recipe a location is one string.
+//! cache, or over the network. In a recipe a location is one string, and a relative path begins at the recipe's folder.
 
 use std::{
-    fmt,
+    cell::RefCell,
+    fmt, io,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,7 @@ use crate::{
     hub_place::{HubPlace, MAIN, SCHEME},
     pytorch::ENDINGS,
     shards,
+    variants::{is_index, variants},
 };
 
 /// A place of weights.
@@ -25,8 +28,29 @@ use crate::{
 pub enum Location {
     /// On this machine; relative to the current folder.
     Local(PathBuf),
+    /// The second path, which is relative, as a file in the first folder names it: there, or else in the current folder.
+    Beside(Arc<Path>, PathBuf),
     /// On the hub.
     Hub(HubPlace),
+}
+
+thread_local! {
+    /// The folder where the relative places begin that are being read.
+    static BASE: RefCell<Option<Arc<Path>>> = const { RefCell::new(None) };
+}
+
+/// Does `read`, in which every relative place that is parsed begins at `folder`: that of the recipe that names it. A plugin
+/// reads its own fields and knows nothing of the recipe's file, which is why this is said beside it.
+pub fn beside<T>(folder: &Path, read: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Arc<Path>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            BASE.set(self.0.take());
+        }
+    }
+    let base = (!folder.as_os_str().is_empty()).then(|| folder.into());
+    let _restore = Restore(BASE.replace(base));
+    read()
 }
 
 /// What a file of weights, or an index of several, ends in, beside PyTorch's.
@@ -43,7 +67,11 @@ impl Location {
             if text.is_empty() || text.contains("://") {
                 return Err(wrong("expected a path, or hf://owner/repo/path".to_owned()));
             }
-            return Ok(Self::Local(text.into()));
+            let (path, base) = (PathBuf::from(text), BASE.with_borrow(Clone::clone));
+            return Ok(match base.filter(|_| path.is_relative()) {
+                Some(base) => Self::Beside(base, path),
+                None => Self::Local(path),
+            });
         };
         let parts: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
         let [owner, name, path @ ..] = parts.as_slice() else {
@@ -66,6 +94,7 @@ impl Location {
     pub fn join(&self, path: &str) -> Self {
         match self {
             Self::Local(folder) => Self::Local(folder.join(path)),
+            Self::Beside(base, folder) => Self::Beside(base.clone(), folder.join(path)),
             Self::Hub(place) if place.path.is_empty() => {
                 Self::Hub(HubPlace { path: path.to_owned(), ..place.clone() })
             }
@@ -81,66 +110,65 @@ impl Location {
         if self.is_file() { self.clone() } else { self.join(name) }
     }
 
+    /// The path of a place on this machine, whether or not something is there.
+    pub fn local(&self) -> Option<PathBuf> {
+        self.path_or_hub().ok()
+    }
+
+    /// The path on this machine, or else the place on the hub.
+    fn path_or_hub(&self) -> Result<PathBuf, &HubPlace> {
+        match self {
+            Self::Local(path) => Ok(path.clone()),
+            Self::Beside(base, path) => {
+                let there =
+                    |path: &Path| variants(&path.to_string_lossy()).iter().any(|v| Path::new(v).exists());
+                let beside: PathBuf = base.join(path).components().collect();
+                Ok(if there(&beside) || !there(path) { beside } else { path.clone() })
+            }
+            Self::Hub(place) => Err(place),
+        }
+    }
+
+    /// The same place from whatever folder.
+    ///
+    /// # Errors
+    /// When the current folder is not to be had.
+    pub fn absolute(self) -> io::Result<Self> {
+        self.local().map_or(Ok(self), |path| std::path::absolute(path).map(Self::Local))
+    }
+
     /// Whether it names a file of weights or an index of several.
     pub fn is_file(&self) -> bool {
-        let path = match self {
-            Self::Local(path) if path.is_dir() => return false,
-            Self::Local(path) => path.as_path(),
-            Self::Hub(place) => Path::new(&place.path),
+        let path = match self.path_or_hub() {
+            Ok(path) if path.is_dir() => return false,
+            Ok(path) => path,
+            Err(place) => PathBuf::from(&place.path),
         };
         path.extension().is_some_and(|e| FILES.iter().chain(&ENDINGS).any(|f| e.eq_ignore_ascii_case(f)))
     }
 
     /// The local path of a file, which is fetched from the hub if need be. Where there is no such file, its
     /// sharded index, a variant in half precision or PyTorch's file serves: `x.safetensors.index.json`,
-    /// `x.fp16.safetensors`, `x.bf16.safetensors`, their indices, `pytorch_model.bin`.
+    /// `x.fp16.safetensors`, `x.bf16.safetensors`, their indices, `pytorch_model.bin` and its index.
     ///
     /// # Errors
     /// When none of them is there; the message says how to provide the first.
     pub fn fetch(&self, progress: &mut dyn Progress) -> Result<PathBuf, WeightsError> {
-        match self {
-            Self::Local(path) => local(path),
-            Self::Hub(place) => from_hub(place, &Hub::from_env(), progress),
+        match self.path_or_hub() {
+            Ok(path) => local(&path),
+            Err(place) => from_hub(place, &Hub::from_env(), progress),
         }
     }
 
     /// The local path, if no network is needed for it.
     pub fn cached(&self) -> Option<PathBuf> {
-        match self {
-            Self::Local(path) => local(path).ok(),
-            Self::Hub(place) => variants(&place.path)
+        match self.path_or_hub() {
+            Ok(path) => local(&path).ok(),
+            Err(place) => variants(&place.path)
                 .into_iter()
                 .find_map(|path| Hub::from_env().cached(&HubPlace { path, ..place.clone() })),
         }
     }
-}
-
-/// The file itself, its index of shards, its variants in half precision with theirs, and PyTorch's file of the same.
-fn variants(path: &str) -> Vec<String> {
-    let Some(stem) = path.strip_suffix(".safetensors") else { return vec![path.to_owned()] };
-    let mut all = vec![path.to_owned(), format!("{path}.index.json")];
-    for short in ["fp16", "bf16"] {
-        let file = format!("{stem}.{short}.safetensors");
-        // diffusers and transformers write the first name for an index, older tools the second.
-        let indices = [format!("{path}.index.{short}.json"), format!("{file}.index.json")];
-        all.push(file);
-        all.extend(indices);
-    }
-    let (folder, name) =
-        stem.rsplit_once('/').map_or(("", stem), |(_, name)| (&stem[..stem.len() - name.len()], name));
-    let name = match name {
-        "model" => "pytorch_model",
-        "open_clip_model" => "open_clip_pytorch_model",
-        name => name,
-    };
-    all.push(format!("{folder}{name}.bin"));
-    all
-}
-
-/// Whether a file is an index of shards.
-fn is_index(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "json")
-        && path.file_name().is_some_and(|name| name.to_string_lossy().contains(".safetensors.index."))
 }
 
 fn local(path: &Path) -> Result<PathBuf, WeightsError> {
@@ -197,7 +225,7 @@ fn is_plain(part: &str) -> bool {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Local(path) => path.display().fmt(f),
+            Self::Local(path) | Self::Beside(_, path) => path.display().fmt(f),
             Self::Hub(place) => place.fmt(f),
         }
     }
@@ -228,7 +256,7 @@ mod tests {
     fn place(text: &str) -> HubPlace {
         match Location::parse(text).expect("a place") {
             Location::Hub(place) => place,
-            Location::Local(path) => panic!("{} is local", path.display()),
+            local => panic!("{local} is local"),
         }
     }
 
@@ -287,6 +315,8 @@ mod tests {
         let error = wanted.fetch(&mut ()).expect_err("nothing there").to_string();
         assert!(error.contains("x.safetensors") && error.contains("x.fp16.safetensors"), "{error}");
         for name in [
+            "x.fp16.bin",
+            "x.bin.index.json",
             "x.bin",
             "x.bf16.safetensors.index.json",
             "x.safetensors.index.bf16.json",
@@ -304,18 +334,6 @@ mod tests {
                 "the first of those there"
             );
         }
-    }
-
-    #[test]
-    fn pytorch_has_names_of_its_own() {
-        for (name, theirs) in [
-            ("text_encoder/model.safetensors", "text_encoder/pytorch_model.bin"),
-            ("vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.bin"),
-            ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
-        ] {
-            assert_eq!(variants(name).last().map(String::as_str), Some(theirs));
-        }
-        assert_eq!(variants("x.ckpt"), ["x.ckpt"]);
     }
 
     /// One shard of one tensor.
@@ -349,5 +367,27 @@ mod tests {
         let error = from_hub(&place("hf://o/r/m.safetensors"), &hub(cache.path(), &server.url()), &mut ());
         let error = error.expect_err("not there").to_string();
         assert!(error.contains("hf://o/r/m.safetensors") && error.contains("m.fp16.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn a_place_in_a_recipe_begins_at_its_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("m")).expect("made");
+        std::fs::write(folder.path().join("m/x.safetensors"), "").expect("written");
+        let parse = |text: &str| Location::parse(text).expect("a path");
+        let (there, absent, whole) = beside(folder.path(), || {
+            (parse("./m/x.safetensors"), parse("Cargo.toml"), parse("/m/x.safetensors"))
+        });
+        assert_eq!(there.fetch(&mut ()).expect("there"), folder.path().join("m/x.safetensors"));
+        assert_eq!((there.to_string(), there.is_file()), ("./m/x.safetensors".to_owned(), true));
+        // Tests run in the crate's folder, where there is one.
+        assert_eq!(absent.fetch(&mut ()).expect("in the current folder"), Path::new("Cargo.toml"));
+        assert_eq!(whole, Location::Local("/m/x.safetensors".into()));
+        assert_eq!(parse("m"), Location::Local("m".into()), "the recipe has been read");
+        let named = beside(folder.path(), || parse("m")).named("x.safetensors");
+        assert_eq!(named.fetch(&mut ()).expect("there"), folder.path().join("m/x.safetensors"));
+        let error =
+            beside(folder.path(), || parse("m/y")).fetch(&mut ()).expect_err("nothing there").to_string();
+        assert!(error.contains(&folder.path().join("m/y").display().to_string()), "{error}");
     }
 }

@@ -4,12 +4,17 @@
 //! numbers, and whatever else a file holds is an error. The tensors are put together as safetensors in memory, so that all
 //! checks of those files hold for these too.
 
-use std::path::Path;
+use std::{io::Read as _, path::Path};
 
 use pytorch_reader::{DType, PytorchReader};
 use safetensors::{Dtype, tensor::TensorView};
 
-use crate::{error::WeightsError, file::WeightsFile};
+use crate::{
+    beginning::{Expected, instead},
+    error::WeightsError,
+    file::WeightsFile,
+    pickle,
+};
 
 /// What the name of such a file ends in.
 pub(crate) const ENDINGS: [&str; 4] = ["pt", "pth", "bin", "ckpt"];
@@ -17,6 +22,8 @@ pub(crate) const ENDINGS: [&str; 4] = ["pt", "pth", "bin", "ckpt"];
 const MODEL_KEYS: [&str; 2] = ["state_dict.", "model_state_dict."];
 /// Tensors may share their values, and views may repeat them, but not without end.
 const MOST_REPEATS: u64 = 4;
+/// Bytes by which a file of another kind is known.
+const HEAD: u64 = 512;
 
 /// Whether the name of the file at `path` says that it is one.
 pub(crate) fn is_one(path: &Path) -> bool {
@@ -30,7 +37,13 @@ pub(crate) fn is_one(path: &Path) -> bool {
 pub(crate) fn open(path: &Path) -> Result<WeightsFile, WeightsError> {
     let io = |source| WeightsError::Io { path: path.to_path_buf(), source };
     let failed = |reason: String| WeightsError::Pickle { path: path.to_path_buf(), reason };
-    let (_, length) = add_files::open(path).map_err(io)?;
+    let (file, length) = add_files::open(path).map_err(io)?;
+    let mut head = Vec::new();
+    (&file).take(HEAD).read_to_end(&mut head).map_err(io)?;
+    if let Some(what) = instead(&head, Expected::Pytorch) {
+        return Err(failed(what));
+    }
+    pickle::check(file, &head).map_err(failed)?;
     let reader = PytorchReader::new(path).map_err(|error| failed(error.to_string()))?;
     let key = MODEL_KEYS.iter().find(|key| reader.tensors().keys().any(|name| name.starts_with(**key)));
     let model: Vec<_> = reader

@@ -1,4 +1,4 @@
-//! `*.safetensors.index.json`: which of several files holds each tensor.
+//! `*.safetensors.index.json` and `*.bin.index.json`: which of several files holds each tensor.
 //!
 //! An index is as hostile as any file: its size and its number of entries are limited, a name must not be repeated, and
 //! a shard is a plain file name, so that it lies beside the index.
@@ -18,6 +18,7 @@ use serde::{
 use crate::{
     error::WeightsError,
     limits::{MAX_HEADER_BYTES, MAX_SHARDS, MAX_TENSORS},
+    pytorch,
 };
 
 /// A checked index.
@@ -58,9 +59,9 @@ pub(crate) fn read_index(path: &Path) -> Result<Index, WeightsError> {
     for name in files {
         let parts: Vec<Component<'_>> = Path::new(name).components().collect();
         let beside = matches!(parts.as_slice(), [Component::Normal(_)]) && !name.contains(['/', '\\']);
-        if !beside || !name.ends_with(".safetensors") {
+        if !beside || !(name.ends_with(".safetensors") || pytorch::is_one(Path::new(name))) {
             return Err(malformed(format!(
-                "expected shards that are .safetensors files beside it, found {name:?}"
+                "expected shards that are .safetensors or .bin files beside it, found {name:?}"
             )));
         }
     }
@@ -135,6 +136,15 @@ mod tests {
         for (name, want) in [("a", 1.0), ("bb", 2.0), ("c", 2.0)] {
             assert!((file.floats::<f64>(name).expect("floats")[0] - want).abs() < 1e-12, "{name}");
         }
+    }
+
+    #[test]
+    fn shards_may_be_of_pytorch() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tensors.pth");
+        let index = r#"{"weight_map":{"a.bias":"1.bin","a.weight":"1.bin","bb":"2.safetensors"}}"#;
+        let shards = [("1.bin", fs::read(fixture).expect("there")), ("2.safetensors", shard(&["bb"]))];
+        let file = open(index, &shards).expect("whole");
+        assert_eq!(file.floats::<f32>("a.bias").expect("floats"), [1.5, -2.0]);
     }
 
     #[test]

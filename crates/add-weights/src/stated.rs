@@ -12,6 +12,9 @@ pub const V_PREDICTION: &str = "v_pred";
 /// An empty tensor that says that the schedule ends at zero signal.
 pub const ZERO_TERMINAL_SNR: &str = "ztsnr";
 
+/// The projection of the guidance scale's embedding, in diffusers' names.
+const GUIDANCE: &str = "time_embedding.cond_proj.weight";
+
 /// What a denoiser predicts, in the words of `ModelSpec`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatedPrediction {
@@ -59,6 +62,8 @@ pub struct Stated {
     pub prediction: Option<(StatedPrediction, &'static str)>,
     /// That the schedule ends at zero signal.
     pub zero_terminal_snr: Option<&'static str>,
+    /// Width of the embedding of the guidance scale, where the denoiser is told that scale.
+    pub guidance_embedding: Option<usize>,
 }
 
 impl Stated {
@@ -92,6 +97,21 @@ impl Stated {
             (schedule.is_some_and(|text| text.starts_with("ZeroTerminalSnr")), "add.schedule"),
         ];
         let zero_terminal_snr = zero.into_iter().find(|(said, _)| *said).map(|(_, at)| at);
-        Self { prediction, zero_terminal_snr }
+        let projection = file.tensors().get(GUIDANCE).and_then(|info| info.shape.last().copied());
+        Self { prediction, zero_terminal_snr, guidance_embedding: projection }
+    }
+
+    /// Refuses a denoiser that is told the guidance scale where the recipe's backbone is not.
+    ///
+    /// # Errors
+    /// With what to say in the backbone.
+    pub fn check_guidance(&self, backbone_takes_it: bool) -> Result<(), String> {
+        match self.guidance_embedding {
+            Some(width) if !backbone_takes_it => Err(format!(
+                "it is told the guidance scale, as latent consistency models are, and the recipe's backbone is not; say \
+                 `guidance_embedding: {width}` in the backbone"
+            )),
+            _ => Ok(()),
+        }
     }
 }

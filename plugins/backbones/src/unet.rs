@@ -11,7 +11,7 @@ use add_plugin::{
     Component, Conditioning, Content, Denoiser, LoraConfig, Naming, PictureSizes, PluginError, TextInfo,
     Timesteps, fields, within,
 };
-use add_weights::{WeightsError, WeightsFile, names::found};
+use add_weights::{WeightsError, WeightsFile, names::found, stated::Stated};
 use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
@@ -100,9 +100,6 @@ impl UnetDenoiser {
     }
 }
 
-/// The projection of the guidance scale's embedding, which most released files do not have: it begins as nothing then.
-const GUIDANCE: &str = "time_embedding.cond_proj.weight";
-
 fn released(
     mut unet: UNet2dCondition,
     config: &UnetConfig,
@@ -114,15 +111,12 @@ fn released(
         Naming::Diffusers => found::unet_of_diffusers(&file)?,
         Naming::Ldm => found::unet_of_ldm(&file, config.clone())?,
     };
-    if let Some(info) = file.tensors().get(GUIDANCE) {
-        if config.time_cond_proj_dim.is_none() {
-            let width = info.shape.last().copied().unwrap_or_default();
-            let reason = format!(
-                "it is told the guidance scale, as latent consistency models are, and the recipe's backbone is not; say \
-                 `guidance_embedding: {width}` in the backbone"
-            );
-            return Err(WeightsError::Malformed { path: file.path().to_path_buf(), reason });
-        }
+    let stated = Stated::of(&file);
+    stated
+        .check_guidance(config.time_cond_proj_dim.is_some())
+        .map_err(|reason| WeightsError::Malformed { path: file.path().to_path_buf(), reason })?;
+    // Most released files do not have its projection, which begins as nothing then.
+    if stated.guidance_embedding.is_some() {
         return naming.load(unet, &file);
     }
     let projection = unet.replace_guidance(None);

@@ -147,7 +147,7 @@ impl ImageFolder {
             if !is_picture(&suffix) {
                 count_other(&mut passed_over, name, &suffix);
             } else if !named.contains(composed(name).as_ref()) {
-                passed_over.add("pictures that no list names", name);
+                passed_over.add("named in no list", name);
             }
         }
         Ok((pictures, passed_over))

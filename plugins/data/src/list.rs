@@ -5,7 +5,11 @@ mod csv_list;
 mod json_lines;
 mod parquet_list;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::{Cursor, Read},
+    path::{self, Path},
+    sync::Arc,
+};
 
 use add_plugin::{PluginError, Split};
 use add_store::Store;
@@ -19,6 +23,8 @@ const FILES: [&str; 2] = ["file", "file_name"];
 const CAPTIONS: [&[&str]; 2] = [&["caption", "captions"], &["text"]];
 /// The field that says which split a line belongs to.
 const SPLIT: &str = "split";
+/// Largest list in UTF-16, in bytes.
+const MAX_UTF_16: u64 = 32 << 20;
 
 /// Which fields of a list say what.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,14 +64,17 @@ impl Fields {
         let &[file] = &files[..] else {
             let expected = self.files().join("` or `");
             return Err(format!(
-                "expected the field `{expected}` with the picture's name, found {}",
+                "expected the field `{expected}` with the picture's name, found {}; `fields: (file: \"…\")` names another",
                 found()
             ));
         };
         let captions = self.captions().iter().map(|group| among(group)).find(|found| !found.is_empty());
         let captions = captions.ok_or_else(|| {
             let expected = self.captions().concat().join("`, `");
-            format!("expected a caption in the field `{expected}`, found {}", found())
+            format!(
+                "expected a caption in the field `{expected}`, found {}; `fields: (caption: \"…\")` names another",
+                found()
+            )
         })?;
         Ok((file, captions))
     }
@@ -117,9 +126,10 @@ pub(crate) fn read(
             PluginError::File { path: store.name(name).into(), problem }
         }
     };
+    let root = path::absolute(store.name("")).unwrap_or_default().to_string_lossy().into_owned();
     let mut lines = Vec::new();
     let mut each = |number: usize, row: Row| -> Result<(), Refusal> {
-        lines.push(line(row, folder).map_err(|problem| Refusal::Line(number, problem))?);
+        lines.push(line(row, folder, &root).map_err(|problem| Refusal::Line(number, problem))?);
         Ok(())
     };
     let read = match format {
@@ -149,12 +159,20 @@ enum Refusal {
     Line(usize, String),
 }
 
-/// Refuses a list whose first bytes are those of UTF-16.
-fn check_utf_8(head: &[u8]) -> Result<(), Refusal> {
-    if add_files::has_utf_16_mark(head) {
-        return Err(Refusal::Line(1, "expected UTF-8, found UTF-16: save the list as UTF-8".to_owned()));
+/// The bytes of a list in UTF-8. One in UTF-16, as Windows' shell writes it, is read whole.
+fn opened<'a>(store: &'a Store, name: &'a str) -> Result<Box<dyn Read + 'a>, Refusal> {
+    let failed = |problem: String| Refusal::Line(1, problem);
+    let mut reader = store.reader(name).map_err(Refusal::Store)?;
+    let mut bytes = Vec::new();
+    reader.by_ref().take(2).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    if !add_files::has_utf_16_mark(&bytes) {
+        return Ok(Box::new(Cursor::new(bytes).chain(reader)));
     }
-    Ok(())
+    reader.take(MAX_UTF_16).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    if bytes.len() as u64 > MAX_UTF_16 {
+        return Err(failed(format!("more than {MAX_UTF_16} bytes of UTF-16: save the list as UTF-8")));
+    }
+    Ok(Box::new(Cursor::new(add_files::decode_text(bytes).map_err(failed)?.into_bytes())))
 }
 
 /// What a line says, in words.
@@ -164,7 +182,7 @@ struct Row {
     split: Option<String>,
 }
 
-fn line(row: Row, folder: &str) -> Result<Line, String> {
+fn line(row: Row, folder: &str, root: &str) -> Result<Line, String> {
     let split = match row.split.as_deref() {
         None | Some("" | "train") => Split::Train,
         Some("test_pair") => Split::TestPair,
@@ -176,7 +194,13 @@ fn line(row: Row, folder: &str) -> Result<Line, String> {
             ));
         }
     };
-    Ok(Line { file: inside(&row.file, folder)?, captions: row.captions.and_then(checked), split })
+    let file = below(&row.file, root).map_or_else(|| inside(&row.file, folder), |name| inside(name, ""))?;
+    Ok(Line { file, captions: row.captions.and_then(checked), split })
+}
+
+/// What a whole path that begins with the store's own says of a file in it.
+fn below<'a>(name: &'a str, root: &str) -> Option<&'a str> {
+    name.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/').filter(|_| name.starts_with('/'))
 }
 
 /// The path `name`, as seen from `folder`, without the `.` that it may hold.
@@ -185,6 +209,12 @@ fn inside(name: &str, folder: &str) -> Result<String, String> {
     let own = name.split('/').filter(|part| *part != "." && !part.is_empty());
     let depth = parts.len();
     parts.extend(own);
+    if name.contains("://") {
+        return Err(format!(
+            "`{}` is an address; expected the path of a picture in the folder",
+            name.escape_debug()
+        ));
+    }
     let leads_outside = name.starts_with('/') || parts[depth..].contains(&"..") || parts.len() == depth;
     if leads_outside || Path::new(name).is_absolute() {
         return Err(format!("`{}` is no path inside the folder", name.escape_debug()));
@@ -227,6 +257,15 @@ mod tests {
         {
             assert_eq!(inside(name, folder), Ok(path.to_owned()));
         }
+        for (name, root, file) in [
+            ("/data/pics/sub/a.png", "/data/pics", Some("sub/a.png")),
+            ("/data/pics/a.png", "/data/pics/", Some("a.png")),
+            ("/data/pics2/a.png", "/data/pics", None),
+            ("a.png", "/data/pics", None),
+        ] {
+            assert_eq!(below(name, root), file, "{name}");
+        }
+        assert!(inside("https://host/a.png", "").is_err_and(|problem| problem.contains("an address")));
         for name in ["../a.png", "/a.png", "", ".", "b/../../a.png", "b/../a.png"] {
             assert!(inside(name, "sub").is_err(), "{name}");
         }

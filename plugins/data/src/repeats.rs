@@ -11,8 +11,8 @@ const MOST: usize = 100_000_000;
 pub enum Repeats {
     /// Each comes once.
     Once,
-    /// As often as its folder says, of those right below the path: the pictures in `10_cat` come ten times, those outside of
-    /// such a folder not at all. This is how kohya's scripts read it.
+    /// As often as its folder says: the pictures in `10_cat`, or in `img/10_cat`, come ten times, those outside of such a folder
+    /// not at all. This is how kohya's scripts read it.
     Folders,
 }
 
@@ -23,23 +23,25 @@ pub enum Repeats {
 /// numbers make too many samples.
 pub(crate) fn order(stated: Option<Repeats>, names: &[&str]) -> Result<Option<Vec<u32>>, PluginError> {
     let refused = |problem| PluginError::Field { field: "repeats", problem };
-    let counts: Vec<Option<usize>> = names.iter().map(|name| count(name)).collect();
+    let counts: Vec<Option<(&str, usize)>> = names.iter().map(|name| count(name)).collect();
     match stated {
         Some(Repeats::Once) => Ok(None),
-        // Numbers that are all alike change no picture's share.
-        None if counts.contains(&None) || counts.windows(2).all(|pair| pair[0] == pair[1]) => Ok(None),
         None => {
-            let folder = |at: usize| names[at].split('/').next().unwrap_or_default().escape_debug();
-            let other = counts.iter().position(|count| *count != counts[0]).unwrap_or_default();
-            Err(refused(format!(
-                "the folders are named as kohya's scripts name them, with different numbers ({}, {}): say `repeats: \
-                 Folders` to take their pictures so often, or `repeats: Once`",
-                folder(0),
-                folder(other)
-            )))
+            let mut named = counts.iter().flatten();
+            let first = named.next();
+            match (first, named.find(|(_, count)| first.is_some_and(|(_, first)| first != count))) {
+                (Some((folder, _)), Some((other, _))) => Err(refused(format!(
+                    "the folders are named as kohya's scripts name them, with different numbers ({}, {}): say `repeats: \
+                     Folders` to take their pictures so often, or `repeats: Once`",
+                    folder.escape_debug(),
+                    other.escape_debug()
+                ))),
+                // Numbers that are all alike change no picture's share.
+                _ => Ok(None),
+            }
         }
         Some(Repeats::Folders) => {
-            let counts = || counts.iter().map(|count| count.unwrap_or(0));
+            let counts = || counts.iter().map(|count| count.map_or(0, |(_, count)| count));
             let sum = counts().fold(0_usize, usize::saturating_add);
             if sum == 0 {
                 let problem = "expected folders such as `10_cat` with pictures, found none".to_owned();
@@ -55,12 +57,14 @@ pub(crate) fn order(stated: Option<Repeats>, names: &[&str]) -> Result<Option<Ve
     }
 }
 
-/// The number in the name of the first folder of a path.
-fn count(name: &str) -> Option<usize> {
-    let (folder, _) = name.split_once('/')?;
-    let (digits, _) = folder.split_once('_')?;
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().unwrap_or(usize::MAX))
+/// The first folder of a path with a number in front of its name, and that number.
+fn count(name: &str) -> Option<(&str, usize)> {
+    let (folders, _) = name.rsplit_once('/')?;
+    folders.split('/').find_map(|folder| {
+        let (digits, _) = folder.split_once('_')?;
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| (folder, digits.parse().unwrap_or(usize::MAX)))
+    })
 }
 
 #[cfg(test)]
@@ -69,9 +73,10 @@ mod tests {
 
     #[test]
     fn folders_say_how_often() {
-        let names = ["2_cat/a.png", "2_cat/b/c.png", "1_dog/d.png", "e.png", "0_none/f.png"];
+        let names =
+            ["2_cat/a.png", "2_cat/b/c.png", "1_dog/d.png", "e.png", "0_none/f.png", "img/2_fox/g.png"];
         let counted = order(Some(Repeats::Folders), &names).expect("small");
-        assert_eq!(counted, Some(vec![0, 0, 1, 1, 2]));
+        assert_eq!(counted, Some(vec![0, 0, 1, 1, 2, 5, 5]));
         assert_eq!(order(Some(Repeats::Once), &names).expect("small"), None);
     }
 
@@ -82,8 +87,11 @@ mod tests {
         {
             assert_eq!(order(None, same).expect("no difference"), None, "{same:?}");
         }
-        let error = order(None, &["10_cat/a.png", "1_dog/b.png"]).expect_err("a difference").to_string();
-        assert!(error.contains("10_cat, 1_dog") && error.contains("repeats: Folders"), "{error}");
+        for names in [&["10_cat/a.png", "1_dog/b.png"][..], &["img/10_cat/a.png", "e.png", "img/1_dog/b.png"]]
+        {
+            let error = order(None, names).expect_err("a difference").to_string();
+            assert!(error.contains("10_cat, 1_dog") && error.contains("repeats: Folders"), "{error}");
+        }
         assert!(order(Some(Repeats::Folders), &["a.png"]).is_err());
         assert!(order(Some(Repeats::Folders), &["99999999999999999999999_x/a.png", "1_b/c.png"]).is_err());
     }

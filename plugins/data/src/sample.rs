@@ -23,7 +23,8 @@ pub(crate) fn check_size(size: usize) -> Result<(), PluginError> {
 /// Says what was not used of `place`, if anything.
 pub(crate) fn say_passed_over(place: &str, used: usize, passed_over: &PassedOver) {
     if !passed_over.is_empty() {
-        warn!("{place}: {used} pictures; passed over: {passed_over}");
+        let pictures = if used == 1 { "picture" } else { "pictures" };
+        warn!("{place}: {used} {pictures}; passed over: {passed_over}");
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn pair(listing: Listing, suffixes: &[&str]) -> (Vec<Beside>, PassedO
         let taken: std::collections::HashSet<&str> =
             pairs.iter().filter_map(|pair| pair.caption.as_deref()).collect();
         for (_, name) in captions.values().flatten().filter(|(_, name)| !taken.contains(name)) {
-            passed_over.add("captions without a picture of their own", name);
+            passed_over.add("with captions but no picture", name);
         }
     }
     (pairs, passed_over)
@@ -63,7 +63,7 @@ pub(crate) fn count_other(passed_over: &mut PassedOver, name: &str, suffix: &str
         let reason = format!("with .{suffix}, which is not read: convert them to PNG, JPEG or WebP");
         passed_over.add(&reason, name);
     } else {
-        passed_over.add("other files", name);
+        passed_over.add("of another kind", name);
     }
 }
 
@@ -127,9 +127,11 @@ mod tests {
             ]
         );
         let said = passed_over.to_string();
-        for part in
-            ["1 with .avif, which is not read", "1 other files (notes.md)", "2 captions without a picture"]
-        {
+        for part in [
+            "1 with .avif, which is not read",
+            "1 of another kind (notes.md)",
+            "2 with captions but no picture",
+        ] {
             assert!(said.contains(part), "{said}");
         }
     }

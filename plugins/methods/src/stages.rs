@@ -1,8 +1,13 @@
 //! The stages of a run: each trains a student that begins where the last one ended.
 
-use add_recipe::slot::{STUDENT, TEACHER};
-use add_recipe::{Problems, Recipe};
-use add_train::{health::Alarm, networks::NetworkSet, optimizer::AdamWConfig, report::StepReport};
+use add_plugin::Denoiser;
+use add_recipe::{
+    Problems, Recipe,
+    slot::{STUDENT, TEACHER},
+};
+use add_train::{
+    TrainError, health::Alarm, networks::NetworkSet, optimizer::AdamWConfig, report::StepReport, state::State,
+};
 
 /// A stage: the training steps of one student, which learns a lesson `L`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +49,92 @@ impl<L> Stage<L> {
 }
 
 /// The stage of `step`; what comes after the last stage belongs to it.
-pub(crate) fn stage_at<L>(stages: &[Stage<L>], step: u64) -> Option<&Stage<L>> {
+fn stage_at<L>(stages: &[Stage<L>], step: u64) -> Option<&Stage<L>> {
     stages.iter().find(|stage| step < stage.end()).or(stages.last())
+}
+
+/// The number of a checkpoint that says how many stages are finished.
+const FINISHED: &str = "stages";
+
+/// How far a run is in its stages: the teacher is the student of the last one that is finished.
+#[derive(Debug)]
+pub(crate) struct Staged<L> {
+    stages: Vec<Stage<L>>,
+    finished: usize,
+}
+
+impl<L: Copy> Staged<L> {
+    /// At the beginning of stages, of which there is at least one.
+    pub(crate) fn new(stages: Vec<Stage<L>>) -> Self {
+        Self { stages, finished: 0 }
+    }
+
+    /// The stage of `step`.
+    ///
+    /// # Panics
+    /// Without stages.
+    pub(crate) fn at(&self, step: u64) -> Stage<L> {
+        *stage_at(&self.stages, step).expect("the recipe was checked: it has a stage")
+    }
+
+    /// The last stage that is finished.
+    pub(crate) fn last_finished(&self) -> Option<&Stage<L>> {
+        self.stages.get(self.finished.checked_sub(1)?)
+    }
+
+    /// The first stage that is not finished.
+    pub(crate) fn current(&self) -> Option<&Stage<L>> {
+        self.stages.get(self.finished)
+    }
+
+    /// The current stage, or the last one after the end.
+    pub(crate) fn current_or_last(&self) -> Option<&Stage<L>> {
+        self.current().or(self.stages.last())
+    }
+
+    /// After `step` with the learning rate `lr`: adds both numbers to the report, and at the end of a stage hands over, see
+    /// [`hand_over`]. Whether it did.
+    pub(crate) fn stepped(
+        &mut self,
+        step: u64,
+        lr: f64,
+        networks: &mut NetworkSet,
+        optimizer: &'static str,
+        report: &mut StepReport,
+    ) -> bool {
+        let stage = self.at(step);
+        report.number("lr", lr);
+        report.number("stage", stage.number as f64);
+        let is_last = step + 1 == stage.end();
+        if is_last {
+            hand_over(networks, optimizer);
+            self.finished = stage.number;
+        }
+        is_last
+    }
+
+    /// The model that the last finished stage has made, or the teacher that a run begins with.
+    pub(crate) fn finished_denoiser(&self, networks: &NetworkSet) -> Box<dyn Denoiser> {
+        // After the last stage both are the same, but the teacher may be held in fewer bits.
+        match self.current() {
+            None => networks.averaged_denoiser(STUDENT),
+            Some(_) => networks.denoiser(TEACHER).frozen(),
+        }
+    }
+
+    /// Adds how far it is.
+    pub(crate) fn save(&self, state: &mut State) {
+        state.set_number(FINISHED, self.finished as u64);
+    }
+
+    /// Restores it.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub(crate) fn load(&mut self, state: &State) -> Result<(), TrainError> {
+        self.finished = (state.number(FINISHED)? as usize).min(self.stages.len());
+        Ok(())
+    }
 }
 
 /// At the end of a stage: the averaged student becomes the teacher and the next stage's student, whose optimiser, `name`, and

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use add_eval::{ClipScoreConvention, FeatureSet, mean_with_interval, row_cosines};
+use add_files::RowsWriter;
 use add_plugin::{
     Better, Entry, FeatureExtractor, FeatureNetwork, Generated, Measurement, Metric, MetricValue, Needs,
     Output, Plugin, PluginError, TextEncoder, TextNetwork, View, inventory,
@@ -103,6 +104,7 @@ impl Metric for ClipScore {
             convention: self.convention.into(),
             texts: self.texts.init(0, device)?,
             width: self.texts.info().pooled,
+            embeddings: RowsWriter::default(),
             known: BTreeMap::new(),
         }))
     }
@@ -116,32 +118,36 @@ struct Cosines {
     texts: Box<dyn TextNetwork>,
     width: usize,
     /// Embeddings of captions: every model is measured on the same.
-    known: BTreeMap<String, Vec<f32>>,
+    embeddings: RowsWriter,
+    /// Which of them is a caption's.
+    known: BTreeMap<String, usize>,
 }
 
 /// Captions in one pass of the text tower.
 const PASS: usize = 32;
 
 impl Cosines {
-    fn captions(&mut self, captions: &[String]) -> Vec<f32> {
+    /// The embedding of each caption.
+    fn captions(&mut self, captions: &[String]) -> Result<FeatureSet, PluginError> {
         let mut new: Vec<String> =
             captions.iter().filter(|caption| !self.known.contains_key(*caption)).cloned().collect();
         new.sort();
         new.dedup();
         for part in new.chunks(PASS) {
             let pooled: Vec<f32> = self.texts.encode(part).pooled.into_data().iter::<f32>().collect();
-            self.known.extend(part.iter().cloned().zip(pooled.chunks(self.width).map(<[f32]>::to_vec)));
+            self.known.extend(part.iter().cloned().zip(self.embeddings.len()..));
+            self.embeddings.push(self.width, &pooled)?;
         }
-        captions.iter().flat_map(|caption| self.known[caption].iter().copied()).collect()
+        let all = FeatureSet::of_rows(self.embeddings.rows()).map_err(failed(&self.name))?;
+        Ok(all.select(&captions.iter().map(|caption| self.known[caption]).collect::<Vec<_>>()))
     }
 }
 
 impl Measurement for Cosines {
     fn measure(&mut self, generated: &Generated<'_>) -> Result<Vec<MetricValue>, PluginError> {
-        let texts = self.captions(generated.captions);
+        let texts = self.captions(generated.captions)?;
         let failed = failed(&self.name);
         let images = set(&generated.features[0][0]).map_err(&failed)?;
-        let texts = FeatureSet::from_f32(self.width, &texts).map_err(&failed)?;
         let cosines = row_cosines(&images, &texts).map_err(&failed)?;
         let scores: Vec<f64> = cosines.iter().map(|&cosine| self.convention.of_picture(cosine)).collect();
         let (mean, interval) = mean_with_interval(&scores, generated.resamples).map_err(&failed)?;

@@ -26,7 +26,7 @@ impl Measurement for Gaussians {
         let failed = failed(&self.names[0]);
         self.reference = match reference {
             [Reference::Features(sets), ..] => {
-                warn_of_few(&self.names[0], "real", sets[0].len(), sets[0].width);
+                warn_of_few(&self.names[0], "real", sets[0].len(), sets[0].width());
                 sets.iter().map(|features| Gaussian::of_set(&set(features)?)).collect()
             }
             [Reference::Statistics(all), ..] => {
@@ -42,7 +42,7 @@ impl Measurement for Gaussians {
         let mut values = Vec::new();
         for ((name, reference), features) in self.names.iter().zip(&self.reference).zip(generated.features[0])
         {
-            warn_of_few(name, "generated", features.len(), features.width);
+            warn_of_few(name, "generated", features.len(), features.width());
             let set = set(features).map_err(failed(name))?;
             let distance =
                 |set: &FeatureSet| -> Result<f64, EvalError> { Gaussian::of_set(set)?.distance(reference) };

@@ -68,7 +68,7 @@ pub(crate) fn reference_sets(
 
 /// Features in double precision.
 pub(crate) fn set(features: &Features) -> Result<FeatureSet, EvalError> {
-    FeatureSet::from_f32(features.width, &features.values)
+    FeatureSet::of_rows(features.clone())
 }
 
 /// An error with the figure that it is about.

@@ -17,7 +17,8 @@ fn no_list_of_captions_is_too_odd_to_be_refused() {
         |depth: usize| format!(r#"{{"file":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth)).into_bytes();
     for (bytes, reason) in [
         (Vec::new(), "no samples"),
-        (b"\xFF\xFE{\x00".to_vec(), "UTF-8"),
+        (b"\xFF\xFE{\x00".to_vec(), "line 1: EOF"),
+        (b"\xFF\xFE{".to_vec(), "line 1: expected UTF-8 text, found damaged UTF-16"),
         (line("\"a.png\"", "\"\u{7f}\"").into_iter().chain(*b"\n\xC3\x28\n").collect(), "line 2: not UTF-8"),
         (line("\"../outside.png\"", "\"a\""), "line 1: `../outside.png` is no path inside the folder"),
         (line("\"/etc/passwd\"", "\"a\""), "line 1"),
@@ -49,7 +50,9 @@ fn no_list_of_captions_is_too_odd_to_be_refused() {
         hostile.write_long("pictures/list.jsonl", head, byte, mebibytes);
         hostile.refuses(&["train", text(&recipe), "--out", "run"], reason);
     }
-    hostile.check(22);
+    hostile.write_long("pictures/list.jsonl", b"\xFF\xFE", b'x', 100);
+    hostile.refuses(&["train", text(&recipe), "--out", "run"], "bytes of UTF-16");
+    hostile.check(24);
 }
 
 #[test]

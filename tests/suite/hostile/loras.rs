@@ -1,4 +1,4 @@
-//! Files of LoRAs and their relatives, and PyTorch's files.
+//! Files of LoRAs and their relatives.
 
 use std::path::Path;
 
@@ -84,22 +84,4 @@ fn no_lora_is_too_odd_to_be_refused() {
     );
     hostile.lora(&peft, "peft's settings");
     hostile.check(21);
-}
-
-#[test]
-fn no_pickle_is_too_odd_to_be_refused() {
-    let mut hostile = Hostile::new();
-    let deep = vec![b'('; 100_000];
-    for (name, bytes) in [
-        ("empty.ckpt", &b""[..]),
-        ("zip.bin", b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive/data.pkl"),
-        ("code.ckpt", b"cos\nsystem\n(S'touch trace'\ntR."),
-        ("deep.bin", &deep),
-        ("long.pt", b"\x80\x02X\xff\xff\xff\x7f"),
-        ("memo.pth", b"\x80\x02}q\x00h\x01."),
-    ] {
-        let path = hostile.write(name, bytes);
-        hostile.refuses(&["doctor", text(&path)], name);
-    }
-    hostile.check(6);
 }

@@ -4,6 +4,7 @@
 mod captions;
 mod checkpoints;
 mod loras;
+mod pickles;
 mod pictures;
 mod recipes;
 mod reports;
@@ -77,7 +78,7 @@ impl Hostile {
     }
 
     /// A file that begins with `head` and goes on with a byte for so long; it is never whole in memory.
-    fn write_long(&self, name: &str, head: &str, byte: u8, mebibytes: usize) -> PathBuf {
+    fn write_long(&self, name: &str, head: impl AsRef<[u8]>, byte: u8, mebibytes: usize) -> PathBuf {
         let path = self.write(name, head);
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         let block = vec![byte; 1 << 20];

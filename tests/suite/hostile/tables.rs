@@ -19,7 +19,8 @@ fn no_table_is_too_odd_to_be_refused() {
         hostile.tiny(&format!(r#"ImageFolder(path: {folder:?}, size: 8, captions: Csv("list.csv"))"#));
     for (bytes, reason) in [
         (&b""[..], "line 1: expected the field"),
-        (b"\xFF\xFEf\0", "line 1: expected UTF-8, found UTF-16"),
+        (b"\xFF\xFEf\0", "line 1: expected the field"),
+        (b"\xFF\xFEf\0\0\xD8", "line 1: expected UTF-8 text, found damaged UTF-16"),
         (b"a,b\n1,2\n", "line 1: expected the field `file` or `file_name`"),
         (b"file,width\na.png,2\n", "expected a caption in the field"),
         (b"file,file_name,text\na.png,b.png,c\n", "line 1: expected the field"),
@@ -42,7 +43,9 @@ fn no_table_is_too_odd_to_be_refused() {
         hostile.write_long("pictures/list.csv", head, b'x', 100);
         hostile.refuses(&["train", text(&recipe), "--out", "run"], reason);
     }
-    hostile.check(17);
+    hostile.write_long("pictures/list.csv", b"\xFF\xFE", b'x', 100);
+    hostile.refuses(&["train", text(&recipe), "--out", "run"], "bytes of UTF-16");
+    hostile.check(19);
 }
 
 #[test]

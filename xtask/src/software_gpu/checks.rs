@@ -95,7 +95,7 @@ pub(super) fn parity(stage: &Stage) -> Result<String, String> {
 
 fn run(stage: &Stage, side: Side, out: &str, steps: usize, more: &[&str]) -> Result<PathBuf, String> {
     let (steps, weights) = (format!("run.steps={steps}"), teacher(stage)?);
-    stage.train(side, "configs/emoji.ron", out, &[&SMALL, &[NARROW, &weights, &steps], more].concat())
+    stage.train(side, "configs/emoji.ron", out, &[&SMALL[..], &[NARROW, &weights, &steps], more].concat())
 }
 
 /// The weights of a narrow teacher, trained on the processor for two steps, as the main job's recipe names them.

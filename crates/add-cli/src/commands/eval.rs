@@ -19,7 +19,7 @@ use add_eval::{
 };
 use clap::Args;
 
-use super::{print, run_folder, student_file};
+use super::{check_folder, print, run_folder, student_file};
 use crate::{Outcome, progress::Counter, terminal::say};
 
 /// What a folder is measured by, unless a recipe or --metrics says otherwise.
@@ -73,11 +73,13 @@ impl Eval {
             Some(loaded) if self.images.is_empty() => {
                 let student = || student_file(self.weights.as_ref(), self.out.as_ref(), loaded);
                 let out = run_folder(self.out.as_ref(), loaded);
+                check_folder(&out)?;
                 measure(loaded, &student, &out, EvaluatedRows::Full)?;
                 report(&out, &loaded.recipe.objective.presentation())?;
             }
             _ => {
                 let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs/eval"));
+                check_folder(&out)?;
                 let found = evaluate_folders(&self.folders(loaded)?, &mut Counter::new())?;
                 tell(&found, &out)?;
                 report(&out, &Presentation { title: "Evaluation", ..Presentation::default() })?;

@@ -20,7 +20,7 @@ mod train;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use add_core::{
@@ -106,6 +106,19 @@ fn run_folder(out: Option<&PathBuf>, loaded: &LoadedRecipe) -> PathBuf {
     out.cloned().unwrap_or_else(|| PathBuf::from("runs").join(&loaded.recipe.name))
 }
 
+/// Refuses a folder for results that cannot be made or written to, before any work is done.
+fn check_folder(folder: &Path) -> Result<(), CoreError> {
+    if folder.metadata().is_ok_and(|kind| !kind.is_dir()) {
+        return Err(CoreError::Request(format!("expected a folder, {} is a file", folder.display())));
+    }
+    add_files::check_writable(folder).map_err(CoreError::io(folder))
+}
+
+/// A seed on the command line.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
+}
+
 /// The model to work with: the one named, that of the run, or the one shipped with the recipe.
 fn student_file(
     named: Option<&PathBuf>,
@@ -171,7 +184,8 @@ fn print(text: &str) {
 
 /// The same of bytes that are this program's own.
 fn print_bytes(bytes: &[u8]) {
-    match io::stdout().write_all(bytes) {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             say(&format!("standard output: {error}"));
             std::process::exit(1);

@@ -18,7 +18,7 @@ use add_data::{Grid, PictureFormat, pictures, read_prompts};
 use clap::{Args, ValueEnum};
 
 use self::{places::Places, wanted::Wanted};
-use super::sampled_model;
+use super::{check_folder, sampled_model, seed};
 use crate::{Outcome, progress::Counter, terminal::say};
 
 /// Arguments of `sample`.
@@ -47,25 +47,25 @@ pub(crate) struct Sample {
     #[arg(long)]
     negative: Option<String>,
     /// Denoiser calls [default: the recipe's].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// Guidance scale; 1 is none, and 0 is taken as 1 [default: the recipe's].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     guidance: Option<f64>,
     /// Width and height in pixels, such as 768x512 [default: a square of the recipe's size].
     #[arg(long, value_name = "WxH")]
     size: Option<Dimensions>,
     /// Seed of the noise; the same seed gives the same pictures [default: 0].
-    #[arg(long)]
+    #[arg(long, value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Index of the first picture: those of one seed differ by their index, so `--count 8` makes 0 to 7 [default: 0].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     index: Option<u64>,
     /// A picture to start from, with noise added, cut to the shape of --size; or clean latents, a .safetensors file.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// How much of --init is changed: the fraction of the steps that is done, above 0 and at most 1 [default: 0.8].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     strength: Option<f64>,
     /// A picture of the size of --init: what is white there is made anew, what is black is kept.
     #[arg(long, value_name = "PICTURE")]
@@ -80,7 +80,7 @@ pub(crate) struct Sample {
     #[arg(long, value_name = "PLACE[:SCALE]")]
     lora: Vec<String>,
     /// Pictures per prompt [default: 1].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     count: Option<usize>,
     /// Write all pictures as one grid, a .png, .jpg or .webp file.
     #[arg(long, value_name = "FILE")]
@@ -237,7 +237,7 @@ impl Sample {
         for part in prompts.chunks(MAX_PICTURES) {
             check_request(part, &wanted.made.negative, wanted.made.steps, wanted.made.guidance)?;
         }
-        places::check_folder(folder)?;
+        check_folder(folder)?;
         check_size(&wanted.loaded.recipe, wanted.made.size)?;
         wanted.made.prompts = prompts;
         let format = self.format.map_or(PictureFormat::Png, Into::into);
@@ -259,7 +259,8 @@ impl Sample {
         let mut counter = Counter::new();
         let count =
             many.make(folder, &mut |done, total| counter.show("pictures", done as u64, total as u64))?;
-        say(&format!("{count} pictures made in {}", folder.display()));
+        let pictures = if count == 1 { "picture" } else { "pictures" };
+        say(&format!("{count} {pictures} made in {}", folder.display()));
         Ok(0)
     }
 }

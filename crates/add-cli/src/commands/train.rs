@@ -20,7 +20,7 @@ use add_train::{
 use clap::Args;
 use tracing::{error, info};
 
-use super::{RecipeArgs, print, run_folder};
+use super::{RecipeArgs, check_folder, print, run_folder, seed};
 use crate::{
     Outcome,
     progress::{Download, Progress, Quiet},
@@ -35,7 +35,7 @@ pub(crate) struct Train {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// The recipe's seed.
-    #[arg(long)]
+    #[arg(long, value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Folder of the run [default: runs/NAME].
     #[arg(long, value_name = "FOLDER")]
@@ -75,6 +75,7 @@ impl Train {
             return Ok(0);
         }
         train::check_trains(&loaded.recipe)?;
+        check_folder(&run_folder(self.out.as_ref(), &loaded))?;
         weights::fetch(&loaded, Use::Training, &mut Download::new())?;
         let start = match self.resume.as_deref() {
             None => StartFrom::Fresh,

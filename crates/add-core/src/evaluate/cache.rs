@@ -3,9 +3,6 @@
 use add_files::{Cache, Key};
 use add_plugin::Features;
 
-/// Largest entry, in bytes: 500,000 pictures of 2,048 features.
-const MAX_ENTRY: u64 = 4 << 30;
-
 /// The key of pictures, from the keys of each.
 pub(super) fn key_of(pictures: &[Key], look: &str) -> Key {
     let parts = pictures.iter().map(Key::bytes);
@@ -14,21 +11,13 @@ pub(super) fn key_of(pictures: &[Key], look: &str) -> Key {
 
 /// The `sets` sets of features of `pictures` pictures, if all of them are kept.
 pub(super) fn get(cache: &Cache, key: &Key, sets: usize, pictures: usize) -> Option<Vec<Features>> {
-    (0..sets)
-        .map(|set| {
-            let bytes = cache.get(&entry(key, set), MAX_ENTRY)?;
-            let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect();
-            let width = values.len().checked_div(pictures)?;
-            (width * pictures == values.len() && width > 0).then_some(Features { width, values })
-        })
-        .collect()
+    (0..sets).map(|set| cache.get_rows(&entry(key, set), pictures)).collect()
 }
 
 /// Keeps sets of features.
 pub(super) fn put(cache: &Cache, key: &Key, sets: &[Features]) {
     for (set, features) in sets.iter().enumerate() {
-        let bytes: Vec<u8> = features.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        cache.put(&entry(key, set), &bytes);
+        cache.put_rows(&entry(key, set), features);
     }
 }
 
@@ -38,6 +27,8 @@ fn entry(key: &Key, set: usize) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use add_plugin::FeaturesWriter;
+
     use super::*;
 
     #[test]
@@ -46,17 +37,20 @@ mod tests {
         let cache = Cache::folder(folder.path());
         let picture = |name: &str| Key::of([name.as_bytes()]);
         let key = key_of(&[picture("a"), picture("b")], "look");
-        let sets = vec![
-            Features { width: 2, values: vec![1.0, 2.0, 3.0, 4.0] },
-            Features { width: 1, values: vec![5.0, 6.0] },
-        ];
-        put(&cache, &key, &sets);
-        assert_eq!(get(&cache, &key, 2, 2), Some(sets));
-        assert_eq!(get(&cache, &key, 3, 2), None, "a set is missing");
+        let set = |width: usize, values: &[f32]| {
+            let mut set = FeaturesWriter::default();
+            set.push(width, values).expect("kept");
+            set.rows()
+        };
+        put(&cache, &key, &[set(2, &[1.0, 2.0, 3.0, 4.0]), set(1, &[5.0, 6.0])]);
+        let kept = get(&cache, &key, 2, 2).expect("sound");
+        let values: Vec<Vec<f32>> = kept.iter().map(|set| set.read(0, 2).expect("read")).collect();
+        assert_eq!(values, [vec![1.0, 2.0, 3.0, 4.0], vec![5.0, 6.0]]);
+        assert!(get(&cache, &key, 3, 2).is_none(), "a set is missing");
         for other in
             [key_of(&[picture("b"), picture("a")], "look"), key_of(&[picture("a"), picture("b")], "other")]
         {
-            assert_eq!(get(&cache, &other, 2, 2), None);
+            assert!(get(&cache, &other, 2, 2).is_none());
         }
     }
 }

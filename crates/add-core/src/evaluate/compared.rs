@@ -20,17 +20,18 @@ pub(super) struct Compared {
 }
 
 impl Compared {
-    /// Begins the column of a model.
-    pub(super) fn column(&mut self, model: &str) {
+    /// Begins the column of a model; what [`add`](Self::add) calls it.
+    pub(super) fn column(&mut self, model: &str) -> usize {
         self.models.push(model.to_owned());
         self.pictures.push(Vec::new());
+        self.pictures.len() - 1
     }
 
-    /// Shows the picture of caption `at` in the last column, if that caption is shown.
-    pub(super) fn add(&mut self, at: usize, captions: &[String], picture: &RgbImage) {
+    /// Shows the picture of caption `at` in a column, if that caption is shown, or stands for one that has no picture.
+    pub(super) fn add(&mut self, column: usize, at: usize, captions: &[String], picture: &RgbImage) {
         let n = captions.len().min(ROWS);
-        let Some(column) = self.pictures.last_mut().filter(|column| column.len() < n) else { return };
-        if at == column.len() * captions.len() / n {
+        let column = &mut self.pictures[column];
+        if column.len() < n && at >= column.len() * captions.len() / n {
             if self.captions.len() == column.len() {
                 self.captions.push(captions[at].clone());
             }
@@ -65,9 +66,9 @@ mod tests {
         let captions: Vec<String> = (0..13).map(|i| format!("caption {i}")).collect();
         let mut compared = Compared::default();
         for side in [32, 200] {
-            compared.column("a model");
+            let column = compared.column("a model");
             for at in 0..13 {
-                compared.add(at, &captions, &RgbImage::new(side, side));
+                compared.add(column, at, &captions, &RgbImage::new(side, side));
             }
         }
         assert_eq!(

@@ -10,7 +10,7 @@ use add_recipe::{DeviceChoice, problems::check_prompt};
 use super::{
     Captions, Evaluation, EvaluationObserver,
     compared::Compared,
-    enough, hash,
+    enough, hash, heads,
     panel::{CHUNK, Known, Panel, knowledge, needs_captions},
     references::{self, picture},
     rows::figure,
@@ -60,6 +60,7 @@ pub fn evaluate_folders(
         request.images.iter().map(|images| folder(images, prompts.as_deref())).collect::<Result<_, _>>()?;
     let real = request.references.as_deref().filter(|path| path.is_dir()).map(files).transpose()?;
     check(request, &folders, real.as_deref())?;
+    heads::check(&folders.iter().map(|f| (&*f.name, &*f.files)).collect::<Vec<_>>(), real.as_deref())?;
     if needs_captions(&request.metrics) && prompts.is_none() {
         return refuse("--captions: expected a list of captions, as the CLIP score compares with them");
     }
@@ -69,6 +70,9 @@ pub fn evaluate_folders(
     }
     let file = request.references.as_deref().filter(|path| !path.is_dir());
     let statistics = file.map(|path| references::of_file(path, knowledge)).transpose()?;
+    if let (Some(statistics), Some(path)) = (&statistics, file) {
+        references::check_width(&request.metrics, statistics, path)?;
+    }
     let mut panel = Panel::new(&request.metrics, &device::device(request.device)?)?;
     if statistics.is_some() || request.save_references.is_some() {
         references::one_look(&panel)?;
@@ -117,7 +121,7 @@ fn measure(
     compared: &mut Compared,
     observer: &mut dyn EvaluationObserver,
 ) -> Result<Vec<Row>, CoreError> {
-    let (all, mut seen) = (panel.all(), panel.unseen());
+    let (all, mut seeing) = (panel.all(), panel.unseen());
     let Captions { texts, labels, .. } = &folder.captions;
     // Pictures are shown beside their captions, or else beside their names.
     let shown: Vec<String> = if texts.is_empty() {
@@ -125,18 +129,18 @@ fn measure(
     } else {
         texts.clone()
     };
-    compared.column(&folder.name);
+    let column = compared.column(&folder.name);
     for (i, part) in folder.files.chunks(CHUNK).enumerate() {
         let mut pictures: Vec<Picture> = Vec::new();
         for (at, file) in (i * CHUNK..).zip(part) {
             let decoded = read_picture(file).map_err(refused)?;
-            compared.add(at, &shown, &decoded);
+            compared.add(column, at, &shown, &decoded);
             pictures.push(picture(decoded));
         }
-        panel.look(&pictures, &all, &mut seen);
+        panel.look(&pictures, &all, &mut seeing)?;
         observer.progress(&folder.name, i * CHUNK + part.len(), folder.files.len());
     }
-    let values = panel.measure(&seen, texts, labels, &[], resamples)?;
+    let values = panel.measure(&seeing.seen(), texts, labels, &[], resamples)?;
     let row = |value| Row { model: folder.name.clone(), guidance: 1.0, ..figure(value, &folder.captions) };
     Ok(values.into_iter().map(row).collect())
 }
@@ -161,7 +165,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, CoreError> {
 }
 
 /// What is wrong with the user's files, as an error of a request.
-fn refused(error: DataError) -> CoreError {
+pub(super) fn refused(error: DataError) -> CoreError {
     match error {
         DataError::Read { path, source } => CoreError::Io { path, source },
         error => CoreError::Request(error.to_string()),

@@ -1,8 +1,9 @@
 //! The metrics of an evaluation with their networks: each different look at the pictures is taken once, whoever shares it.
 
 use add_plugin::{
-    FeatureExtractor, Features, Generated, Groups, Knowledge, Labels, Measurement, Metric, MetricValue,
-    Needs, Network, Output, Picture, Pixels, Plugin, Preparation, Reference, Statistics, View,
+    FeatureExtractor, Features, FeaturesWriter, Generated, Groups, Knowledge, Labels, Measurement, Metric,
+    MetricValue, Needs, Network, Output, Picture, Pixels, Plugin, PluginError, Preparation, Reference,
+    Statistics, View,
 };
 use add_recipe::one_line;
 use add_train::state::State;
@@ -43,6 +44,16 @@ struct Measuring {
 
 /// The features of some pictures: for each look an entry per hook, or one of the embedding.
 pub(super) type Seen = Vec<Vec<Features>>;
+
+/// Features while pictures are looked at, in the order of [`Seen`].
+pub(super) struct Seeing(Vec<Vec<FeaturesWriter>>);
+
+impl Seeing {
+    /// Those of the pictures so far.
+    pub(super) fn seen(&self) -> Seen {
+        self.0.iter().map(|sets| sets.iter().map(FeaturesWriter::rows).collect()).collect()
+    }
+}
 
 /// What is known of the real pictures, for each look.
 pub(super) enum Known {
@@ -117,16 +128,25 @@ impl Panel {
     }
 
     /// Nothing seen yet.
-    pub(super) fn unseen(&self) -> Seen {
-        let empty = |look: &Look| match look.output {
-            Output::Hooks => vec![Features::default(); self.networks[look.network].1.hooks().len()],
-            Output::Embedding => vec![Features::default()],
+    pub(super) fn unseen(&self) -> Seeing {
+        let sets = |look: &Look| match look.output {
+            Output::Hooks => self.networks[look.network].1.hooks().len(),
+            Output::Embedding => 1,
         };
-        self.looks.iter().map(empty).collect()
+        let empty = |look| (0..sets(look)).map(|_| FeaturesWriter::default()).collect();
+        Seeing(self.looks.iter().map(empty).collect())
     }
 
     /// Looks at pictures through every look that is `wanted`, and adds the features.
-    pub(super) fn look(&self, pictures: &[Picture], wanted: &[bool], seen: &mut Seen) {
+    ///
+    /// # Errors
+    /// When the disk does not take them.
+    pub(super) fn look(
+        &self,
+        pictures: &[Picture],
+        wanted: &[bool],
+        Seeing(seen): &mut Seeing,
+    ) -> Result<(), CoreError> {
         let mut done = vec![false; self.looks.len()];
         for at in 0..self.looks.len() {
             if !wanted[at] || done[at] {
@@ -152,10 +172,10 @@ impl Panel {
                     match self.looks[look].output {
                         Output::Hooks => {
                             for (sets, hook) in seen[look].iter_mut().zip(extractor.features(pixels())) {
-                                add(sets, hook.mean_dim(2).squeeze_dim(2));
+                                add(sets, hook.mean_dim(2).squeeze_dim(2))?;
                             }
                         }
-                        Output::Embedding => add(&mut seen[look][0], extractor.embedding(pixels())),
+                        Output::Embedding => add(&mut seen[look][0], extractor.embedding(pixels()))?,
                     }
                 }
             }
@@ -163,6 +183,7 @@ impl Panel {
                 done[look] = true;
             }
         }
+        Ok(())
     }
 
     /// Hands what is known of the real pictures to every metric that compares with them.
@@ -234,7 +255,8 @@ fn check(metric: &dyn Metric) -> Result<(), CoreError> {
 }
 
 /// Adds rows `[B, width]`.
-fn add(features: &mut Features, rows: Tensor<2>) {
-    features.width = rows.dims()[1];
-    features.values.extend(rows.into_data().iter::<f32>());
+fn add(features: &mut FeaturesWriter, rows: Tensor<2>) -> Result<(), PluginError> {
+    let width = rows.dims()[1];
+    let values: Vec<f32> = rows.into_data().iter::<f32>().collect();
+    Ok(features.push(width, &values)?)
 }

@@ -1,6 +1,9 @@
 //! What a codec makes of real pictures: each of them encoded and decoded, measured as pictures and beside what it was.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use add_data::{pictures, to_planes};
 use add_eval::Row;
@@ -47,39 +50,41 @@ impl Reconstructed<'_> {
         &self,
         panel: &mut Panel,
         resamples: usize,
-        shown: &mut Option<&mut Compared>,
+        mut shown: Option<&mut Compared>,
         device: &Device,
         observer: &mut dyn EvaluationObserver,
     ) -> Result<Vec<Row>, CoreError> {
-        let (all, mut seen) = (panel.all(), panel.unseen());
+        let (all, mut seeing) = (panel.all(), panel.unseen());
         let mut get = pictures_of(self.data);
-        let mut originals = Vec::new();
         // A picture twice would say nothing new.
-        for index in spread(self.samples.min(self.data.len()), self.data.len()) {
-            originals.extend(get(index)?.map(|picture| (index, picture)));
-        }
-        let (indices, originals): (Vec<usize>, Vec<Picture>) = originals.into_iter().unzip();
-        let captions = captions_at(self.split, self.data, indices);
-        let (what, began) = (format!("{NAME}, {}", self.split), Instant::now());
-        let mut made = Vec::with_capacity(originals.len());
-        for part in originals.chunks(CHUNK) {
-            let reconstructed: Vec<Picture> =
-                part.iter().map(|original| self.reconstruct(original, device)).collect();
-            panel.compare(part, &reconstructed);
-            panel.look(&reconstructed, &all, &mut seen);
-            made.extend(reconstructed);
-            observer.progress(&what, made.len(), originals.len());
-        }
-        let seconds = began.elapsed().as_secs_f64() / originals.len().max(1) as f64;
-        if let Some(compared) = shown {
-            for (column, pictures) in [("pictures", &originals), (NAME, &made)] {
-                compared.column(column);
-                for (at, picture) in pictures.iter().enumerate() {
-                    compared.add(at, &captions.texts, &image(picture));
+        let indices = spread(self.samples.min(self.data.len()), self.data.len());
+        let columns = shown.as_deref_mut().map(|shown| ["pictures", NAME].map(|name| shown.column(name)));
+        let texts = captions_at(self.split, self.data, indices.clone()).texts;
+        let (what, mut spent) = (format!("{NAME}, {}", self.split), Duration::ZERO);
+        let mut usable = Vec::with_capacity(indices.len());
+        for (chunk, part) in indices.chunks(CHUNK).enumerate() {
+            let (mut originals, mut made) = (Vec::new(), Vec::new());
+            for (at, &index) in (chunk * CHUNK..).zip(part) {
+                let Some(original) = get(index)? else { continue };
+                let began = Instant::now();
+                let reconstructed = self.reconstruct(&original, device);
+                spent += began.elapsed();
+                if let (Some(shown), Some(columns)) = (shown.as_deref_mut(), columns) {
+                    for (column, picture) in columns.into_iter().zip([&original, &reconstructed]) {
+                        shown.add(column, at, &texts, &image(picture));
+                    }
                 }
+                usable.push(index);
+                originals.push(original);
+                made.push(reconstructed);
             }
+            panel.compare(&originals, &made);
+            panel.look(&made, &all, &mut seeing)?;
+            observer.progress(&what, chunk * CHUNK + part.len(), indices.len());
         }
-        let values = panel.measure(&seen, &captions.texts, &captions.labels, &[], resamples)?;
+        let seconds = spent.as_secs_f64() / usable.len().max(1) as f64;
+        let captions = captions_at(self.split, self.data, usable);
+        let values = panel.measure(&seeing.seen(), &captions.texts, &captions.labels, &[], resamples)?;
         let peak_memory = observer.peak_memory();
         let row = |value| Row {
             model: NAME.to_owned(),

@@ -5,8 +5,9 @@ use std::path::Path;
 use add_data::{BadSamples, Skipped, from_planes};
 use add_eval::{FeatureSet, Moments, read_npz, write_npz};
 use add_files::{Cache, Key};
-use add_plugin::{Dataset, Draw, Knowledge, Picture, PluginError, Statistics};
+use add_plugin::{Dataset, Draw, Knowledge, Metric, Output, Picture, Plugin, PluginError, Statistics};
 use add_recipe::data_error;
+use burn::tensor::Device;
 
 use super::{
     EvaluationObserver, SEED, cache,
@@ -55,7 +56,8 @@ pub(super) fn seen(
     cache: &Cache,
     observer: &mut dyn EvaluationObserver,
 ) -> Result<Seen, CoreError> {
-    let (mut wanted, mut seen) = (panel.compares(), panel.unseen());
+    let (mut wanted, mut seeing) = (panel.compares(), panel.unseen());
+    let mut seen = seeing.seen();
     let mut keys = Vec::new();
     if !cache.is_off() {
         // Decoding is cheap beside a network, so the pictures are read once for their hash and again if need be.
@@ -80,11 +82,14 @@ pub(super) fn seen(
         for &index in part {
             pictures.extend(get(index)?);
         }
-        panel.look(&pictures, &wanted, &mut seen);
+        panel.look(&pictures, &wanted, &mut seeing)?;
         observer.progress("real pictures", part[0] + part.len(), total);
     }
-    for (look, key) in keys.iter().enumerate().filter(|(look, _)| wanted[*look]) {
-        cache::put(cache, key, &seen[look]);
+    for (look, sets) in seeing.seen().into_iter().enumerate().filter(|(look, _)| wanted[*look]) {
+        seen[look] = sets;
+        if let Some(key) = keys.get(look) {
+            cache::put(cache, key, &seen[look]);
+        }
     }
     Ok(seen)
 }
@@ -102,6 +107,35 @@ pub(super) fn of_file(path: &Path, knowledge: Knowledge) -> Result<Statistics, C
     Ok(Statistics { mean, covariance })
 }
 
+/// Whether the statistics in the file at `path` are as wide as the features that are compared with them, before any weights are
+/// read.
+pub(super) fn check_width(
+    metrics: &[Plugin<dyn Metric>],
+    statistics: &Statistics,
+    path: &Path,
+) -> Result<(), CoreError> {
+    let got = statistics.mean.len();
+    for metric in metrics.iter().filter(|metric| metric.needs().reference > Knowledge::Nothing) {
+        for view in metric.views() {
+            let network = view.network.outline(&Device::flex())?;
+            let widths = match view.output {
+                Output::Hooks => network.hooks().into_iter().map(|(_, width)| width).collect(),
+                Output::Embedding => vec![network.embedding_width()],
+            };
+            if let Some(expected) = widths.into_iter().find(|width| *width != got) {
+                return Err(CoreError::Request(format!(
+                    "{}: the statistics are of {got} features, {} compares {expected} of {}: expected a file that was written \
+                     with that network",
+                    path.display(),
+                    metric.name(),
+                    view.network.name()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes the statistics of the real pictures as pytorch-fid does.
 pub(super) fn write(panel: &Panel, seen: &Seen, path: &Path) -> Result<(), CoreError> {
     let look = one_look(panel)?;
@@ -109,8 +143,8 @@ pub(super) fn write(panel: &Panel, seen: &Seen, path: &Path) -> Result<(), CoreE
     let [features] = &seen[look][..] else {
         return Err(failed("expected a metric with one set of features, such as Fid()".to_owned()));
     };
-    let set = FeatureSet::from_f32(features.width, &features.values).map_err(|e| failed(e.to_string()))?;
-    let moments = Moments::of(&set);
+    let moments = FeatureSet::of_rows(features.clone()).and_then(|set| Moments::of(&set));
+    let moments = moments.map_err(|error| failed(error.to_string()))?;
     let covariance = moments.covariance().map_err(|error| failed(error.to_string()))?;
     write_npz(path, moments.mean(), &covariance).map_err(|error| CoreError::Request(error.to_string()))
 }

@@ -35,29 +35,27 @@ impl Measured<'_> {
         observer: &mut dyn EvaluationObserver,
     ) -> Result<Vec<Row>, CoreError> {
         let Captions { split, texts, labels, .. } = self.captions;
-        let (all, mut seen) = (panel.all(), panel.unseen());
+        let (all, mut seeing) = (panel.all(), panel.unseen());
         let what = format!("{}, {} steps, {split}", self.subject.name, self.plan.steps);
         let mut spent = Duration::ZERO;
-        if self.first {
-            compared.column(&self.label());
-        }
+        let column = self.first.then(|| compared.column(&self.label()));
         for (i, part) in texts.chunks(CHUNK).enumerate() {
             let first = i * CHUNK;
             let began = Instant::now();
             let made = self.subject.pictures(self.plan, part, first);
             spent += began.elapsed();
             let made: Vec<RgbImage> = made.into_iter().map(|picture| self.resized(picture)).collect();
-            if self.first {
+            if let Some(column) = column {
                 for (picture, at) in made.iter().zip(first..) {
-                    compared.add(at, texts, picture);
+                    compared.add(column, at, texts, picture);
                 }
             }
             let pictures: Vec<Picture> = made.into_iter().map(picture).collect();
-            panel.look(&pictures, &all, &mut seen);
+            panel.look(&pictures, &all, &mut seeing)?;
             observer.progress(&what, first + part.len(), texts.len());
         }
         let groups = if self.first { self.groups(&panel.groups()) } else { Vec::new() };
-        let values = panel.measure(&seen, texts, labels, &groups, resamples)?;
+        let values = panel.measure(&seeing.seen(), texts, labels, &groups, resamples)?;
         let seconds = spent.as_secs_f64() / texts.len().max(1) as f64;
         let peak_memory = observer.peak_memory();
         Ok(values.into_iter().map(|value| self.row(value, seconds, peak_memory)).collect())

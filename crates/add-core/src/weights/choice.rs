@@ -13,7 +13,7 @@ use add_weights::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::MAX_CONFIG;
+use super::{MAX_CONFIG, check_prediction};
 use crate::{error::CoreError, read::LoadedRecipe};
 
 /// What lists the networks of a diffusers pipeline.
@@ -44,14 +44,11 @@ pub fn choose(
     kept: Kept,
     progress: &mut dyn Progress,
 ) -> Result<Option<PathBuf>, CoreError> {
-    let location = match Location::parse(place)? {
-        // It is the person at the terminal who says it, not the recipe.
-        Location::Local(path) => Location::Local(std::path::absolute(&path).map_err(CoreError::io(&path))?),
-        hub @ Location::Hub(_) => hub,
-    };
-    let folder = matches!(&location, Location::Local(path) if path.is_dir());
-    if folder || (matches!(location, Location::Hub(_)) && !location.is_file()) {
-        return pipeline(loaded, location, kept, progress).map(|()| None);
+    // It is the person at the terminal who says it, not the recipe.
+    let location = Location::parse(place)?.absolute().map_err(CoreError::io(Path::new(place)))?;
+    if location.local().map_or_else(|| !location.is_file(), |path| path.is_dir()) {
+        pipeline(loaded, location, kept, progress)?;
+        return fits(loaded);
     }
     let path = location.fetch(progress)?;
     let file = WeightsFile::open(&path)?;
@@ -60,13 +57,13 @@ pub fn choose(
         let parts = Parts { text: TEXTS.iter().any(holds), codec: holds(&ldm::AUTOENCODER) };
         take(loaded, &location, true, parts, kept);
         loaded.recipe.model.weights = Weights::Ldm(location);
-        return Ok(None);
+        return fits(loaded);
     }
     let problem = match instead(&file) {
         Some(what) => what.to_owned(),
         None if found::unet_of_diffusers(&file).is_ok() => {
             loaded.recipe.model.weights = Weights::Diffusers(location);
-            return Ok(None);
+            return fits(loaded);
         }
         None if is_own(&file) => return Ok(Some(path)),
         None => format!(
@@ -76,6 +73,11 @@ pub fn choose(
         ),
     };
     Err(CoreError::Weights { path, problem })
+}
+
+/// Says of a released model at once what it contradicts, before anything else that it needs is looked for.
+fn fits(loaded: &LoadedRecipe) -> Result<Option<PathBuf>, CoreError> {
+    check_prediction(&loaded.recipe.model).map(|()| None)
 }
 
 /// Whether a file says that it is a model file of this project, or looks like one.
@@ -105,18 +107,16 @@ fn pipeline(
     kept: Kept,
     progress: &mut dyn Progress,
 ) -> Result<(), CoreError> {
-    let parts = match &location {
-        Location::Local(path) if !path.join("unet").is_dir() => {
+    let parts = match location.local() {
+        Some(path) if !path.join("unet").is_dir() => {
             // The folder of a denoiser alone.
-            let denoiser = Location::Local(path.join(ALONE));
+            let denoiser = location.join(ALONE);
             let chosen = if denoiser.cached().is_some() { denoiser } else { location };
             loaded.recipe.model.weights = Weights::Diffusers(chosen);
             return Ok(());
         }
-        Location::Local(path) => {
-            Parts { text: path.join("text_encoder").is_dir(), codec: path.join("vae").is_dir() }
-        }
-        Location::Hub(_) => {
+        Some(path) => Parts { text: path.join("text_encoder").is_dir(), codec: path.join("vae").is_dir() },
+        None => {
             // A repository without a list of networks holds a denoiser alone.
             let index = location.join(INDEX).fetch(progress).ok().and_then(|path| json(&path));
             let lists = |part: &str| index.as_ref().is_some_and(|index| index[part][0].is_string());

@@ -11,23 +11,26 @@ use add_weights::{
 use serde::Deserialize;
 
 use super::{MAX_CONFIG, SCHEDULER, pipeline, released};
-use crate::{error::CoreError, read::LoadedRecipe};
+use crate::error::CoreError;
 
 /// Below this a schedule's last `alpha` is zero; Stable Diffusion's is 0.068.
 const ZERO: f64 = 1e-4;
 
 /// Refuses a model whose scheduler or file says that it predicts something else than the recipe says, or that its schedule
-/// ends at zero signal where the recipe's does not: it would be sampled and trained without an error, to noise.
-pub(crate) fn check_prediction(loaded: &LoadedRecipe, model: &Model) -> Result<(), CoreError> {
-    if let Some(path) = pipeline(loaded, model).and_then(|folder| folder.join(SCHEDULER).cached())
+/// ends at zero signal where the recipe's does not: it would be sampled and trained without an error, to noise. And one that is
+/// told the guidance scale where the recipe's is not.
+pub(crate) fn check_prediction(model: &Model) -> Result<(), CoreError> {
+    if let Some(path) = pipeline(model).and_then(|folder| folder.join(SCHEDULER).cached())
         && let Some(says) = Says::of_scheduler(&path)
     {
         says.check(model).map_err(|problem| CoreError::Weights { path, problem })?;
     }
-    let Some((_, location)) = released(loaded, model) else { return Ok(()) };
+    let Some((_, location)) = released(model) else { return Ok(()) };
     let Some(path) = location.cached() else { return Ok(()) };
     let stated = Stated::of(&WeightsFile::open(&path)?);
-    Says::of_file(&stated).check(model).map_err(|problem| CoreError::Weights { path, problem })
+    let checked = Says::of_file(&stated).check(model);
+    let checked = checked.and_then(|()| stated.check_guidance(model.backbone.takes_guidance()));
+    checked.map_err(|problem| CoreError::Weights { path, problem })
 }
 
 /// What is said of a model.

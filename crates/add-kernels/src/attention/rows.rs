@@ -13,7 +13,7 @@ const TILE_KEYS: usize = 256;
 
 /// Runs of queries per head, so that there is work for every thread. Each row is computed by itself, so their number
 /// changes no bit.
-fn splits(heads: usize, blocks: usize) -> usize {
+pub(super) fn splits(heads: usize, blocks: usize) -> usize {
     (2 * rayon::current_num_threads()).div_ceil(heads.max(1)).clamp(1, blocks.max(1))
 }
 
@@ -51,7 +51,8 @@ impl Task for Rows<'_> {
         let Self { sizes, q, k, v, y, normalisers, block, run, splits, range } = self;
         let Attention { n, m, d, .. } = *sizes;
         let width = S::VECS * LANES;
-        let ld = m.next_multiple_of(LANES);
+        // Rows a power of two apart would share few places of the nearest cache, and the tiles go down their columns.
+        let ld = m.next_multiple_of(LANES) + LANES;
         let mut keys = Scratch::new(packed_len(d, m));
         let mut packed_values = Scratch::new(packed_len(m, d));
         let mut scores = Scratch::new(block * ld);
@@ -73,13 +74,8 @@ impl Task for Rows<'_> {
                 let rows = block.min(end - first);
                 score(s, q.row(head, first), q.step(), rows, keys, d, m, scores, ld);
                 for i in 0..rows {
-                    let row = scores.add(i * ld);
-                    // Past the last key the scores count for nothing.
-                    for j in m..ld {
-                        *row.add(j) = HIDDEN;
-                    }
                     let hidden = sizes.hidden.as_ref().map(|h| h[(first + i) * m..][..m].as_ptr());
-                    let (largest, sum) = weigh(s, row, ld, m, sizes.scale(), hidden);
+                    let (largest, sum) = weigh(s, scores.add(i * ld), m, sizes.scale(), hidden);
                     *normalisers.at(head * n + first + i) = largest + sum.ln();
                     inverses[i] = 1.0 / sum;
                 }
@@ -149,39 +145,56 @@ pub(super) unsafe fn score<S: Simd>(
     }
 }
 
-/// Replaces a row of scores by weights that are not normalised yet; returns the largest score and the weights' sum.
+/// Replaces a row of scores by weights that are not normalised yet; returns the largest score, scaled, and the weights' sum.
 #[inline(always)]
 unsafe fn weigh<S: Simd>(
     s: S,
     row: *mut f32,
-    ld: usize,
     m: usize,
     scale: f32,
     hidden: Option<*const f32>,
 ) -> (f32, f32) {
-    let scale = s.splat(scale);
-    let mut largest = s.splat(f32::NEG_INFINITY);
-    let mut j = 0;
-    while j < ld {
-        let mut score = s.mul(s.load(row.add(j)), scale);
-        if let Some(hidden) = hidden {
-            score = s.add(score, s.load_first(hidden.add(j), LANES.min(m - j)));
-        }
-        s.store(row.add(j), score);
-        largest = s.max(largest, score);
-        j += LANES;
-    }
-    let largest = s.largest(largest);
-    let shift = s.splat(largest);
+    let end = m.next_multiple_of(LANES);
+    hide(s, row, m, end, hidden);
+    let largest = largest(s, row, end, f32::NEG_INFINITY) * scale;
+    let (scale, shift) = (s.splat(scale), s.splat(-largest));
     let mut sum = s.splat(0.0);
     let mut j = 0;
-    while j < ld {
-        let weight = exp(s, s.sub(s.load(row.add(j)), shift));
+    while j < end {
+        let weight = exp(s, s.mul_add(s.load(row.add(j)), scale, shift));
         s.store(row.add(j), weight);
         sum = s.add(sum, weight);
         j += LANES;
     }
     (largest, s.sum(sum))
+}
+
+/// Makes the scores past the last of `m` keys, up to `end`, and those of hidden keys count for nothing.
+#[inline(always)]
+pub(super) unsafe fn hide<S: Simd>(s: S, row: *mut f32, m: usize, end: usize, hidden: Option<*const f32>) {
+    for j in m..end {
+        *row.add(j) = HIDDEN;
+    }
+    let Some(hidden) = hidden else { return };
+    let mut j = 0;
+    while j < m {
+        let n = LANES.min(m - j);
+        let (score, hidden) = (s.load_first(row.add(j), n), s.load_first(hidden.add(j), n));
+        s.store_first(row.add(j), s.select_less(hidden, s.splat(0.0), hidden, score), n);
+        j += LANES;
+    }
+}
+
+/// The largest of a row of scores, and of `than`.
+#[inline(always)]
+pub(super) unsafe fn largest<S: Simd>(s: S, row: *const f32, end: usize, than: f32) -> f32 {
+    let mut largest = s.splat(than);
+    let mut j = 0;
+    while j < end {
+        largest = s.max(largest, s.load(row.add(j)));
+        j += LANES;
+    }
+    s.largest(largest)
 }
 
 /// Multiplies a row of the output, which is much shorter than its row of weights.

@@ -30,7 +30,8 @@ pub(super) fn gradient(sizes: Sizes, dy: &[f32], weights: &[f32], out: SharedMut
             grid: input,
             out,
         };
-        return fast.run();
+        // SAFETY: every processor has such products, and the sizes are those of the tensors.
+        return unsafe { fast.run() };
     }
     let (inner, outer, taps) = (sizes.inner(), sizes.outer(), sizes.taps());
     // Zeros that make every distance of every phase stay inside of the image.

@@ -2,7 +2,7 @@
 
 use super::{
     ConvGeometry,
-    winograd::{Winograd, winograd_is_allowed},
+    winograd::{pays, winograd_is_allowed},
 };
 
 /// All sizes of one convolution.
@@ -66,11 +66,26 @@ impl Sizes {
     /// window that reaches the image everywhere.
     pub(super) fn in_tiles(&self, grid: [usize; 2]) -> bool {
         winograd_is_allowed()
-            && Winograd::pays(self.c_in, self.c_out, grid)
+            && pays(self.c_in, self.c_out, grid)
             && self.groups == 1
             && self.window == [3, 3]
             && self.stride == [1, 1]
             && self.padding.iter().all(|&padding| padding <= 2)
+    }
+
+    /// The sizes of the convolution that gives the gradient of the input, by the turned weights; nothing where it is more than
+    /// one: in groups, with a stride, or with more zeros than the window reaches.
+    pub(super) fn of_input_gradient(&self) -> Option<Self> {
+        let Self { c_in, c_out, input, output, window, padding, .. } = *self;
+        let fits = (0..2).all(|i| padding[i] < window[i] && self.stride[i] == 1);
+        (self.groups == 1 && fits).then(|| Self {
+            c_in: c_out,
+            c_out: c_in,
+            input: output,
+            output: input,
+            padding: [0, 1].map(|i| window[i] - 1 - padding[i]),
+            ..*self
+        })
     }
 
     pub(super) fn taps(&self) -> usize {

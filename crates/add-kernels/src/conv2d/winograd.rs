@@ -16,14 +16,19 @@
 //! transformed tiles never exist as a whole.
 
 mod gradient;
+mod halves;
+mod number;
 
 pub(super) use gradient::WinogradGradient;
+pub(super) use number::Number;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Sizes;
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
-use crate::simd::{LANES, Simd, Task, dispatch};
+use crate::simd::{LANES, Simd, Task};
+use halves::{Halves, Run};
 
 static ALLOWED: AtomicBool = AtomicBool::new(true);
 
@@ -46,18 +51,24 @@ const ROWS: usize = 64;
 /// Most panels of one task.
 const PANELS: usize = 4;
 
+/// Whether it pays: pixels and channels must share the transforms, and rows fill half a vector. Samples do not count, so
+/// that a picture's numbers are the same alone and among others.
+pub(super) fn pays(channels: usize, rows: usize, grid: [usize; 2]) -> bool {
+    channels.min(rows) >= 32 && grid[0] * grid[1] >= 225 && grid[1] >= LANES - 1
+}
+
 /// `out[s, i, y, x] = bias[i] + sum_{c, u, v} w[i, c, u, v] image[s, c, y + u - p, x + v - p]`.
 #[derive(Clone, Copy)]
-pub(super) struct Winograd<'a> {
+pub(super) struct Winograd<'a, T> {
     /// `[samples, channels, size]`.
-    pub(super) image: &'a [f32],
+    pub(super) image: &'a [T],
     pub(super) samples: usize,
     pub(super) channels: usize,
     pub(super) size: [usize; 2],
     /// `p`, for rows and columns: zeros before the image.
     pub(super) padding: [usize; 2],
-    /// Nine numbers of the window for each pair of channels.
-    pub(super) weights: &'a [f32],
+    /// Nine numbers of the window for each pair of channels. In bf16 those of an output channel lie side by side.
+    pub(super) weights: &'a [T],
     /// Distances in `weights` of two output channels and of two input channels.
     pub(super) steps: [usize; 2],
     /// Whether the window is turned around.
@@ -67,17 +78,30 @@ pub(super) struct Winograd<'a> {
     /// Output pixels: rows, columns.
     pub(super) grid: [usize; 2],
     /// `[samples, rows, grid]`.
-    pub(super) out: SharedMut,
+    pub(super) out: SharedMut<T>,
 }
 
-impl Winograd<'_> {
-    /// Whether it pays: pixels and channels must share the transforms, and rows fill half a vector. Samples do not count, so
-    /// that a picture's numbers are the same alone and among others.
-    pub(super) fn pays(channels: usize, rows: usize, grid: [usize; 2]) -> bool {
-        channels.min(rows) >= 32 && grid[0] * grid[1] >= 225 && grid[1] >= LANES - 1
+impl<'a, T: Number> Winograd<'a, T> {
+    /// The forward pass of a convolution that is [`Sizes::in_tiles`].
+    pub(super) fn forward(
+        sizes: Sizes,
+        image: &'a [T],
+        weights: &'a [T],
+        bias: Option<&'a [f32]>,
+        out: SharedMut<T>,
+    ) -> Self {
+        let Sizes { samples, c_in: channels, c_out: rows, input: size, output: grid, padding, .. } = sizes;
+        let (steps, turned) = ([9 * channels, 9], false);
+        Self { image, samples, channels, size, padding, weights, steps, turned, bias, rows, grid, out }
     }
 
-    pub(super) fn run(self) {
+    /// # Panics
+    /// Where numbers are multiplied in pairs, if the number of channels is odd.
+    ///
+    /// # Safety
+    /// The processor has products of such numbers, and `out` is writable.
+    pub(super) unsafe fn run(self) {
+        assert!(self.channels.is_multiple_of(T::SIDE_BY_SIDE), "{} channels in pairs", self.channels);
         let tiles = self.grid.map(|side| side.div_ceil(2));
         let image = Halves::new(self.image, self.samples, self.channels, self.size, self.padding, tiles);
         let panels = image.tiles().div_ceil(panel_width());
@@ -91,37 +115,40 @@ impl Winograd<'_> {
                 let piece =
                     Piece { of: self, image: &image, weights: &weights, first_row, rows, first, count };
                 // SAFETY: the caller described memory that is there, and the tiles of the tasks are disjoint.
-                unsafe { dispatch(piece) };
+                unsafe { T::dispatch(piece) };
             });
         }
     }
 
     /// `G w G^T` of some output channels: `[16, rows, channels]`.
     fn transformed(&self, first_row: usize, rows: usize) -> Scratch {
-        let mut all = Scratch::new(PLACES * rows * self.channels);
-        let out = SharedMut::new(all.as_mut_ptr());
+        let mut all = Scratch::new(PLACES * rows * self.channels / T::SIDE_BY_SIDE);
+        let out = SharedMut::new(all.as_mut_ptr().cast::<T>());
         parallel_ranges(rows, 4 * self.channels, |range| {
-            // SAFETY: every row belongs to one task.
-            unsafe { dispatch(Weights { of: *self, first_row, rows, out, range }) };
+            // SAFETY: every row belongs to one task, and the processor was asked about.
+            unsafe { T::dispatch(Weights { of: *self, first_row, rows, out, range }) };
         });
         all
     }
 }
 
 /// `G w G^T` of some rows.
-struct Weights<'a> {
-    of: Winograd<'a>,
+struct Weights<'a, T> {
+    of: Winograd<'a, T>,
     first_row: usize,
     rows: usize,
-    out: SharedMut,
+    out: SharedMut<T>,
     range: std::ops::Range<usize>,
 }
 
-impl Task for Weights<'_> {
+impl<T: Number> Task for Weights<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { of, first_row, rows, out, range } = self;
+        let mut room = Scratch::new(9 * of.channels);
         for row in range {
+            let given = of.weights.as_ptr().add((first_row + row) * of.steps[0]);
+            let given = T::widened(s, given, 9 * of.channels, room.as_mut_ptr());
             let mut c = 0;
             while c < of.channels {
                 let n = LANES.min(of.channels - c);
@@ -129,7 +156,7 @@ impl Task for Weights<'_> {
                 for (i, offset) in offsets.iter_mut().enumerate() {
                     *offset = (i.min(n - 1) * of.steps[1]) as i32;
                 }
-                let window = of.weights.as_ptr().add((first_row + row) * of.steps[0] + c * of.steps[1]);
+                let window = given.add(c * of.steps[1]);
                 let mut lines = [[s.splat(0.0); 4]; 3];
                 for i in 0..3 {
                     let mut line = [s.splat(0.0); 3];
@@ -142,7 +169,8 @@ impl Task for Weights<'_> {
                 for j in 0..4 {
                     let column = expand(s, [lines[0][j], lines[1][j], lines[2][j]]);
                     for i in 0..4 {
-                        s.store_first(out.at(((4 * i + j) * rows + row) * of.channels + c), column[i], n);
+                        let to = out.at(((4 * i + j) * rows + row) * of.channels + c);
+                        T::store_first(s, to, column[i], n);
                     }
                 }
                 c += n;
@@ -159,127 +187,17 @@ fn expand<S: Simd>(s: S, [g, h, k]: [S::V; 3]) -> [S::V; 4] {
     [g, s.add(ends, middle), s.sub(ends, middle), k]
 }
 
-/// `B^T` times a column: `a - c, b + c, c - b, b - d`.
-#[inline(always)]
-fn differences<S: Simd>(s: S, [a, b, c, d]: [S::V; 4]) -> [S::V; 4] {
-    [s.sub(a, c), s.add(b, c), s.sub(c, b), s.sub(b, d)]
-}
-
 /// `A^T` times a column: `a + b + c, b - c - d`.
 #[inline(always)]
 fn sums<S: Simd>(s: S, [a, b, c, d]: [S::V; 4]) -> [S::V; 2] {
     [s.add(s.add(a, b), c), s.sub(s.sub(b, c), d)]
 }
 
-/// An image with its zeros, each row as its even columns, then its odd ones: those of neighbouring tiles lie side by side.
-struct Halves {
-    values: Scratch,
-    samples: usize,
-    channels: usize,
-    /// Tiles: rows, columns.
-    tiles: [usize; 2],
-}
-
-impl Halves {
-    /// Splits `[samples, channels, size]` with `padding` zeros before it, and so many behind it that there are `tiles`.
-    fn new(
-        image: &[f32],
-        samples: usize,
-        channels: usize,
-        [height, width]: [usize; 2],
-        [above, left]: [usize; 2],
-        tiles: [usize; 2],
-    ) -> Self {
-        let (rows, half) = (2 * tiles[0] + 2, tiles[1] + 1);
-        let plane = rows * 2 * half;
-        // The last vectors reach past the end.
-        let mut values = Scratch::new(samples * channels * plane + 2 * LANES);
-        let end = values.len();
-        values[end - 2 * LANES..].fill(0.0);
-        let out = SharedMut::new(values.as_mut_ptr());
-        parallel_ranges(samples * channels, plane / 4, |range| {
-            for i in range {
-                // SAFETY: every plane belongs to one task.
-                let to = unsafe { std::slice::from_raw_parts_mut(out.at(i * plane), plane) };
-                to.fill(0.0);
-                for y in 0..height {
-                    let from = &image[(i * height + y) * width..][..width];
-                    let to = &mut to[(above + y) * 2 * half..][..2 * half];
-                    let (even, odd) = to.split_at_mut(half);
-                    // Column x of the image is column x + left with the zeros.
-                    let (first, second) = if left % 2 == 0 { (even, odd) } else { (odd, even) };
-                    let (a, b) = (left / 2, left.div_ceil(2));
-                    for (to, from) in first[a..].iter_mut().zip(from.iter().step_by(2)) {
-                        *to = *from;
-                    }
-                    for (to, from) in second[b..].iter_mut().zip(from.iter().skip(1).step_by(2)) {
-                        *to = *from;
-                    }
-                }
-            }
-        });
-        Self { values, samples, channels, tiles }
-    }
-
-    /// Even columns of a row, and as many odd ones.
-    #[inline(always)]
-    fn half(&self) -> usize {
-        self.tiles[1] + 1
-    }
-
-    /// The first number of a tile; the odd columns of its row follow after [`half`](Self::half), the next row after twice
-    /// as many.
-    #[inline(always)]
-    fn tile(&self, sample: usize, channel: usize, row: usize, column: usize) -> *const f32 {
-        let plane = (2 * self.tiles[0] + 2) * 2 * self.half();
-        self.values[(sample * self.channels + channel) * plane + 4 * row * self.half() + column..].as_ptr()
-    }
-
-    /// `B^T d B` of sixteen neighbouring tiles from `from` on.
-    #[inline(always)]
-    unsafe fn transformed<S: Simd>(&self, s: S, from: *const f32) -> [S::V; PLACES] {
-        let mut lines = [[s.splat(0.0); 4]; 4];
-        for i in 0..4 {
-            let (even, odd) = (from.add(2 * i * self.half()), from.add((2 * i + 1) * self.half()));
-            let line = [s.load(even), s.load(odd), s.load(even.add(1)), s.load(odd.add(1))];
-            lines[i] = differences(s, line);
-        }
-        let mut places = [s.splat(0.0); PLACES];
-        for j in 0..4 {
-            let column = differences(s, [lines[0][j], lines[1][j], lines[2][j], lines[3][j]]);
-            for i in 0..4 {
-                places[4 * i + j] = column[i];
-            }
-        }
-        places
-    }
-
-    /// Tiles of all samples.
-    fn tiles(&self) -> usize {
-        self.samples * self.tiles[0] * self.tiles[1]
-    }
-
-    /// The tile that is number `tile`, and how many follow it in its row, up to `most` of them.
-    #[inline(always)]
-    fn run(&self, tile: usize, most: usize) -> Run {
-        let [rows, columns] = self.tiles;
-        let (row, column) = (tile / columns, tile % columns);
-        Run { sample: row / rows, row: row % rows, column, n: LANES.min(columns - column).min(most) }
-    }
-}
-
-/// Neighbouring tiles of one row.
-struct Run {
-    sample: usize,
-    row: usize,
-    column: usize,
-    n: usize,
-}
-
 /// Some tiles and output channels, for one thread.
-struct Piece<'a> {
-    of: Winograd<'a>,
+struct Piece<'a, T> {
+    of: Winograd<'a, T>,
     image: &'a Halves,
+    /// Numbers of type `T`.
     weights: &'a [f32],
     first_row: usize,
     rows: usize,
@@ -287,13 +205,13 @@ struct Piece<'a> {
     count: usize,
 }
 
-impl Task for Piece<'_> {
+impl<T: Number> Task for Piece<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let width = S::VECS * LANES;
         let panels = self.count.div_ceil(width);
-        let channels = self.of.channels;
-        let mut tiles = Scratch::new(PLACES * panels * channels * width);
+        let steps = self.of.channels / T::SIDE_BY_SIDE;
+        let mut tiles = Scratch::new(PLACES * panels * steps * width);
         self.transform_tiles(s, tiles.as_mut_ptr(), panels, width);
         let block = ROWS / tile_rows() * tile_rows();
         let mut products = Scratch::new(PLACES * block * panels * width);
@@ -305,11 +223,11 @@ impl Task for Piece<'_> {
                 for panel in 0..panels {
                     multiply_panel(
                         s,
-                        Reduction { runs: &[0], length: channels, stride: 1 },
-                        self.weights.as_ptr().add((place * self.rows + row) * channels),
-                        |i| i * channels,
+                        Reduction { runs: &[0], length: steps, stride: 1 },
+                        self.weights.as_ptr().add((place * self.rows + row) * steps),
+                        |i| i * steps,
                         rows,
-                        tiles.as_ptr().add((place * panels + panel) * channels * width),
+                        tiles.as_ptr().add((place * panels + panel) * steps * width),
                         width,
                         products.add((place * block * panels + panel) * width),
                         panels * width,
@@ -332,28 +250,35 @@ impl Task for Piece<'_> {
     }
 }
 
-impl Piece<'_> {
+impl<T: Number> Piece<'_, T> {
     /// The run that begins at `tile`, counted from the first of this piece; it ends with its panel.
     #[inline(always)]
     fn run_at(&self, tile: usize, width: usize) -> Run {
         self.image.run(self.first + tile, (self.count - tile).min(width - tile % width))
     }
 
-    /// `B^T d B` of the tiles: `[16, panels, channels, width]`.
+    /// `B^T d B` of the tiles: `[16, panels, channels, width]`, where `T` wants it with two channels side by side.
     #[inline(always)]
     unsafe fn transform_tiles<S: Simd>(&self, s: S, to: *mut f32, panels: usize, width: usize) {
-        let (image, channels) = (self.image, self.of.channels);
-        let place_step = panels * channels * width;
+        let (image, steps) = (self.image, self.of.channels / T::SIDE_BY_SIDE);
+        let place_step = panels * steps * width;
         let mut tile = 0;
         while tile < self.count {
             let Run { sample, row, column, n } = self.run_at(tile, width);
-            let to = to.add(tile / width * channels * width + tile % width);
+            let to = to.add(tile / width * steps * width + tile % width);
             // A vector that is begun is read to its end.
             let filled = if tile + n == self.count { LANES.min(width - tile % width) } else { n };
-            for c in 0..channels {
-                let places = image.transformed(s, image.tile(sample, c, row, column));
+            for step in 0..steps {
+                let channel = step * T::SIDE_BY_SIDE;
+                let mut places = image.transformed(s, image.tile(sample, channel, row, column));
+                if T::SIDE_BY_SIDE == 2 {
+                    let seconds = image.transformed(s, image.tile(sample, channel + 1, row, column));
+                    for place in 0..PLACES {
+                        places[place] = s.pair([places[place], seconds[place]]);
+                    }
+                }
                 for place in 0..PLACES {
-                    s.store_first(to.add(place * place_step + c * width), places[place], filled);
+                    s.store_first(to.add(place * place_step + step * width), places[place], filled);
                 }
             }
             tile += n;
@@ -386,13 +311,8 @@ impl Piece<'_> {
                 let pair = sums(s, [lines[0][i], lines[1][i], lines[2][i], lines[3][i]]);
                 let to = out.at(((sample * rows + channel) * height + 2 * y + i) * columns + 2 * x);
                 let [low, high] = s.interleave([s.add(pair[0], bias), s.add(pair[1], bias)]);
-                if wanted == 2 * LANES {
-                    s.store(to, low);
-                    s.store(to.add(LANES), high);
-                } else {
-                    s.store_first(to, low, wanted.min(LANES));
-                    s.store_first(to.add(LANES), high, wanted.saturating_sub(LANES));
-                }
+                T::store_first(s, to, low, wanted.min(LANES));
+                T::store_first(s, to.add(LANES), high, wanted.saturating_sub(LANES));
             }
             tile += n;
         }

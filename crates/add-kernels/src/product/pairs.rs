@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::bf16;
 
-use super::{Matrix, Reduction, Right, STEPS, Start, StartPointer, multiply_panel, panel_width, tile_rows};
-use crate::parallel::{Scratch, SharedBf16, parallel, range_length};
+use super::{Matrix, Reduction, Right, STEPS, Start, multiply_panel, panel_width, tile_rows};
+use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
 use crate::simd::{LANES, Simd, Task, dispatch_pairs, has_pairs};
 
 static ALLOWED: AtomicBool = AtomicBool::new(true);
@@ -24,35 +24,76 @@ pub fn computes_bf16_products() -> bool {
     has_pairs() && ALLOWED.load(Ordering::Relaxed)
 }
 
-/// `c = start + a b` rounded to bf16, with `a: [m, k]`, `b: [k, n]` of pairs and `c: [m, n]` row after row, over all threads.
+/// `c = a b^T + bias` rounded to bf16, with `a: [m, k]` and `b: [n, k]` of pairs, row after row as `c: [m, n]` is, over all
+/// threads; `bias` has `n` numbers.
+///
+/// The factor with more rows is read as it lies; the other one is packed.
 ///
 /// # Safety
-/// The processor has pairs, the matrices are readable, `c` is writable, and a bias in `start` has `n` numbers.
+/// The processor has pairs, and `c` is writable.
 pub(crate) unsafe fn multiply_pairs(
     m: usize,
     n: usize,
     k: usize,
-    a: Matrix,
-    b: Matrix,
-    c: SharedBf16,
-    start: Start,
+    a: &[f32],
+    b: &[f32],
+    bias: Option<&[f32]>,
+    c: SharedMut<bf16>,
 ) {
     if m == 0 || n == 0 {
         return;
     }
-    let right = Right::new(b, k, n);
+    let (a, b) = (Matrix::rows(&a[..m * k], k), Matrix::rows(&b[..n * k], k));
+    if m >= n {
+        let right = Right::new(b.transposed(), k, n);
+        in_stripes(m, n, k, |first, rows| {
+            let mut sums = Scratch::new(rows * panel_width());
+            let sums = sums.as_mut_ptr();
+            let stripe = Stripe { a, first, rows, n, k, b: b.transposed(), right: &right, sums, c, bias };
+            // SAFETY: the rows of the tasks are disjoint.
+            unsafe { dispatch_pairs(stripe) };
+        });
+    } else {
+        let right = Right::new(a.transposed(), k, m);
+        in_stripes(n, m, k, |first, rows| {
+            let stripe = Turned { m, n, k, a: a.transposed(), b, first, rows, right: &right, c, bias };
+            // SAFETY: the columns of the tasks are disjoint.
+            unsafe { dispatch_pairs(stripe) };
+        });
+    }
+}
+
+/// `to[c][o][t] = weights[o][c][taps - 1 - t]` of weights `[outer, inner, taps]`, in pairs: those of the gradient of the input.
+pub(crate) fn turned(weights: &[bf16], [outer, inner, taps]: [usize; 3]) -> Scratch {
+    /// Rows of the result that share the cache lines they are read from.
+    const AT_ONCE: usize = 16;
+    let row = outer * taps;
+    let mut all = Scratch::new((inner * row).div_ceil(2));
+    let out = SharedMut::new(all.as_mut_ptr().cast::<bf16>());
+    parallel_ranges(inner.div_ceil(AT_ONCE), AT_ONCE * row, |range| {
+        for first in range.map(|block| block * AT_ONCE) {
+            for o in 0..outer {
+                for c in first..(first + AT_ONCE).min(inner) {
+                    let from = &weights[(o * inner + c) * taps..][..taps];
+                    for (t, number) in from.iter().rev().enumerate() {
+                        // SAFETY: every row belongs to one task.
+                        unsafe { out.at(c * row + o * taps + t).write(*number) };
+                    }
+                }
+            }
+        }
+    });
+    all
+}
+
+/// Cuts the rows of a product into tasks: `task(first, rows)`.
+fn in_stripes(m: usize, n: usize, k: usize, task: impl Fn(usize, usize) + Sync + Send) {
     let height = tile_rows();
     let blocks = m.div_ceil(height);
     let length = range_length(blocks, n.div_ceil(panel_width()) * height * k * panel_width() / LANES);
-    let start = StartPointer(start);
-    parallel(blocks.div_ceil(length), |task| {
-        let first = task * length * height;
-        let rows = (length * height).min(m - first);
-        let mut sums = Scratch::new(rows * panel_width());
-        let sums = sums.as_mut_ptr();
-        let stripe = Stripe { a, first, rows, n, k, b, right: &right, sums, c, start: start.get() };
-        // SAFETY: the rows of the tasks are disjoint.
-        unsafe { dispatch_pairs(stripe) };
+    parallel(blocks.div_ceil(length), |i| {
+        let first = i * length * height;
+        task(first, (length * height).min(m - first));
     });
 }
 
@@ -67,45 +108,21 @@ struct Stripe<'a> {
     right: &'a Right,
     /// A panel of the output before it is rounded, `[rows, panel_width()]`: it stays in the cache.
     sums: *mut f32,
-    c: SharedBf16,
-    start: Start,
+    c: SharedMut<bf16>,
+    bias: Option<&'a [f32]>,
 }
 
 impl Task for Stripe<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Self { a, first, rows, n, k, b, right, sums, c, start } = self;
+        let Self { a, first, rows, n, k, b, right, sums, c, bias } = self;
         let width = S::VECS * LANES;
         for panel in 0..n.div_ceil(width) {
             let column = panel * width;
             let columns = width.min(n - column);
-            let (packed, ld_b) = right.panel(b, k, width, panel);
-            let mut from = 0;
-            loop {
-                let steps = STEPS.min(k - from);
-                let start = match start {
-                    _ if from > 0 => Start::There,
-                    Start::ColumnBias(bias) => Start::ColumnBias(bias.add(column)),
-                    other => other,
-                };
-                multiply_panel(
-                    s,
-                    Reduction { runs: &[0], length: steps, stride: a.column },
-                    a.data.add(first * a.row + from * a.column),
-                    |i| i * a.row,
-                    rows,
-                    packed.add(from * ld_b),
-                    ld_b,
-                    sums,
-                    width,
-                    columns,
-                    start,
-                );
-                from += steps;
-                if from >= k {
-                    break;
-                }
-            }
+            let start = bias.map_or(Start::Zero, |bias| Start::ColumnBias(bias[column..].as_ptr()));
+            let (left, right) = (a.data.add(first * a.row), right.panel(b, k, width, panel));
+            sum_panel(s, left, a.row, rows, right, k, sums, columns, start);
             for i in 0..rows {
                 let (from, to): (_, *mut bf16) = (sums.add(i * width), c.at((first + i) * n + column));
                 let mut j = 0;
@@ -115,6 +132,90 @@ impl Task for Stripe<'_> {
                     j += LANES;
                 }
             }
+        }
+    }
+}
+
+/// Some columns of [`multiply_pairs`]: rows of the product with its factors changed over.
+struct Turned<'a> {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Matrix,
+    b: Matrix,
+    first: usize,
+    rows: usize,
+    right: &'a Right,
+    c: SharedMut<bf16>,
+    bias: Option<&'a [f32]>,
+}
+
+/// Rows that stay in the second cache while all panels go by.
+const ROWS: usize = 64;
+
+impl Task for Turned<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { m, n, k, a, b, first, rows, right, c, bias } = self;
+        let width = S::VECS * LANES;
+        // Whole blocks of sixteen rows are turned.
+        let mut sums = Scratch::new(ROWS * width);
+        let mut turned = [[0.0; LANES]; LANES];
+        for row in (first..first + rows).step_by(ROWS) {
+            let count = ROWS.min(first + rows - row);
+            for panel in 0..m.div_ceil(width) {
+                let column = panel * width;
+                let columns = width.min(m - column);
+                let start = bias.map_or(Start::Zero, |bias| Start::RowBias(bias[row..].as_ptr()));
+                let (left, right) = (b.data.add(row * b.row), right.panel(a, k, width, panel));
+                sum_panel(s, left, b.row, count, right, k, sums.as_mut_ptr(), columns, start);
+                for i in (0..count).step_by(LANES) {
+                    for j in (0..columns).step_by(LANES) {
+                        let (from, to) = (sums.as_ptr().add(i * width + j), turned.as_mut_ptr().cast());
+                        s.transpose(from, width, to, LANES);
+                        for (t, numbers) in turned.iter().enumerate().take(columns - j) {
+                            let to = c.at((column + j + t) * n + row + i);
+                            s.store_first_bf16(to, s.load(numbers.as_ptr()), LANES.min(count - i));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `sums = start + left right` of some rows and one panel, `[rows, panel_width()]`.
+#[inline(always)]
+unsafe fn sum_panel<S: Simd>(
+    s: S,
+    left: *const f32,
+    row: usize,
+    rows: usize,
+    (right, ld_right): (*const f32, usize),
+    k: usize,
+    sums: *mut f32,
+    columns: usize,
+    start: Start,
+) {
+    let mut from = 0;
+    loop {
+        let steps = STEPS.min(k - from);
+        multiply_panel(
+            s,
+            Reduction { runs: &[0], length: steps, stride: 1 },
+            left.add(from),
+            |i| i * row,
+            rows,
+            right.add(from * ld_right),
+            ld_right,
+            sums,
+            S::VECS * LANES,
+            columns,
+            if from > 0 { Start::There } else { start },
+        );
+        from += steps;
+        if from >= k {
+            break;
         }
     }
 }

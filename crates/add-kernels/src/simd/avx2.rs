@@ -27,9 +27,14 @@ pub(super) unsafe fn run(task: impl Task) {
 // SAFETY of all calls: a value of `Avx2` is only made by `run`.
 impl Simd for Avx2 {
     type V = Pair;
+    type Numbers = Self;
     const ROWS: usize = 6;
     const VECS: usize = 1;
 
+    #[inline(always)]
+    fn numbers(self) -> Self {
+        self
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {
         unsafe { Pair(_mm256_set1_ps(x), _mm256_set1_ps(x)) }

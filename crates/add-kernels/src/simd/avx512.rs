@@ -44,12 +44,29 @@ fn first(n: usize) -> __mmask16 {
     ((1_u32 << n) - 1) as __mmask16
 }
 
+/// The nearest bf16 numbers, ties to even, each in the lower half of a number. By whole numbers, which any AVX-512 has; what is no
+/// number stays none.
+#[inline(always)]
+unsafe fn rounded(v: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(v);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+    let rounded = _mm512_mask_mov_epi32(up, nan, _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000)));
+    _mm512_srli_epi32::<16>(rounded)
+}
+
 // SAFETY of all calls: a value of `Avx512` is only made by `run`, and one with `PAIRS` by `run_pairs`.
 impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     type V = __m512;
+    type Numbers = Avx512<false>;
     const ROWS: usize = 8;
     const VECS: usize = 2;
 
+    #[inline(always)]
+    fn numbers(self) -> Avx512<false> {
+        Avx512(())
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         unsafe { _mm512_set1_ps(x) }
@@ -77,14 +94,37 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     }
     #[inline(always)]
     unsafe fn store_first_bf16(self, p: *mut bf16, v: __m512, n: usize) {
-        // Rounded to the nearest even by whole numbers, which any AVX-512 has; what is no number stays none.
-        let bits = _mm512_castps_si512(v);
-        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-        let rounded = _mm512_mask_mov_epi32(up, nan, _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000)));
-        let short = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
+        if PAIRS {
+            let short = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
+            return _mm256_mask_storeu_epi16(p.cast(), first(n), short);
+        }
+        let short = _mm512_cvtepi32_epi16(rounded(v));
         _mm256_mask_storeu_epi16(p.cast(), first(n), short);
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(self, [a, b]: [*const bf16; 2], from: usize, to: usize) -> __m512 {
+        let lanes = first(to) & !first(from);
+        let a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, a.cast()));
+        let b = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, b.cast()));
+        _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32::<16>(b)))
+    }
+    #[inline(always)]
+    fn pair(self, [a, b]: [__m512; 2]) -> __m512 {
+        unsafe {
+            if PAIRS {
+                // Those of `a` are its lower half.
+                let short = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
+                let first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let second = _mm512_slli_epi32::<16>(_mm512_add_epi32(first, _mm512_set1_epi32(16)));
+                let order = _mm512_or_si512(first, second);
+                return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, short));
+            }
+            _mm512_castsi512_ps(_mm512_or_si512(rounded(a), _mm512_slli_epi32::<16>(rounded(b))))
+        }
+    }
+    #[inline(always)]
+    fn or(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_or_ps(a, b) }
     }
     #[inline(always)]
     fn interleave(self, [a, b]: [__m512; 2]) -> [__m512; 2] {

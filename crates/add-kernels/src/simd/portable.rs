@@ -14,9 +14,14 @@ fn map(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
 
 impl Simd for Portable {
     type V = V;
+    type Numbers = Self;
     const ROWS: usize = 2;
     const VECS: usize = 1;
 
+    #[inline(always)]
+    fn numbers(self) -> Self {
+        self
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> V {
         [x; LANES]

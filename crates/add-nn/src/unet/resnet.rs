@@ -3,7 +3,7 @@
 //! `h = conv1(silu(norm1(x))) + proj(silu(emb))`, `y = shortcut(x) + conv2(silu(norm2(h)))`. He et al. 2016,
 //! Ho et al. 2020; names as in diffusers' `ResnetBlock2D`.
 
-use add_kernels::silu;
+use add_kernels::{add, silu};
 use burn::{module::Module, tensor::Tensor};
 
 use crate::layers::{Conv2d, ConvGeometry, GroupNorm, Init, Linear, resize_nearest};
@@ -56,14 +56,14 @@ impl ResnetBlock {
         let proj = self.time_emb_proj.as_ref().expect("the block was made with a timestep");
         let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         let shift = proj.forward_rows(silu(emb));
-        self.second_half(x, h + shift.unsqueeze_dims::<4>(&[2, 3]))
+        self.second_half(x, add(h, shift.unsqueeze_dims::<4>(&[2, 3])))
     }
 
     fn second_half(&self, x: Tensor<4>, h: Tensor<4>) -> Tensor<4> {
         let h = self.conv2.forward(self.norm2.forward_silu(h));
         match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
+            Some(shortcut) => add(shortcut.forward(x), h),
+            None => add(x, h),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Rombach et al. 2022, figure 3; names as in diffusers' `Transformer2DModel`.
 
-use add_kernels::Checkpointing;
+use add_kernels::{Checkpointing, add};
 use burn::{
     module::Module,
     tensor::{Bool, Tensor},
@@ -65,7 +65,7 @@ impl SpatialTransformer {
             let pass = move |block: &TransformerBlock, x, context| block.forward(x, context, mask.clone());
             checkpointing.binary(block, tokens, context.clone(), pass)
         });
-        self.proj_out.forward(tokens).swap_dims(1, 2).reshape([b, c, h, w]) + x
+        add(self.proj_out.forward(tokens).swap_dims(1, 2).reshape([b, c, h, w]), x)
     }
 }
 
@@ -119,9 +119,9 @@ impl TransformerBlock {
 
     fn forward(&self, x: Tensor<3>, context: Tensor<3>, mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
         let normal = self.norm1.forward(x.clone());
-        let x = self.attn1.forward(normal.clone(), normal) + x;
-        let x = self.attn2.forward_masked(self.norm2.forward(x.clone()), context, mask) + x;
-        self.ff.forward(self.norm3.forward(x.clone())) + x
+        let x = add(self.attn1.forward(normal.clone(), normal), x);
+        let x = add(self.attn2.forward_masked(self.norm2.forward(x.clone()), context, mask), x);
+        add(self.ff.forward(self.norm3.forward(x.clone())), x)
     }
 }
 

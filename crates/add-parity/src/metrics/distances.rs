@@ -45,7 +45,7 @@ pub(super) fn compare(fixture: &Fixture, rows: &mut Comparison) -> Result<(), Pa
 fn compare_frechet(fixture: &Fixture, rows: &mut Comparison, case: &str) -> Result<(), ParityError> {
     let key = |name: &str| format!("fid.{case}.{name}");
     let (x, y) = (set(fixture, &key("x"))?, set(fixture, &key("y"))?);
-    let (of_x, of_y) = (Moments::of(&x), Moments::of(&y));
+    let (of_x, of_y) = (Moments::of(&x)?, Moments::of(&y)?);
     let rounding = Tolerance::Relative { part: 1e-13, floor: 1.0 };
     rows.check_values(&key("mu_x"), of_x.mean(), rounding);
     rows.check_values(&key("sigma_x"), &of_x.covariance()?, rounding);

@@ -8,9 +8,8 @@ use std::{
 
 use add_core::{
     loaded::{Call, Together},
-    made_with::{FileUsed, MadeWith},
+    made_with::{PARAMETERS, Parameters},
     recipe::{Dimensions, guidance_scale},
-    weights::Kept,
 };
 use add_data::{RgbImage, encode_png};
 use axum::http::StatusCode;
@@ -112,27 +111,19 @@ fn preview(jobs: &[Job], call: &Call<'_>) {
 fn png(picture: &RgbImage, order: &Order, row: usize) -> Result<Vec<u8>, ApiError> {
     let wish = &order.wishes[row];
     let [height, width] = order.size;
-    let made = MadeWith {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        prompts: vec![wish.prompt.clone()],
-        negative: wish.negative.clone(),
-        count: 1,
-        index: wish.index,
+    let said = Parameters {
+        prompt: &wish.prompt,
+        negative: &wish.negative,
         seed: wish.seed,
+        index: wish.index,
         steps: order.steps,
+        sampler: order.about.samplers[order.sampler].name(),
         guidance: guidance_scale(order.guidance),
         size: Dimensions { width, height },
-        init: None,
+        model: &order.about.card.name,
         strength: order.strength,
-        mask: None,
-        latents: None,
-        weights: Some(FileUsed { name: order.about.card.name.clone(), fingerprint: None }),
-        kept: Kept::default(),
-        recipe_file: String::new(),
-        recipe: format!("sampler: {}()", order.about.samplers[order.sampler].name()),
     };
-    let [parameters, _] = made.texts();
-    let mut texts = vec![parameters];
+    let mut texts = vec![(PARAMETERS, said.line(env!("CARGO_PKG_VERSION")))];
     if let Some((other, mix)) = &wish.blend {
         texts.extend([("prompt_b", other.clone()), ("mix", mix.to_string())]);
     }

@@ -68,6 +68,11 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, WeightsError> {
 /// A single file: one network, or the several of a Stable Diffusion file.
 fn of_file(file: &WeightsFile) -> Diagnosis {
     let mut found = Diagnosis::default();
+    if file.tensors().is_empty() {
+        found.is = String::from("a file without tensors");
+        found.problem("expected tensors, found none");
+        return found;
+    }
     if file.metadata().contains_key("add.format") && is_own(file) {
         found.is = String::from("a model of this project");
         for (key, value) in file.metadata() {

@@ -10,8 +10,13 @@ use crate::{Location, WeightsFile, error::WeightsError};
 /// Largest JSON file that is looked at, in bytes.
 const MAX_JSON: u64 = 1 << 20;
 /// Files of weights, by what writes them.
-const FILES: [&str; 3] =
-    ["diffusion_pytorch_model.safetensors", "model.safetensors", "open_clip_model.safetensors"];
+const FILES: [&str; 5] = [
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_lora_weights.safetensors",
+    "adapter_model.safetensors",
+];
 /// The parts of a pipeline that are networks.
 const PARTS: [&str; 4] = ["unet", "vae", "text_encoder", "text_encoder_2"];
 
@@ -71,7 +76,8 @@ pub(super) fn diagnose(folder: &Path) -> Result<Diagnosis, WeightsError> {
     let kind = denoiser.unwrap_or(Kind::OtherUnet);
     let turbo =
         turbo_by_name(folder) || index.as_ref().is_some_and(|index| is_turbo(&index["_name_or_path"]));
-    found.is = format!("a diffusers pipeline ({}) with {kind}", class.unwrap_or("no model_index.json"));
+    let with = denoiser.map_or_else(|| "no U-Net that is known here".to_owned(), |kind| kind.to_string());
+    found.is = format!("a diffusers pipeline ({}) with {with}", class.unwrap_or("no model_index.json"));
     found.fact("licence", licence(stated_licence(folder).as_deref(), kind, turbo));
     found.fact("use", format!("model: (weights: Diffusers({:?}))", folder.display().to_string()));
     Ok(found)

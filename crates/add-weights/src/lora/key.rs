@@ -66,10 +66,14 @@ pub(crate) enum Factor {
     BiasDifference,
 }
 
-impl Factor {
-    /// Whether no other kind of file has a tensor of this name.
-    pub(crate) fn is_telling(self) -> bool {
-        !matches!(self, Self::Alpha | Self::Difference | Self::BiasDifference)
+/// Whether no other kind of file has a tensor of this name. Differences have a plain end, so that the beginning must tell.
+pub(super) fn tells(name: &str) -> bool {
+    match Key::of(name).map(|key| key.factor) {
+        None | Some(Factor::Alpha) => false,
+        Some(Factor::Difference | Factor::BiasDifference) => {
+            ["lora_", "lycoris_"].iter().any(|begin| name.starts_with(begin))
+        }
+        Some(_) => true,
     }
 }
 

@@ -47,6 +47,7 @@ pub fn merge(model: &Path, loras: &[Weighted<'_>], out: &Path) -> Result<(), Wei
     if out.symlink_metadata().is_ok() {
         return Err(problem(out.to_path_buf(), "it is there already; name a new place".to_owned()));
     }
+    add_files::check_writable(out.parent().unwrap_or(out)).map_err(io_error(out))?;
     let mut partial = out.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);

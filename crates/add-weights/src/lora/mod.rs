@@ -116,7 +116,7 @@ impl LoraFile {
 
     /// Whether the names of `file` are those of a change to a model.
     pub fn is_one(file: &WeightsFile) -> bool {
-        file.tensors().keys().any(|name| Key::of(name).is_some_and(|key| key.factor.is_telling()))
+        file.tensors().keys().any(|name| key::tells(name))
     }
 
     /// Whether it changes `part`.

@@ -9,7 +9,7 @@ use std::{
 use add_store::Store;
 use csv::{Error, ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{Fields, Refusal, Row, SPLIT, check_utf_8};
+use super::{Fields, Refusal, Row, SPLIT, opened};
 use crate::captions::MAX_CAPTIONS;
 
 /// What may stand between two columns.
@@ -24,11 +24,10 @@ pub(super) fn read(
     each: &mut dyn FnMut(usize, Row) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
     let mut head = Vec::new();
-    let opened = || store.reader(name).map_err(Refusal::Store);
-    opened()?.take(AHEAD).read_to_end(&mut head).map_err(|error| Refusal::Line(1, error.to_string()))?;
-    check_utf_8(&head)?;
+    let beginning = opened(store, name)?.take(AHEAD).read_to_end(&mut head);
+    beginning.map_err(|error| Refusal::Line(1, error.to_string()))?;
     let budget = Rc::new(Cell::new(MAX_CAPTIONS + AHEAD));
-    let bounded = Bounded { inner: opened()?, left: Rc::clone(&budget) };
+    let bounded = Bounded { inner: opened(store, name)?, left: Rc::clone(&budget) };
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter(&head, fields)).from_reader(BufReader::new(bounded));
     let names = reader.headers().map_err(|error| at_line(&error, 1))?.clone();

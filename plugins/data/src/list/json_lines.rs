@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
 };
 
+use add_data::plain_json;
 use add_store::Store;
 use serde::{
     Deserialize,
@@ -12,8 +13,8 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Fields, Refusal, Row, SPLIT, check_utf_8};
-use crate::captions::{MAX_CAPTIONS, plain_json, texts};
+use super::{Fields, Refusal, Row, SPLIT, opened};
+use crate::captions::{MAX_CAPTIONS, texts};
 
 /// Reads line by line, since a list may be long.
 pub(super) fn read(
@@ -22,7 +23,7 @@ pub(super) fn read(
     fields: &Fields,
     each: &mut dyn FnMut(usize, Row) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    let (mut lines, mut bytes) = (BufReader::new(store.reader(name).map_err(Refusal::Store)?), Vec::new());
+    let (mut lines, mut bytes) = (BufReader::new(opened(store, name)?), Vec::new());
     for number in 1_usize.. {
         let at_line = |problem: String| Refusal::Line(number, problem);
         bytes.clear();
@@ -34,11 +35,9 @@ pub(super) fn read(
             }
             _ => {}
         }
-        if number == 1 {
-            check_utf_8(&bytes)?;
-        }
         let line = str::from_utf8(&bytes).map_err(|error| at_line(format!("not UTF-8: {error}")))?;
-        let line = if number == 1 { line.trim_start_matches('\u{FEFF}') } else { line };
+        // A list that was put together from several has a mark at the beginning of each.
+        let line = line.trim_start_matches('\u{FEFF}');
         if line.trim().is_empty() {
             continue;
         }

@@ -176,12 +176,10 @@ impl Objective for AddRun<'_> {
     }
 
     fn save(&self, state: &mut State) {
-        self.trainer.networks.save(state);
         self.balance.save(state);
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)?;
         self.balance.load(state)
     }
 

@@ -17,7 +17,6 @@ use add_train::{
     replicas::BatchPart,
     report::StepReport,
     run::Objective,
-    state::State,
 };
 use burn::tensor::{Device, Tensor};
 
@@ -154,14 +153,6 @@ impl Objective for AutoencoderRun<'_> {
             report.number("lr_d", lr);
         }
         Ok(report)
-    }
-
-    fn save(&self, state: &mut State) {
-        self.trainer.networks.save(state);
-    }
-
-    fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)
     }
 
     fn networks(&mut self) -> &mut NetworkSet {

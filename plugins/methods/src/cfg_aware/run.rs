@@ -7,7 +7,7 @@ use add_loss::{StepTimes, trailing_timesteps};
 use add_plugin::{Denoiser, Draw, Latents, Purpose};
 use add_recipe::{
     Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, data_error, preview,
-    slot::{CODEC, STUDENT, TEACHER, TEXT},
+    slot::{CODEC, STUDENT, TEXT},
 };
 use add_train::{
     TrainError, networks::NetworkSet, noise::normal, replicas::BatchPart, report::StepReport, run::Objective,
@@ -19,18 +19,13 @@ use super::{
     CfgAware, OPTIMIZER,
     step::{Inputs, Trainer},
 };
-use crate::stages::{Stage, hand_over, stage_at};
-
-/// The number of a checkpoint that says how many stages are finished.
-const FINISHED: &str = "stages";
+use crate::stages::{Stage, Staged};
 
 /// A step distillation of a recipe's model.
 pub(super) struct CfgAwareRun<'a> {
     recipe: &'a Recipe,
     method: &'a CfgAware,
-    stages: Vec<Stage<usize>>,
-    /// How many stages are finished: the teacher is the student of the last of them.
-    finished: usize,
+    stages: Staged<usize>,
     trainer: Trainer,
     feed: Feed,
     latents: Encodings,
@@ -52,8 +47,8 @@ impl<'a> CfgAwareRun<'a> {
         let diffusion = recipe.model.diffusion(recipe.codec.info());
         let (weighting, original) = (method.weighting, method.original);
         let trainer = Trainer { networks, diffusion, null, weighting, original, replicas };
-        let stages = method.stages();
-        Self { recipe, method, stages, finished: 0, trainer, feed, latents, captions, device }
+        let stages = Staged::new(method.stages());
+        Self { recipe, method, stages, trainer, feed, latents, captions, device }
     }
 
     /// `denoiser` as the model that samples in the steps of `stage`; before all stages, the recipe's own.
@@ -69,15 +64,7 @@ impl<'a> CfgAwareRun<'a> {
 
     /// What the last finished stage has made; before one is, the recipe's own model.
     fn finished_model(&self) -> SampledModel {
-        let networks = &self.trainer.networks;
-        // After the last stage both are the same, but the teacher may be held in fewer bits.
-        let denoiser = if self.finished == self.stages.len() {
-            networks.averaged_denoiser(STUDENT)
-        } else {
-            networks.denoiser(TEACHER).frozen()
-        };
-        let last = self.finished.checked_sub(1).and_then(|last| self.stages.get(last));
-        self.model(denoiser, last)
+        self.model(self.stages.finished_denoiser(&self.trainer.networks), self.stages.last_finished())
     }
 
     /// The parts of the batch of `step`, which is in `stage`.
@@ -114,29 +101,21 @@ impl<'a> CfgAwareRun<'a> {
 
 impl Objective for CfgAwareRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
-        let stage = *stage_at(&self.stages, step).expect("the recipe was checked: it halves at least once");
+        let stage = self.stages.at(step);
         let parts = self.inputs(step, &stage)?;
         let lr = stage.lr(step, &self.method.optimizer);
         let mut report = self.trainer.step(parts, lr);
-        report.number("lr", lr);
-        report.number("stage", stage.number as f64);
+        self.stages.stepped(step, lr, &mut self.trainer.networks, OPTIMIZER, &mut report);
         report.number("sampling_steps", stage.lesson as f64);
-        if step + 1 == stage.end() {
-            hand_over(&mut self.trainer.networks, OPTIMIZER);
-            self.finished = stage.number;
-        }
         Ok(report)
     }
 
     fn save(&self, state: &mut State) {
-        self.trainer.networks.save(state);
-        state.set_number(FINISHED, self.finished as u64);
+        self.stages.save(state);
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)?;
-        self.finished = (state.number(FINISHED)? as usize).min(self.stages.len());
-        Ok(())
+        self.stages.load(state)
     }
 
     fn networks(&mut self) -> &mut NetworkSet {
@@ -144,7 +123,7 @@ impl Objective for CfgAwareRun<'_> {
     }
 
     fn preview(&mut self, path: &Path) -> Result<(), TrainError> {
-        let stage = self.stages.get(self.finished).or(self.stages.last());
+        let stage = self.stages.current_or_last();
         let student = self.model(self.trainer.networks.averaged_denoiser(STUDENT), stage);
         let (codec, guidance) = (self.trainer.networks.codec(CODEC), self.recipe.preview.guidance);
         preview::student(path, self.recipe, &student, codec, guidance)

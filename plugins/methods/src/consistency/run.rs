@@ -11,7 +11,6 @@ use add_recipe::{
 };
 use add_train::{
     TrainError, networks::NetworkSet, noise::normal, replicas::BatchPart, report::StepReport, run::Objective,
-    state::State,
 };
 use burn::tensor::Device;
 
@@ -99,14 +98,6 @@ impl Objective for ConsistencyRun<'_> {
         let mut report = self.trainer.step(parts, lr);
         report.number("lr", lr);
         Ok(report)
-    }
-
-    fn save(&self, state: &mut State) {
-        self.trainer.networks.save(state);
-    }
-
-    fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)
     }
 
     fn networks(&mut self) -> &mut NetworkSet {

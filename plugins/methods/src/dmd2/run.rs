@@ -10,7 +10,7 @@ use add_recipe::{
 };
 use add_train::{
     TrainError, networks::NetworkSet, noise::normal_of, replicas::BatchPart, report::StepReport,
-    run::Objective, state::State,
+    run::Objective,
 };
 use burn::tensor::Device;
 
@@ -140,14 +140,6 @@ impl Objective for Dmd2Run<'_> {
         }
         report.number("lr_d", lr_d);
         Ok(report)
-    }
-
-    fn save(&self, state: &mut State) {
-        self.trainer.networks.save(state);
-    }
-
-    fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)
     }
 
     fn networks(&mut self) -> &mut NetworkSet {

@@ -8,7 +8,7 @@ use add_plugin::{Denoiser, Draw, Latents, Purpose, Timesteps};
 use add_recipe::{
     Encodings, MethodRun, Product, Recipe, RunContext, SampledModel, data_error,
     preview::{self, PreviewRow},
-    slot::{CODEC, STUDENT, TEACHER, TEXT},
+    slot::{CODEC, STUDENT, TEXT},
 };
 use add_train::{
     TrainError, networks::NetworkSet, noise::normal, replicas::BatchPart, report::StepReport, run::Objective,
@@ -17,22 +17,17 @@ use add_train::{
 use burn::tensor::Device;
 
 use super::{
-    Progressive,
+    OPTIMIZER, Progressive,
     stages::{Lesson, Stage},
     step::{Inputs, Times, Trainer},
 };
-use crate::stages::stage_at;
-
-/// The number of a checkpoint that says how many stages are finished.
-const FINISHED: &str = "stages";
+use crate::stages::Staged;
 
 /// A progressive distillation of a recipe's model.
 pub(super) struct ProgressiveRun<'a> {
     recipe: &'a Recipe,
     method: &'a Progressive,
-    stages: Vec<Stage>,
-    /// How many stages are finished: the teacher is the student of the last of them.
-    finished: usize,
+    stages: Staged<Lesson>,
     trainer: Trainer,
     feed: Feed,
     latents: Encodings,
@@ -53,8 +48,8 @@ impl<'a> ProgressiveRun<'a> {
         let null = captions.captions(networks.text(TEXT), &[String::new()]);
         let diffusion = recipe.model.diffusion(recipe.codec.info());
         let trainer = Trainer { networks, diffusion, null, weighting: method.weighting, replicas };
-        let stages = method.stages();
-        Self { recipe, method, stages, finished: 0, trainer, feed, latents, captions, device }
+        let stages = Staged::new(method.stages());
+        Self { recipe, method, stages, trainer, feed, latents, captions, device }
     }
 
     /// `denoiser` as the model that the student of `stage` is; before all stages, the recipe's own.
@@ -71,21 +66,9 @@ impl<'a> ProgressiveRun<'a> {
         }
     }
 
-    /// The last stage that is finished.
-    fn last_finished(&self) -> Option<&Stage> {
-        self.stages.get(self.finished.checked_sub(1)?)
-    }
-
     /// What the last finished stage has made; before one is, the recipe's own model.
     fn finished_model(&self) -> SampledModel {
-        let networks = &self.trainer.networks;
-        // After the last stage both are the same, but the teacher may be held in fewer bits.
-        let denoiser = if self.finished == self.stages.len() {
-            networks.averaged_denoiser(STUDENT)
-        } else {
-            networks.denoiser(TEACHER).frozen()
-        };
-        self.model(denoiser, self.last_finished())
+        self.model(self.stages.finished_denoiser(&self.trainer.networks), self.stages.last_finished())
     }
 
     /// The parts of the batch of `step`, which is in `stage`.
@@ -140,33 +123,25 @@ impl<'a> ProgressiveRun<'a> {
 
 impl Objective for ProgressiveRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
-        let stage = *stage_at(&self.stages, step).expect("the recipe was checked: it halves at least once");
+        let stage = self.stages.at(step);
         let parts = self.inputs(step, &stage)?;
         let lr = stage.lr(step, &self.method.optimizer);
         let mut report = self.trainer.step(parts, lr);
-        report.number("lr", lr);
-        report.number("stage", stage.number as f64);
+        self.stages.stepped(step, lr, &mut self.trainer.networks, OPTIMIZER, &mut report);
         let sampling_steps = match stage.lesson {
             Lesson::Guidance => self.method.halving.from,
             Lesson::Halving(steps) => steps,
         };
         report.number("sampling_steps", sampling_steps as f64);
-        if step + 1 == stage.end() {
-            self.trainer.hand_over();
-            self.finished = stage.number;
-        }
         Ok(report)
     }
 
     fn save(&self, state: &mut State) {
-        self.trainer.networks.save(state);
-        state.set_number(FINISHED, self.finished as u64);
+        self.stages.save(state);
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)?;
-        self.finished = (state.number(FINISHED)? as usize).min(self.stages.len());
-        Ok(())
+        self.stages.load(state)
     }
 
     fn networks(&mut self) -> &mut NetworkSet {
@@ -177,7 +152,7 @@ impl Objective for ProgressiveRun<'_> {
         if self.recipe.preview.prompts.is_empty() {
             return Ok(());
         }
-        let rows = match self.stages.get(self.finished) {
+        let rows = match self.stages.current() {
             None => {
                 let student = self.finished_model();
                 let steps = self.recipe.preview.steps.iter();

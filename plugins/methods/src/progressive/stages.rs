@@ -64,7 +64,7 @@ mod tests {
     use add_train::optimizer::AdamWConfig;
 
     use super::*;
-    use crate::{Guidance, progressive::GuidanceStage, stages::stage_at};
+    use crate::{Guidance, progressive::GuidanceStage, stages::Staged};
 
     fn method() -> Progressive {
         Progressive {
@@ -90,17 +90,17 @@ mod tests {
 
     #[test]
     fn a_step_belongs_to_the_stage_that_it_is_counted_in() {
-        let stages = method().stages();
-        let number = |step| stage_at(&stages, step).map(|stage| stage.number);
+        let stages = Staged::new(method().stages());
+        let number = |step| stages.at(step).number;
         let numbers = [0, 599, 600, 699, 700, 1299, 9999].map(number);
-        assert_eq!(numbers, [1, 1, 2, 2, 3, 5, 5].map(Some));
+        assert_eq!(numbers, [1, 1, 2, 2, 3, 5, 5]);
     }
 
     #[test]
     fn the_learning_rate_falls_to_zero_within_each_stage() {
-        let stages = method().stages();
+        let stages = Staged::new(method().stages());
         let config = AdamWConfig { lr: 1.0, warm_up: 10, ..AdamWConfig::default() };
-        let lr = |step| stage_at(&stages, step).map_or(0.0, |stage| stage.lr(step, &config));
+        let lr = |step| stages.at(step).lr(step, &config);
         // A tenth of the warm-up; half way; the last step; the next stage begins anew.
         for (step, want) in [(0, 0.1), (300, 0.5), (599, 1.0 / 600.0), (600, 0.1), (650, 0.5), (2000, 0.0)] {
             assert!((lr(step) - want).abs() < 1e-12, "{step}: {}", lr(step));

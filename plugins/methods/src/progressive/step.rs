@@ -13,7 +13,6 @@ use add_train::{
 use burn::tensor::Tensor;
 
 use super::OPTIMIZER;
-use crate::stages::hand_over;
 
 /// A part of the batch with every random number of the step; tensors on the plain device.
 pub(super) struct Inputs {
@@ -84,12 +83,6 @@ impl Trainer {
         let (mut report, gradients) = self.replicas.gradient(device, parts, part, Part::gradient);
         self.networks.update(OPTIMIZER, gradients, lr, batch, "grad_norm", &mut report);
         report
-    }
-
-    /// At the end of a stage: the averaged student becomes the teacher and the next stage's student, whose optimiser and
-    /// average begin anew.
-    pub(super) fn hand_over(&mut self) {
-        hand_over(&mut self.networks, OPTIMIZER);
     }
 }
 

@@ -17,7 +17,10 @@ use super::{
     OPTIMIZER,
     step::{Inputs, Times, Trainer},
 };
-use crate::linear::{Linear, captions, pictures};
+use crate::{
+    linear::{Linear, captions, pictures},
+    stages::hand_over,
+};
 
 /// What the network begins as; it predicts the clean sample.
 const NETWORK: [f32; 3] = [0.5, -0.2, 0.05];
@@ -106,7 +109,7 @@ fn two_stages_of_a_linear_model_by_hand() {
         close(&values(&trainer, STUDENT), &GUIDANCE.1);
         close(&values(&trainer, TEACHER), &BEGINNING);
 
-        trainer.hand_over();
+        hand_over(&mut trainer.networks, OPTIMIZER);
         close(&values(&trainer, STUDENT), &HANDED_OVER);
         close(&values(&trainer, TEACHER), &HANDED_OVER);
 

@@ -22,20 +22,15 @@ use super::{
     step::{Asked, Inputs, Trainer},
 };
 use crate::{
-    stages::{Stage, hand_over, stage_at},
+    stages::{Stage, Staged},
     student::End,
 };
-
-/// The number of a checkpoint that says how many stages are finished.
-const FINISHED: &str = "stages";
 
 /// A rectification of a recipe's model.
 pub(super) struct ReflowRun<'a> {
     recipe: &'a Recipe,
     method: &'a Reflow,
-    stages: Vec<Stage<Goal>>,
-    /// How many stages are finished: the teacher is the student of the last of them.
-    finished: usize,
+    stages: Staged<Goal>,
     trainer: Trainer,
     feed: Feed,
     captions: Encodings,
@@ -65,15 +60,15 @@ impl<'a> ReflowRun<'a> {
             perceptual: method.perceptual.as_ref().map_or(0.0, |perceptual| perceptual.weight),
             replicas,
         };
-        let (stages, kept) = (method.stages(), Kept::default());
-        Self { recipe, method, stages, finished: 0, trainer, feed, captions, null, kept, device }
+        let (stages, kept) = (Staged::new(method.stages()), Kept::default());
+        Self { recipe, method, stages, trainer, feed, captions, null, kept, device }
     }
 
     /// The averaged student as the model that it is in its stage.
     fn averaged(&self) -> SampledModel {
         let networks = &self.trainer.networks;
-        let stage = self.stages.get(self.finished).or(self.stages.last());
-        let one_step = matches!(stage.map(|stage| stage.lesson), Some(Goal::OneStep(_)));
+        let one_step =
+            matches!(self.stages.current_or_last().map(|stage| stage.lesson), Some(Goal::OneStep(_)));
         SampledModel {
             denoiser: networks.averaged_denoiser(STUDENT),
             text: networks.text(TEXT).frozen(),
@@ -140,30 +135,23 @@ impl<'a> ReflowRun<'a> {
 
 impl Objective for ReflowRun<'_> {
     fn step(&mut self, step: u64) -> Result<StepReport, TrainError> {
-        let stage = *stage_at(&self.stages, step).expect("the recipe was checked: it has a stage");
+        let stage = self.stages.at(step);
         let parts = self.inputs(step, &stage)?;
         let lr = stage.lr(step, &self.method.optimizer);
         let mut report = self.trainer.step(parts, lr);
-        report.number("lr", lr);
-        report.number("stage", stage.number as f64);
-        if step + 1 == stage.end() {
-            hand_over(&mut self.trainer.networks, OPTIMIZER);
+        if self.stages.stepped(step, lr, &mut self.trainer.networks, OPTIMIZER, &mut report) {
             self.kept.clear();
-            self.finished = stage.number;
         }
         Ok(report)
     }
 
     fn save(&self, state: &mut State) {
-        self.trainer.networks.save(state);
-        state.set_number(FINISHED, self.finished as u64);
+        self.stages.save(state);
     }
 
     fn load(&mut self, state: &State) -> Result<(), TrainError> {
-        self.trainer.networks.load(state)?;
-        self.finished = (state.number(FINISHED)? as usize).min(self.stages.len());
         self.kept.clear();
-        Ok(())
+        self.stages.load(state)
     }
 
     fn networks(&mut self) -> &mut NetworkSet {

@@ -10,6 +10,7 @@ use std::{
 use add_core::{error::CoreError, made_with::MadeWith};
 use add_data::{PictureFormat, RgbImage, UNREAD_SUFFIXES, write_picture};
 
+use super::super::check_folder;
 use crate::terminal::say;
 
 /// What the command line says.
@@ -160,14 +161,6 @@ impl Target {
         }
         Ok(())
     }
-}
-
-/// Refuses a folder that cannot be made or written to.
-pub(super) fn check_folder(folder: &Path) -> Result<(), CoreError> {
-    if fs::metadata(folder).is_ok_and(|kind| !kind.is_dir()) {
-        return refuse("out", format!("expected a folder, {} is a file", folder.display()));
-    }
-    add_files::check_writable(folder).map_err(CoreError::io(folder))
 }
 
 /// Writes a picture with what is said of it.
