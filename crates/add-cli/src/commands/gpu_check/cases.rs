@@ -20,6 +20,8 @@ pub(super) struct Case {
     pub(super) title: String,
     /// Cases of one series grow: where one does not run, the next is not tried.
     pub(super) series: String,
+    /// What the frozen networks compute in.
+    pub(super) dtype: Dtype,
     recipe: PathBuf,
     sets: Vec<String>,
     kind: Kind,
@@ -65,7 +67,7 @@ pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
             }
             Kind::Picture => format!("{series}, caption to picture in one step"),
         };
-        Case { title, series, recipe: configs.join(file), sets, kind }
+        Case { title, series, dtype, recipe: configs.join(file), sets, kind }
     };
     let models: &[(&str, &str, &[Kind])] = if small {
         &[("emoji, 32 px", "emoji.ron", &[Kind::Steps(1), Kind::Steps(2), Kind::Picture])]
@@ -92,14 +94,16 @@ impl Case {
     /// Measures it here and now.
     pub(super) fn measure(&self) -> Result<Measured, CoreError> {
         let loaded = self.load()?;
-        let (first, seconds, launches) = match self.kind {
+        let (first, seconds, account) = match self.kind {
             Kind::Steps(_) => {
                 let Rehearsed { first, each, account } = rehearsal::train(&loaded, STEPS)?;
-                (first, each, account.map_or(0, |account| account.launches()))
+                (first, each, account)
             }
-            Kind::Picture => rehearsal::sample(&loaded).map(|(first, seconds)| (first, seconds, 0))?,
+            Kind::Picture => rehearsal::sample(&loaded).map(|(first, seconds)| (first, seconds, None))?,
         };
-        let memory = memory(&loaded)?.unwrap_or(0) as f64;
+        let (in_use, launches) = account.map_or((0, 0), |account| (account.in_use, account.launches()));
+        // Pools that gave memory back take less than was in use.
+        let memory = memory(&loaded)?.unwrap_or(0).max(in_use) as f64;
         Ok(Measured { seconds, first, memory, launches })
     }
 
@@ -126,6 +130,13 @@ impl Case {
             }
             Err(reason) => (format!("not measured: {reason}"), "-".to_owned()),
         };
+        Line { what: self.title.clone(), result, memory, beside }
+    }
+
+    /// The case's line where the device does not compute in its type.
+    pub(super) fn refused(&self) -> Line {
+        let [memory, beside] = ["-", "-"].map(str::to_owned);
+        let result = format!("not measured: the device does not compute in {}", self.dtype.name());
         Line { what: self.title.clone(), result, memory, beside }
     }
 
