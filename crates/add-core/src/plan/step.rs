@@ -397,7 +397,10 @@ mod tests {
             assert!((got - one - more).abs() < 1e-6, "{accumulation} on {ranks}: {got} for {one}");
         }
         let exchanged = plan(4, KernelKind::Fused, 4) - plan(1, KernelKind::Fused, 1);
-        assert!((exchanged - 28_000.0).abs() < 1e-6, "seven copies of fewer values than are sent at a time: {exchanged}");
+        assert!(
+            (exchanged - 28_000.0).abs() < 1e-6,
+            "seven copies of fewer values than are sent at a time: {exchanged}"
+        );
     }
 
     #[test]

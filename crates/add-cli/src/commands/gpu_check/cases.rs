@@ -125,7 +125,7 @@ impl Case {
                 };
                 (
                     format!("{seconds:.3} s (the first {first:.2} s){launches}"),
-                    format!("{:.2} GB", memory / 1e9),
+                    format!("{:.3} GB", memory / 1e9),
                 )
             }
             Err(reason) => (format!("not measured: {reason}"), "-".to_owned()),
@@ -145,7 +145,7 @@ impl Case {
         let plan = self.load().and_then(|loaded| plan::plan(&loaded, plan::kernels(&loaded.recipe)));
         plan.map_or_else(
             |error| format!("no plan: {error}"),
-            |plan| format!("planned {:.2} GB", plan.peak(&Measures::default(), batch) / 1e9),
+            |plan| format!("planned {:.3} GB", plan.peak(&Measures::default(), batch) / 1e9),
         )
     }
 }
