@@ -68,8 +68,9 @@ const COLOUR: u8 = 2;
 const LAUNCHES: f64 = 10_000.0;
 /// How far from what is planned the memory in use may be at a step's fullest moment, of it.
 const MEMORY: f64 = 0.15;
-/// How often a step that logs nothing waits for the device.
-const READINGS: usize = 4;
+/// How often a step waits for the device at most: for the losses of the heads, for each of the student's two terms with the norm of its gradient,
+/// and for both networks' gradient norms, which decide whether a step is taken.
+const READINGS: usize = 5;
 
 /// The first call tests the device; the second must believe it.
 pub(super) fn devices(stage: &Stage) -> Result<String, String> {
