@@ -201,12 +201,13 @@ pub(super) fn sampling(stage: &Stage) -> Result<String, String> {
     compared::pictures(Path::new(&gpu?), Path::new(&processor?), COLOUR)
 }
 
-/// Every figure of a small evaluation beside the processor's. One style is a sixth of the real pictures.
+/// Every figure of a small evaluation beside the processor's, of metrics that ask for no real pictures: of those there are thousands, at
+/// 30 ms each.
 pub(super) fn evaluation(stage: &Stage) -> Result<String, String> {
     let sets = [
         "evaluation.rows=[(model: Student, sampler: AddRefine(), steps: 1)]",
         "evaluation.resamples=0",
-        "data=Emoji(size: 32, styles: [Blob])",
+        "evaluation.metrics=[CaptionAccuracy(judge: EmojiJudge()), Diversity()]",
     ];
     let [gpu, processor] = [Gpu, Processor].map(|side| -> Result<PathBuf, String> {
         let out = stage.place(&format!("evaluation-{side:?}"));
