@@ -7,6 +7,7 @@ mod cost;
 mod geometry;
 mod held;
 mod measures;
+mod network;
 mod shares;
 mod step;
 

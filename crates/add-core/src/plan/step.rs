@@ -6,7 +6,7 @@
 
 use add_recipe::{
     Dtype,
-    passes::{Count, NetworkPart, Pass, Share, Tape},
+    passes::{Count, Tape},
     slot::ADAPTERS,
 };
 use add_train::{ema::Home, networks::Role, ranks::BUCKET};
@@ -15,10 +15,10 @@ use super::{
     Computation, Costed, Kind,
     cost::KernelKind,
     held::{Held, Work},
-    measures::{Average, Decoder, KeptStates, Measures, States, Trained, Types},
+    measures::{Average, Measures, States},
+    network::{dtype, passes, share, tape, trained},
     shares,
 };
-use crate::outline::Keeps;
 
 /// Bytes of a trained value, a gradient or a moment.
 const F32: f64 = 4.0;
@@ -239,78 +239,19 @@ impl Plan {
     }
 }
 
-/// The arithmetic of a network's passes.
-fn passes(pass: &Pass, network: &Costed, measures: &Measures) -> Work {
-    let once = match pass.count {
-        Count::Times(times) => times,
-        // The gradient by values that stay as they are is not computed.
-        Count::ThereAndBack => {
-            if network.trained {
-                3.0
-            } else {
-                2.0
-            }
-        }
-    };
-    let again = if pass.taped && by_blocks(network, measures) { 1.0 } else { 0.0 };
-    let passes = share(pass.share, measures) * (once + again);
-    let cost = match pass.part {
-        NetworkPart::Whole => network.cost,
-        NetworkPart::Encoder => network.encoder,
-    };
-    Work { name: pass.name, passes, flops: passes * cost.flops }
-}
-
-/// Which share of a picture is computed.
-fn share(share: Share, measures: &Measures) -> f64 {
-    match (share, measures.decoder) {
-        (Share::Whole, _) => 1.0,
-        (Share::OfDistance(part), Decoder::AsStated) => part,
-        (Share::OfDistance(part), Decoder::Crop) => part.min(0.25),
-    }
-}
-
-/// Values that are trained of a network.
-fn trained(network: &Costed, measures: &Measures) -> f64 {
-    match measures.trained {
-        Trained::Adapters(rank) if network.kind == Kind::Denoiser => rank as f64 * network.adapters,
-        _ => network.parameters,
-    }
-}
-
-/// Whether a network's tape keeps the inputs of its blocks alone.
-fn by_blocks(network: &Costed, measures: &Measures) -> bool {
-    match measures.tape {
-        // Heads have no blocks.
-        KeptStates::Blocks if network.kind != Kind::Heads => true,
-        KeptStates::Blocks | KeptStates::AsStated => network.keeps == Keeps::Blocks,
-    }
-}
-
-/// Bytes on a network's tape for one sample.
-fn tape(network: &Costed, measures: &Measures) -> f64 {
-    let kept = if by_blocks(network, measures) { network.cost.kept_by_blocks } else { network.cost.kept };
-    dtype(network, measures.tapes).bytes() as f64 * kept
-}
-
-/// What a network computes in.
-fn dtype(network: &Costed, types: Types) -> Dtype {
-    match types {
-        Types::Bf16 if network.kind != Kind::Heads => Dtype::BF16,
-        Types::Bf16 | Types::AsStated => network.dtype,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use add_recipe::{
         OptimizerStates, Passes,
-        passes::Moment,
+        passes::{Moment, Pass},
         slot::{STUDENT, TEACHER},
     };
 
     use super::*;
-    use crate::plan::Cost;
+    use crate::{
+        outline::Keeps,
+        plan::{Cost, KeptStates},
+    };
 
     fn network(role: Role, parameters: f64, trained: bool, cost: Cost) -> Costed {
         Costed {
