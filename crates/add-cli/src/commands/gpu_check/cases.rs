@@ -102,8 +102,8 @@ impl Case {
             Kind::Picture => rehearsal::sample(&loaded).map(|(first, seconds)| (first, seconds, None))?,
         };
         let (in_use, launches) = account.map_or((0, 0), |account| (account.in_use, account.launches()));
-        // Pools that gave memory back take less than was in use.
-        let memory = memory(&loaded)?.unwrap_or(0).max(in_use) as f64;
+        // Pools keep what tuning took, and may have given back what a step took.
+        let memory = if in_use > 0 { in_use } else { memory(&loaded)?.unwrap_or(0) } as f64;
         Ok(Measured { seconds, first, memory, launches })
     }
 
