@@ -16,6 +16,7 @@ import gc
 import importlib.metadata
 import importlib.util
 import json
+import multiprocessing
 import os
 import pathlib
 import re
@@ -23,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
@@ -518,9 +520,9 @@ def main():
         if "out" in options.only and family == "sd15":
             lora_out(binary, folder, options.comfy)
         if {"whole", "lora", "long", "lycoris", "merge", "again"} & set(options.only):
-            plain, cases = peers_side(family, folder, noise, options.only)
-            # Both sides hold SDXL in single precision: one after the other.
-            gc.collect()
+            # Both sides hold SDXL in single precision, one after the other: the peers' memory ends with their process.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                plain, cases = pool.submit(peers_side, family, folder, noise, options.only).result()
             for what, peer, arguments, expected in cases:
                 made = ours(binary, folder, family, noise, "--weights", folder / "pipe", *arguments)
                 row(f"{family}: {what}", peer, compared(made, expected, plain if "--lora" in arguments else None))
@@ -530,4 +532,5 @@ def main():
             again(binary, folder, family)
 
 
-main()
+if __name__ == "__main__":
+    main()
