@@ -178,9 +178,10 @@ def compared(a, b, plain=None):
 
 
 def layers(network, ends):
-    """Linear and convolution layers by name."""
+    """Linear and convolution layers by name, but those of SDXL's sizes: diffusers tears their names apart and passes them over."""
     kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    return {n: m.weight.shape for n, m in network.named_modules() if isinstance(m, kinds) and any(n.endswith(e) for e in ends)}
+    return {n: m.weight.shape for n, m in network.named_modules()
+            if isinstance(m, kinds) and any(n.endswith(e) for e in ends) and not n.startswith("add_embedding")}
 
 
 def factors(shape, rank):
@@ -269,7 +270,8 @@ def peers_side(family, folder, noise, parts):
     if "lora" in parts:
         cases.append(("kohya-like, text encoders too", "diffusers", *with_lora(pipe, noise, folder / "kohya-in.safetensors")))
         kohya(pipe, folder / "lcm-in.safetensors", [""], False, 8, 4.0)
-        cases.append(("LCM-LoRA-like, every layer", "diffusers", *with_lora(pipe, noise, folder / "lcm-in.safetensors")))
+        every = "every layer but those of sizes" if family == "sdxl" else "every layer"
+        cases.append((f"LCM-LoRA-like, {every}", "diffusers", *with_lora(pipe, noise, folder / "lcm-in.safetensors")))
         peft_file(pipe, folder / "peft-in.safetensors")
         cases.append(("peft, alpha in the metadata", "diffusers", *with_lora(pipe, noise, folder / "peft-in.safetensors")))
     if "long" in parts and family == "sd15":
