@@ -71,7 +71,8 @@ pub(crate) unsafe fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    if m < n && a.column == 1 && b.row == 1 {
+    // With as many rows as columns, what is turned costs what it saves.
+    if 2 * m <= n && a.column == 1 && b.row == 1 {
         let bias = match start {
             Start::Zero => Some(None),
             Start::ColumnBias(bias) => Some(Some(std::slice::from_raw_parts(bias, n))),
