@@ -9,7 +9,7 @@ mod compared;
 mod stage;
 mod wrong_driver;
 
-use std::{env, path::PathBuf, time::Instant};
+use std::{env, path::PathBuf, thread, time::Instant};
 
 use clap::Args;
 
@@ -19,7 +19,7 @@ use crate::workspace::built;
 /// Arguments of `software-gpu`.
 #[derive(Debug, Args)]
 pub(crate) struct SoftwareGpu {
-    /// A binary with the feature `wgpu`, instead of building one.
+    /// A binary with the feature `wgpu`, instead of the one that is built by default.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// The device, as a recipe names it: another one than the default is a real GPU.
@@ -33,6 +33,27 @@ pub(crate) struct SoftwareGpu {
 /// Tells what it found.
 type Check = fn(&Stage) -> Result<String, String>;
 
+/// The checks by name, in two lanes that take about as long as each other. Later ones of a lane use what earlier ones left.
+const LANES: [&[(&str, Check)]; 2] = [
+    &[
+        ("devices", checks::devices),
+        ("training", checks::training),
+        ("resuming", checks::resuming),
+        ("adapters", checks::adapters),
+        ("readings", checks::readings),
+        ("sampling", checks::sampling),
+        ("evaluation", checks::evaluation),
+        ("all kernels", checks::all_kernels),
+    ],
+    &[
+        ("wrong driver", wrong_driver::check),
+        ("refusal", checks::refusal),
+        ("parity", checks::parity),
+        ("plan of adapters", checks::adapters_plan),
+        ("gpu-check", checks::gpu_check),
+    ],
+];
+
 impl SoftwareGpu {
     pub(crate) fn run(&self) -> Result<(), String> {
         let software = self.device == "WgpuSoftware()";
@@ -45,29 +66,39 @@ impl SoftwareGpu {
         }
         let binary = match &self.binary {
             Some(binary) => binary.clone(),
-            None => built(&["--release", "--features", "wgpu"])?,
+            None => built(&["--release"])?,
         };
-        let stage = Stage::new(binary, &self.device)?;
         let began = Instant::now();
-        let checks: [(&str, Check); 13] = [
-            ("devices", checks::devices),
-            ("all kernels", checks::all_kernels),
-            ("wrong driver", wrong_driver::check),
-            ("refusal", checks::refusal),
-            ("parity", checks::parity),
-            ("training", checks::training),
-            ("resuming", checks::resuming),
-            ("adapters", checks::adapters),
-            ("sampling", checks::sampling),
-            ("evaluation", checks::evaluation),
-            ("plan", checks::plan),
-            ("readings", checks::readings),
-            ("gpu-check", checks::gpu_check),
-        ];
+        // A kernel is compiled by one thread, so two lanes keep two cores busy; each has a folder and caches of its own.
+        let stages = [Stage::new(binary.clone(), &self.device)?, Stage::new(binary, &self.device)?];
+        let failed = thread::scope(|scope| {
+            let lanes =
+                LANES.iter().zip(&stages).map(|(lane, stage)| scope.spawn(move || self.lane(stage, lane)));
+            let lanes: Vec<_> = lanes.collect();
+            let failed = lanes.into_iter().map(|lane| lane.join().map_err(|_| "a check panicked".to_owned()));
+            failed.collect::<Result<Vec<_>, String>>()
+        })?;
+        let failed = failed.concat();
+        println!(
+            "software-gpu: {} checks passed, {} failed, in {:.0} s",
+            LANES.iter().flat_map(|lane| self.wanted(lane)).count() - failed.len(),
+            failed.len(),
+            began.elapsed().as_secs_f64()
+        );
+        if failed.is_empty() { Ok(()) } else { Err(format!("software-gpu: {} failed", failed.join(", "))) }
+    }
+
+    /// The checks of a lane that were asked for.
+    fn wanted(&self, lane: &'static [(&str, Check)]) -> impl Iterator<Item = &'static (&'static str, Check)> {
+        lane.iter().filter(|(name, _)| name.contains(&self.only))
+    }
+
+    /// Does the checks of a lane; returns the names of those that failed.
+    fn lane(&self, stage: &Stage, lane: &'static [(&str, Check)]) -> Vec<&'static str> {
         let mut failed = Vec::new();
-        for (name, check) in checks.iter().filter(|(name, _)| name.contains(&self.only)) {
+        for (name, check) in self.wanted(lane) {
             let began = Instant::now();
-            let (verdict, told) = match check(&stage) {
+            let (verdict, told) = match check(stage) {
                 Ok(told) => ("ok", told),
                 Err(problem) => {
                     failed.push(*name);
@@ -76,13 +107,6 @@ impl SoftwareGpu {
             };
             println!("{name}: {verdict} after {:.0} s: {told}", began.elapsed().as_secs_f64());
         }
-        let (all, failures) =
-            (checks.iter().filter(|(name, _)| name.contains(&self.only)).count(), failed.len());
-        println!(
-            "software-gpu: {} checks passed, {failures} failed, in {:.0} s",
-            all - failures,
-            began.elapsed().as_secs_f64()
-        );
-        if failed.is_empty() { Ok(()) } else { Err(format!("software-gpu: {} failed", failed.join(", "))) }
+        failed
     }
 }

@@ -46,8 +46,8 @@ pub(crate) enum Keeps {
 /// What a sample of a network's input is, from which the positions of its layers follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// Latents of this side, with so many tokens of text.
-    Latents { side: usize, text: usize },
+    /// Latents of this side and so many channels, with so many tokens of text.
+    Latents { side: usize, channels: usize, text: usize },
     /// A caption of so many tokens.
     Text(usize),
     /// A picture of this side.
@@ -142,7 +142,8 @@ impl Outliner<'_> {
             Source::Model { model, text, codec } => {
                 let info = text.info();
                 let side = recipe.data.size() / codec.info().reduction.max(1);
-                let input = Input::Latents { side, text: info.tokens };
+                let channels = model.backbone.info().channels;
+                let input = Input::Latents { side, channels, text: info.tokens };
                 let by_blocks = model.backbone.is_checkpointed();
                 match slot.adapter {
                     None => {

@@ -165,8 +165,9 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Compares each row of a tensor `[N, ...]` by its own size; the row of the report is the worst of them.
-    pub(crate) fn check_rows(&mut self, key: &str, got: &[Vec<f64>], tolerance: Tolerance) {
+    /// Compares each row of a tensor `[N, ...]` by its own size and the tolerance of its number; the row of the report is the worst
+    /// of them.
+    pub(crate) fn check_rows(&mut self, key: &str, got: &[Vec<f64>], tolerance: impl Fn(usize) -> Tolerance) {
         let expected = match self.fixture.numbers(key) {
             Ok(expected) => expected,
             Err(error) => return self.fail(key, error),
@@ -180,7 +181,7 @@ impl<'a> Comparison<'a> {
         let compared =
             got.iter().zip(expected.values.chunks_exact(size)).enumerate().map(|(i, (got, row))| {
                 let largest = row.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-                (format!("row {i}"), largest_difference(got, row), tolerance.of(largest))
+                (format!("row {i}"), largest_difference(got, row), tolerance(i).of(largest))
             });
         self.record_worst(key, compared);
     }

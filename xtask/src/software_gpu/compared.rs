@@ -13,7 +13,7 @@ pub(super) fn losses(run: &Path, other: &Path, steps: usize, most: f64) -> Resul
     if ours.len() != steps || theirs.len() != steps {
         return Err(format!("expected {steps} lines of metrics, got {} and {}", ours.len(), theirs.len()));
     }
-    let mut worst = (0.0, String::new());
+    let mut pairs = Vec::new();
     for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
         let losses: Vec<_> = theirs.iter().filter(|(name, _)| name.starts_with("loss_")).collect();
         if losses.len() < 3 {
@@ -21,18 +21,27 @@ pub(super) fn losses(run: &Path, other: &Path, steps: usize, most: f64) -> Resul
         }
         for (name, expected) in losses {
             let got = ours.get(name).copied().unwrap_or(f64::NAN);
-            // A loss near zero is a difference of larger numbers.
-            let off = (got - expected).abs() / expected.abs().max(0.1);
-            let place = format!("{name} of step {}: {got} for {expected}", step + 1);
-            if off.is_nan() || off > most {
-                return Err(format!("{place}, more than {most} apart"));
-            }
-            if off >= worst.0 {
-                worst = (off, place);
-            }
+            pairs.push((format!("{name} of step {}", step + 1), [got, *expected]));
         }
     }
-    Ok(format!("{steps} steps, losses at most {:.1e} apart from the processor's ({})", worst.0, worst.1))
+    Ok(format!("{steps} steps, losses {}", largest_difference(&pairs, most)?))
+}
+
+/// The largest difference of two numbers that have one name, of the second: more than `most` is an error.
+fn largest_difference(pairs: &[(String, [f64; 2])], most: f64) -> Result<String, String> {
+    let mut worst = (0.0, String::new());
+    for (name, [got, expected]) in pairs {
+        // What is near zero is a difference of larger numbers.
+        let off = (got - expected).abs() / expected.abs().max(0.1);
+        let place = format!("{name}: {got} for {expected}");
+        if off.is_nan() || off > most {
+            return Err(format!("{place}, more than {most} apart"));
+        }
+        if off >= worst.0 {
+            worst = (off, place);
+        }
+    }
+    Ok(format!("at most {:.1e} apart from the processor's ({})", worst.0, worst.1))
 }
 
 /// The numbers of each step.
@@ -47,27 +56,32 @@ fn metrics(run: &Path) -> Result<Vec<BTreeMap<String, f64>>, String> {
     text.lines().map(line).collect()
 }
 
-/// Every file of the last checkpoint, and the metrics, must be equal to the bit.
+/// Every file of the checkpoint of step `steps`, and the metrics up to there, must be equal to the bit.
 pub(super) fn same_checkpoint(run: &Path, other: &Path, steps: usize) -> Result<String, String> {
-    let inside = |folder: &Path| {
+    let inside = |folder: &Path| -> Result<Vec<(String, Vec<u8>)>, String> {
         let checkpoint = folder.join(format!("checkpoints/step-{steps:07}"));
-        let mut files: Vec<PathBuf> = fs::read_dir(&checkpoint)
-            .map_err(|error| format!("{}: {error}", checkpoint.display()))?
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        files.push(folder.join("metrics.jsonl"));
+        let entries =
+            fs::read_dir(&checkpoint).map_err(|error| format!("{}: {error}", checkpoint.display()))?;
+        let metrics = folder.join("metrics.jsonl");
+        let paths = entries.flatten().map(|entry| entry.path()).chain([metrics.clone()]);
+        let read = |path: PathBuf| {
+            let mut bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            if path == metrics {
+                bytes = bytes.split_inclusive(|byte| *byte == b'\n').take(steps).flatten().copied().collect();
+            }
+            Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes))
+        };
+        let mut files = paths.map(read).collect::<Result<Vec<_>, String>>()?;
         files.sort();
-        Ok::<_, String>(files)
+        Ok(files)
     };
     let (ours, theirs) = (inside(run)?, inside(other)?);
-    let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-    let mut differ = Vec::new();
-    for (ours, theirs) in ours.iter().zip(&theirs) {
-        if ours.file_name() != theirs.file_name() || read(ours)? != read(theirs)? {
-            differ.push(ours.file_name().unwrap_or_default().to_string_lossy().into_owned());
-        }
-    }
+    let differ: Vec<&str> = ours
+        .iter()
+        .zip(&theirs)
+        .filter(|(ours, theirs)| ours != theirs)
+        .map(|(ours, _)| ours.0.as_str())
+        .collect();
     if differ.is_empty() && ours.len() == theirs.len() {
         return Ok(format!("{} files are those of the run in one piece, to the bit", ours.len()));
     }
@@ -101,6 +115,28 @@ pub(super) fn pictures(ours: &Path, theirs: &Path, most: u8) -> Result<String, S
     let worst = ours.iter().zip(&theirs).map(|(ours, theirs)| ours.abs_diff(*theirs)).max().unwrap_or(0);
     let told = format!("the largest difference of a colour from the processor's is {worst} of 255");
     if worst <= most { Ok(told) } else { Err(told) }
+}
+
+/// Every figure of two evaluations must be within `most` of the other's, of the figure.
+pub(super) fn figures(ours: &Path, theirs: &Path, most: f64) -> Result<String, String> {
+    let read = |path: &Path| -> Result<Vec<(String, f64)>, String> {
+        let broken = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let text = fs::read_to_string(path).map_err(|error| broken(&error))?;
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&text).map_err(|error| broken(&error))?;
+        let figure = |row: &serde_json::Value| {
+            let name = [&row["split"], &row["metric"]].map(|part| part.as_str().unwrap_or("?")).join(", ");
+            row["value"].as_f64().map(|value| (name, value)).ok_or_else(|| broken(&"a row has no value"))
+        };
+        rows.iter().map(figure).collect()
+    };
+    let (ours, theirs) = (read(ours)?, read(theirs)?);
+    let names = |figures: &[(String, f64)]| figures.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    if ours.is_empty() || names(&ours) != names(&theirs) {
+        return Err(format!("expected the same figures, got {ours:?} and {theirs:?}"));
+    }
+    let pairs = ours.into_iter().zip(theirs).map(|((name, got), (_, expected))| (name, [got, expected]));
+    let pairs: Vec<_> = pairs.collect();
+    Ok(format!("{} figures, {}", pairs.len(), largest_difference(&pairs, most)?))
 }
 
 fn pixels(path: &Path) -> Result<((u32, u32), Vec<u8>), String> {
@@ -162,6 +198,26 @@ mod tests {
         assert!(same_values(&one, &file("other", b"{}", &[1, 3])).is_err());
         let zeros = file("zeros", b"{}", &[0, 0]);
         assert!(same_values(&zeros, &zeros).expect_err("nothing was trained").contains("zeros alone"));
+    }
+
+    #[test]
+    fn a_figure_that_is_off_or_missing_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let evaluation = |name: &str, values: &[f64]| {
+            let row = |(i, value): (usize, &f64)| serde_json::json!({ "split": "train", "metric": format!("metric {i}"), "value": value });
+            let rows: Vec<_> = values.iter().enumerate().map(row).collect();
+            let path = folder.path().join(name);
+            fs::write(&path, serde_json::Value::Array(rows).to_string()).expect("written");
+            path
+        };
+        let one = evaluation("one", &[10.0, 0.0]);
+        let told = figures(&evaluation("near", &[10.05, 0.0005]), &one, 1e-2).expect("near");
+        assert!(told.starts_with("2 figures") && told.contains("metric 0"), "{told}");
+        let far = figures(&evaluation("far", &[10.2, 0.0]), &one, 1e-2).expect_err("far");
+        assert!(far.starts_with("train, metric 0: 10.2"), "{far}");
+        assert!(figures(&evaluation("fewer", &[10.0]), &one, 1e-2).is_err());
+        let none = evaluation("none", &[]);
+        assert!(figures(&none, &none, 1e-2).is_err());
     }
 
     #[test]

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use crate::workspace::root;
 
+/// How many of the last lines of a failed command are shown.
+const LINES: usize = 40;
+
 /// Where distributions keep the description of Mesa's software driver.
 pub(super) const DRIVERS: &str = "/usr/share/vulkan/icd.d";
 
@@ -81,7 +84,12 @@ impl Stage {
             return Ok(said);
         }
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("add {} ended with {}:\n{said}{told}", arguments.join(" "), output.status))
+        let end = |text: &str| {
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(LINES)..].join("\n")
+        };
+        let (said, told) = (end(&said), end(&told));
+        Err(format!("add {} ended with {}:\n{said}\n{told}", arguments.join(" "), output.status))
     }
 
     /// What `add` prints of a command that takes a recipe, with its fields set to these values and its device to the side's.

@@ -13,9 +13,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use add_core::{device, error::CoreError};
+use add_core::{device, error::CoreError, recipe::Dtype};
 use add_parity::Found;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use cases::Measured;
 use clap::Args;
 use kept::Kept;
@@ -75,6 +75,10 @@ impl GpuCheck {
         let failed = self.parity(&device, &kept, &mut lines)?;
         let mut refused: Option<&String> = None;
         for (number, case) in cases.iter().enumerate() {
+            if case.dtype == Dtype::BF16 && !device.supports_dtype(DType::BF16) {
+                lines.push(case.refused());
+                continue;
+            }
             say(&case.title);
             let outcome = match refused {
                 Some(series) if *series == case.series => Err("the smaller batch did not run".to_owned()),

@@ -1,6 +1,6 @@
 //! `add parity`: this build's numbers against recorded results of the reference libraries.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use add_core::{device, error::CoreError};
 use add_parity::{Found, Outcome, ParityRow, Timing};
@@ -31,7 +31,7 @@ pub(crate) struct Parity {
     /// The device of this build's numbers, as a recipe names it.
     #[arg(long, default_value = "Flex()")]
     device: String,
-    /// Print failures and the last line only.
+    /// Print failures and the counts of each family only.
     #[arg(long)]
     quiet: bool,
 }
@@ -50,7 +50,7 @@ impl Parity {
         if let Some(network) = &self.full {
             return self.run_full(network, &device);
         }
-        let mut all = Count::default();
+        let mut families: BTreeMap<String, Count> = BTreeMap::new();
         for found in self.wanted()? {
             let rows = add_parity::run(&found, &device);
             let count = Count::of(&rows);
@@ -60,7 +60,14 @@ impl Parity {
             if !self.quiet {
                 print(&format!("{}: {}{}\n", found.label, count.text(), worst(&rows)));
             }
-            all.add(count);
+            families.entry(found.family).or_default().add(count);
+        }
+        let mut all = Count::default();
+        for (family, count) in &families {
+            if families.len() > 1 {
+                print(&format!("{family}: {}", count.text()));
+            }
+            all.add(*count);
         }
         print(&all.text());
         Ok(u8::from(all.failed > 0))

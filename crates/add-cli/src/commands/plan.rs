@@ -209,21 +209,30 @@ fn fits(needs: &Needs, batch: usize, machine: &Machine) {
 
 /// Does what was planned. The second step is the first with moments and average in their places.
 fn rehearse(loaded: &LoadedRecipe, planned: f64) -> Result<(), CoreError> {
+    // The program's own memory is not the recipe's.
+    let program = add_kernels::reset_peak_resident().unwrap_or(0) as f64;
     rehearsal::check_networks(loaded)?;
     say("rehearsing two steps with drawn weights");
     let Rehearsed { first, each, account } = rehearsal::train(loaded, 1)?;
     print(&format!("\nrehearsed: steps of {first:.2} s and {each:.2} s, every figure finite"));
-    print(&match memory(loaded)? {
-        Some(taken) => format!(
-            "{} taken, {:+.1} % of the {} that were planned",
-            size(taken as f64),
-            100.0 * (taken as f64 / planned - 1.0),
-            size(planned)
-        ),
-        None => "this system does not say how much memory was taken".to_owned(),
+    let beside = |bytes: f64| {
+        format!("{:+.1} % of the {} that were planned", 100.0 * (bytes / planned - 1.0), size(planned))
+    };
+    let taken = memory(loaded)?.map(|bytes| bytes as f64);
+    print(&match (&account, taken) {
+        (Some(account), _) => {
+            let pools = taken
+                .map_or_else(String::new, |bytes| format!("; the device's pools now take {}", size(bytes)));
+            let in_use = account.in_use as f64;
+            format!("{} in use at the fullest moment, {}{pools}", size(in_use), beside(in_use))
+        }
+        (None, Some(bytes)) => {
+            let taken = (bytes - program).max(0.0);
+            format!("{} taken beside the program's {}, {}", size(taken), size(program), beside(taken))
+        }
+        (None, None) => "this system does not say how much memory was taken".to_owned(),
     });
     if let Some(account) = account {
-        print(&format!("{} in use at the fullest moment", size(account.in_use as f64)));
         list(&account.kernels);
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! A GPU made of software, opened so that its compiler ends: Mesa's llvmpipe takes up to half a minute for a kernel that is unrolled.
 //!
 //! CubeCL compiles every kernel that could do an operation, times each, and keeps the fastest. On a GPU that pays. Here the
-//! candidates cost a hundred times what the operation will ever take: products that pass their operands through shared memory, 2.5 to 37
-//! seconds each on llvmpipe (Mesa 22.3.6, LLVM 15), those that do not, 0.2. So the device states little shared memory, which rules
-//! the former out, and a peak that every kernel reaches, at which CubeCL stops looking. `CUBECL_AUTOTUNE_LEVEL=full` leaves
+//! candidates cost a hundred times what the operation will ever take: products that pass large tiles of their operands through shared
+//! memory, 2.5 to 37 seconds each on llvmpipe (Mesa 22.3.6, LLVM 15). So the device states little shared memory, which makes the
+//! tiles small, and a peak that every kernel reaches, at which CubeCL stops looking. `CUBECL_AUTOTUNE_LEVEL=full` leaves
 //! both alone and compares all kernels.
 
 use std::time::Duration;
@@ -20,8 +20,14 @@ use cubecl::{
     wgpu::{RuntimeOptions, WgpuSetup, try_init_device, wgpu},
 };
 
-/// Bytes of shared memory: a number for each of 256 threads, enough for sums and too little for the tiles of a product.
-const SHARED_MEMORY: u32 = 1024;
+/// Bytes of shared memory: the least that CubeCL's product of every shape runs with.
+///
+/// A kernel that was chosen at one shape is taken at others like it, and where it cannot run there, that product takes its place
+/// (cubek-matmul, `Strategy::launch_ref`), so it must always fit: less memory is a panic at such a shape. It shrinks its tiles
+/// to the memory that is stated, down to one of 4 x 4 numbers for each of 64 threads. These 32 x 32 numbers of the result take 4 KiB in
+/// f32, and 32 x 4 of each operand 1 KiB. With a bias beside them they take more; then CubeCL computes the product alone. With twice as
+/// much memory the self-test takes half as long again, since larger tiles are unrolled.
+const SHARED_MEMORY: u32 = 5 * 1024;
 
 /// Types in which operations compute.
 const TYPES: [ElemType; 5] = [

@@ -200,7 +200,8 @@ mod tests {
     fn a_convolution_costs_its_weights_at_every_position() {
         // 320 x 320 x 9 weights at 64 x 64 positions, twice: 7,549,747,200. It keeps 320 x 4,096 values.
         let conv = [shape("down_blocks.0.resnets.0.conv1.weight", &[320, 320, 3, 3])];
-        let got = whole(&conv, &Geometry::Unet { side: 64, levels: 4, text: 77 }, KernelKind::Fused);
+        let got =
+            whole(&conv, &Geometry::Unet { side: 64, levels: 4, text: 77, patch: 1 }, KernelKind::Fused);
         assert!((got.flops - 7_549_747_200.0).abs() < 1.0, "{got:?}");
         assert!((got.kept - 1_310_720.0).abs() < 1.0, "{got:?}");
     }
@@ -224,7 +225,8 @@ mod tests {
             shape("mid_block.resnets.1.norm1.weight", &[4]),
             shape("mid_block.resnets.1.conv1.weight", &[4, 4, 3, 3]),
         ];
-        let got = whole(&shapes, &Geometry::Unet { side: 2, levels: 1, text: 1 }, KernelKind::Fused);
+        let got =
+            whole(&shapes, &Geometry::Unet { side: 2, levels: 1, text: 1, patch: 1 }, KernelKind::Fused);
         // Each layer keeps 4 channels at 4 positions; each block has two.
         assert!((got.kept - 64.0).abs() < 1e-9, "{got:?}");
         assert!((got.kept_by_blocks - (2.0 * 16.0 + 32.0)).abs() < 1e-9, "{got:?}");
@@ -233,7 +235,7 @@ mod tests {
     #[test]
     fn pure_operations_keep_more() {
         let norm = [shape("mid_block.resnets.0.norm1.weight", &[4])];
-        let geometry = Geometry::Unet { side: 2, levels: 1, text: 1 };
+        let geometry = Geometry::Unet { side: 2, levels: 1, text: 1, patch: 1 };
         let kept = |kernels| whole(&norm, &geometry, kernels).kept;
         assert!((kept(KernelKind::Pure) - 5.0 * kept(KernelKind::Fused)).abs() < 1e-9);
     }

@@ -27,8 +27,9 @@ impl Positions {
 /// What a network works on, for one sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Geometry {
-    /// Levels of a U-Net: `side` is that of the finest, `text` counts the tokens.
-    Unet { side: usize, levels: usize, text: usize },
+    /// Levels of a U-Net: `side` is that of the finest, `text` counts the tokens. What lies around it works on places of which
+    /// `patch` times `patch` are one of its own.
+    Unet { side: usize, levels: usize, text: usize, patch: usize },
     /// Encoder and decoder of `AutoencoderKL`: `side` in pixels.
     Kl { side: usize, levels: usize },
     /// Encoder and decoder of `AutoencoderTiny`: `side` in pixels; `doublings` are the decoder's layers that follow an
@@ -48,9 +49,14 @@ pub(crate) enum Geometry {
 const STRIDED: [usize; 4] = [1, 3, 6, 13];
 
 impl Geometry {
-    /// The geometry of a network by the names of its parameters, on pictures or latents of `side` beside `text` tokens; `None`
-    /// where the names are not known.
-    pub(crate) fn of(shapes: &[(String, Vec<usize>)], side: usize, text: usize) -> Option<Self> {
+    /// The geometry of a network by the names of its parameters, on pictures or latents of `side` and `channels` beside `text`
+    /// tokens; `None` where the names are not known.
+    pub(crate) fn of(
+        shapes: &[(String, Vec<usize>)],
+        side: usize,
+        channels: usize,
+        text: usize,
+    ) -> Option<Self> {
         let levels = |prefix: &str| {
             let numbers = shapes.iter().filter_map(|(path, _)| number_after(path, prefix));
             numbers.max().map_or(0, |last| last + 1)
@@ -65,7 +71,9 @@ impl Geometry {
             return Some(tiny(shapes, side));
         }
         if levels("down_blocks.") > 0 {
-            return Some(Self::Unet { side, levels: levels("down_blocks."), text });
+            let read = find("conv_in.weight").map_or(channels, |shape| shape[1]);
+            let patch = patch(read, channels);
+            return Some(Self::Unet { side: side / patch, levels: levels("down_blocks."), text, patch });
         }
         if let Some(&[.., patch]) = find("patch_embedding.weight").map(Vec::as_slice) {
             let patches = (side / patch).pow(2);
@@ -114,7 +122,7 @@ impl Geometry {
     /// Where the parameter at `path` lies; `None` for one that is not computed or no layer's.
     pub(crate) fn place(&self, path: &str) -> Option<Positions> {
         match self {
-            Self::Unet { side, levels, text } => unet(path, *side, *levels, *text),
+            Self::Unet { side, levels, text, patch } => unet(path, *side, *levels, *text, *patch),
             Self::Kl { side, levels } => kl(path, *side, *levels),
             Self::Tiny { side, halvings, doublings } => {
                 let level = |n: usize, of: &[usize]| of.iter().filter(|&&at| at <= n).count();
@@ -143,7 +151,15 @@ impl Geometry {
     }
 }
 
-fn unet(path: &str, side: usize, levels: usize, text: usize) -> Option<Positions> {
+/// How many places of the input, in each direction, a U-Net that reads `read` channels sees as one: 1 where they are as many as
+/// the input has, or not a square's multiple of them.
+fn patch(read: usize, channels: usize) -> usize {
+    let places = if read.is_multiple_of(channels.max(1)) { read / channels.max(1) } else { 1 };
+    let patch = places.isqrt();
+    if patch * patch == places { patch.max(1) } else { 1 }
+}
+
+fn unet(path: &str, side: usize, levels: usize, text: usize, patch: usize) -> Option<Positions> {
     let level = |i: usize| halved(side, i).pow(2);
     if path.contains("embedding") || path.contains("time_emb_proj") {
         return Positions::at(1);
@@ -164,7 +180,12 @@ fn unet(path: &str, side: usize, levels: usize, text: usize) -> Option<Positions
     if after(path, "mid_block").is_some() {
         return attending(path, level(levels - 1), text);
     }
-    Positions::at(level(0))
+    let own = ["conv_in", "conv_norm_out", "conv_out"];
+    Positions::at(if own.iter().any(|name| after(path, name).is_some()) {
+        level(0)
+    } else {
+        (patch * side).pow(2)
+    })
 }
 
 /// In a transformer `attn2` attends to the text.
@@ -263,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_unet_halves_on_the_way_down_and_doubles_on_the_way_up() {
-        let unet = Geometry::Unet { side: 64, levels: 4, text: 77 };
+        let unet = Geometry::Unet { side: 64, levels: 4, text: 77, patch: 1 };
         for (path, expected) in [
             ("unet.conv_in.weight", [4096; 3]),
             ("denoiser.unet.down_blocks.1.resnets.0.conv1.weight", [1024; 3]),
@@ -283,19 +304,46 @@ mod tests {
     fn a_network_is_known_wherever_it_lies() {
         let shape = |path: &str, shape: &[usize]| (path.to_owned(), shape.to_vec());
         let unet = [shape("denoiser.unet.down_blocks.2.resnets.0.norm1.weight", &[8])];
-        assert_eq!(Geometry::of(&unet, 16, 20), Some(Geometry::Unet { side: 16, levels: 3, text: 20 }));
+        let found = Geometry::of(&unet, 16, 4, 20);
+        assert_eq!(found, Some(Geometry::Unet { side: 16, levels: 3, text: 20, patch: 1 }));
         let unknown = [("trunk.0.mixer.weight".to_owned(), vec![4, 4])];
         assert_eq!(
-            Geometry::of(&unknown, 16, 20),
+            Geometry::of(&unknown, 16, 4, 20),
             None,
             "an unknown network is not counted as something else"
         );
         let vit =
             [shape("vit.patch_embedding.weight", &[8, 3, 14, 14]), shape("vit.layers.0.norm.weight", &[8])];
-        let found = Geometry::of(&vit, 224, 0)
+        let found = Geometry::of(&vit, 224, 3, 0)
             .expect("a ViT")
             .up_to(&["dino-5".to_owned(), "dino-embedded".to_owned()]);
         assert_eq!(found, Geometry::Vit { patches: 256, tokens: 257, deepest: 5 });
+    }
+
+    #[test]
+    fn a_unet_on_patches_has_fewer_places_than_the_picture() {
+        let shape = |path: &str, shape: &[usize]| (path.to_owned(), shape.to_vec());
+        let of = |read: usize, channels: usize| {
+            let shapes = [
+                shape("denoiser.unet.conv_in.weight", &[64, read, 3, 3]),
+                shape("denoiser.unet.down_blocks.1.resnets.0.conv1.weight", &[96, 96, 3, 3]),
+            ];
+            Geometry::of(&shapes, 32, channels, 20).expect("a U-Net")
+        };
+        // Pictures of three channels in patches of two by two: 16 x 16 places, around which lie 32 x 32.
+        let patched = of(12, 3);
+        for (path, expected) in [
+            ("denoiser.unet.conv_in.weight", [256; 3]),
+            ("denoiser.unet.down_blocks.1.resnets.0.conv1.weight", [64; 3]),
+            ("denoiser.unet.conv_out.weight", [256; 3]),
+            ("detail_in.weight", [1024; 3]),
+        ] {
+            assert_eq!(positions(&patched, path), expected, "{path}");
+        }
+        // Latents as they are, and latents beside a mask and a picture.
+        for read in [4, 9] {
+            assert_eq!(positions(&of(read, 4), "denoiser.unet.conv_in.weight"), [1024; 3], "{read}");
+        }
     }
 
     #[test]

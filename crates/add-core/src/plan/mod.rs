@@ -7,6 +7,7 @@ mod cost;
 mod geometry;
 mod held;
 mod measures;
+mod network;
 mod shares;
 mod step;
 
@@ -108,8 +109,10 @@ pub(crate) enum Kind {
 pub(crate) struct Computation {
     /// What the method does with its networks.
     pub(crate) passes: Passes,
-    /// Parts of a batch whose gradients live together.
-    pub(crate) parts: f64,
+    /// Parts of a batch that are computed side by side.
+    pub(crate) replicas: usize,
+    /// Parts of a batch that are computed one after the other, on all ranks together.
+    pub(crate) accumulation: usize,
     /// Who keeps the optimisers' states.
     pub(crate) states: OptimizerStates,
     /// The processor's compute in f32 whatever the type, with copies of what they read and write.
@@ -139,7 +142,8 @@ pub fn plan(loaded: &LoadedRecipe, kernels: KernelKind) -> Result<Plan, CoreErro
     }
     let computation = Computation {
         passes: recipe.objective.passes(recipe),
-        parts: recipe.replicas as f64 + if recipe.gradient_accumulation > 1 { 1.0 } else { 0.0 },
+        replicas: recipe.replicas,
+        accumulation: recipe.gradient_accumulation,
         states: recipe.optimizer_states,
         kernels,
     };
@@ -155,18 +159,20 @@ fn geometry(networks: &[Outlined], network: &Outlined) -> Result<Geometry, CoreE
             network.role
         ))
     };
-    let of = |side: usize, text: usize| {
+    let of = |side: usize, channels: usize, text: usize| {
         // Adapters lie where the layers beside them do.
         let whole = networks.iter().find(|other| network.role == ADAPTERS && other.input == network.input);
-        Geometry::of(&whole.unwrap_or(network).shapes, side, text).ok_or_else(unknown)
+        Geometry::of(&whole.unwrap_or(network).shapes, side, channels, text).ok_or_else(unknown)
     };
+    // Pictures have three channels.
+    let of_pictures = |side: usize| of(side, 3, 0);
     match &network.input {
         Input::Text(tokens) => Ok(Geometry::Sequence(*tokens)),
-        Input::Latents { side, text } => of(*side, *text),
-        Input::Pixels(side) => of(*side, 0),
+        Input::Latents { side, channels, text } => of(*side, *channels, *text),
+        Input::Pixels(side) => of_pictures(*side),
         Input::Hooked { side, hooks } => {
             let names: Vec<String> = hooks.iter().map(|(name, _)| name.clone()).collect();
-            Ok(of(*side, 0)?.up_to(&names))
+            Ok(of_pictures(*side)?.up_to(&names))
         }
         Input::FeaturesOf(role) => {
             let looked = networks.iter().find(|other| other.role == *role).ok_or_else(unknown)?;

@@ -6,22 +6,25 @@
 
 use add_recipe::{
     Dtype,
-    passes::{Count, NetworkPart, Pass, Share, Tape},
+    passes::{Count, Tape},
     slot::ADAPTERS,
 };
-use add_train::{ema::Home, networks::Role};
+use add_train::{ema::Home, networks::Role, ranks::BUCKET};
 
 use super::{
     Computation, Costed, Kind,
     cost::KernelKind,
     held::{Held, Work},
-    measures::{Average, Decoder, KeptStates, Measures, States, Trained, Types},
+    measures::{Average, Measures, States},
+    network::{dtype, passes, share, tape, trained},
     shares,
 };
-use crate::outline::Keeps;
 
 /// Bytes of a trained value, a gradient or a moment.
 const F32: f64 = 4.0;
+/// Copies of the gradients on their way between processors: the sum and a part, both padded, what is received, this rank's block
+/// and the joined blocks.
+const EXCHANGED: f64 = 7.0;
 /// Outputs of a layer's size that a pass without a tape holds at once: the layer's input, output, and one on the way.
 const AT_ONCE: f64 = 3.0;
 
@@ -32,18 +35,20 @@ pub struct Plan {
     computation: Computation,
     /// The share of each network's moments that one rank keeps where they are sharded.
     shares: Vec<f64>,
+    ranks: usize,
 }
 
 impl Plan {
     pub(super) fn new(networks: Vec<Costed>, computation: Computation) -> Self {
         let shares = vec![1.0; networks.len()];
-        Self { networks, computation, shares }
+        Self { networks, computation, shares, ranks: 1 }
     }
 
     /// The same for each of `ranks` ranks: for the one that keeps most, where they share the optimisers' states.
     #[must_use]
     pub fn among(self, ranks: usize) -> Self {
-        Self { shares: shares::of_fullest(&self.networks, ranks.max(1)), ..self }
+        let ranks = ranks.max(1);
+        Self { shares: shares::of_fullest(&self.networks, ranks), ranks, ..self }
     }
 
     /// The networks with what each holds all the time.
@@ -92,7 +97,7 @@ impl Plan {
     pub fn peak(&self, measures: &Measures, batch: usize) -> f64 {
         let held = self.held(measures);
         let always: f64 = held.iter().map(|h| h.values + h.moments + h.average).sum();
-        let (b, parts) = (batch as f64, self.computation.parts);
+        let (b, parts) = (batch as f64, self.parts());
         let gradients =
             |role: &Role| held.iter().filter(|h| h.role == *role).map(|h| h.gradients).sum::<f64>();
         let moments = self.computation.passes.moments.iter().map(|moment| {
@@ -104,7 +109,25 @@ impl Plan {
             b * (tapes + wide + hooked) + parts * moment.gradients.iter().map(gradients).sum::<f64>()
         });
         let fullest = moments.fold(self.backward(measures, b), f64::max);
-        always + fullest
+        always + fullest + self.exchanged(measures)
+    }
+
+    /// How many gradients of each value live together on a rank: of the parts side by side, and of the sum of those before.
+    fn parts(&self) -> f64 {
+        let Computation { replicas, accumulation, .. } = self.computation;
+        let turns = accumulation.div_ceil(self.ranks);
+        replicas as f64 + if turns > 1 { 1.0 } else { 0.0 }
+    }
+
+    /// Bytes in which ranks that are processors exchange gradients, some at a time; GPUs add theirs up where they lie.
+    fn exchanged(&self, measures: &Measures) -> f64 {
+        match self.computation.kernels {
+            KernelKind::Fused if self.ranks > 1 => {
+                let most = F32 * EXCHANGED * BUCKET as f64;
+                most.min(EXCHANGED * self.gradient_bytes(measures))
+            }
+            KernelKind::Fused | KernelKind::Pure => 0.0,
+        }
     }
 
     /// The largest batch whose [`peak`](Self::peak) fits into `bytes`; 0 where not even one sample does.
@@ -189,7 +212,7 @@ impl Plan {
         let mut fullest: f64 = 0.0;
         for network in self.networks.iter().filter(|network| network.trained && network.kind != Kind::Heads) {
             let tape = batch * tape(network, measures);
-            let gradients = F32 * self.computation.parts * trained(network, measures);
+            let gradients = F32 * self.parts() * trained(network, measures);
             let (all_kept, all): (f64, f64) =
                 network.profile.iter().fold((0.0, 0.0), |(k, p), layer| (k + layer.0, p + layer.1));
             let (mut left, mut made) = (1.0, 0.0);
@@ -216,78 +239,19 @@ impl Plan {
     }
 }
 
-/// The arithmetic of a network's passes.
-fn passes(pass: &Pass, network: &Costed, measures: &Measures) -> Work {
-    let once = match pass.count {
-        Count::Times(times) => times,
-        // The gradient by values that stay as they are is not computed.
-        Count::ThereAndBack => {
-            if network.trained {
-                3.0
-            } else {
-                2.0
-            }
-        }
-    };
-    let again = if pass.taped && by_blocks(network, measures) { 1.0 } else { 0.0 };
-    let passes = share(pass.share, measures) * (once + again);
-    let cost = match pass.part {
-        NetworkPart::Whole => network.cost,
-        NetworkPart::Encoder => network.encoder,
-    };
-    Work { name: pass.name, passes, flops: passes * cost.flops }
-}
-
-/// Which share of a picture is computed.
-fn share(share: Share, measures: &Measures) -> f64 {
-    match (share, measures.decoder) {
-        (Share::Whole, _) => 1.0,
-        (Share::OfDistance(part), Decoder::AsStated) => part,
-        (Share::OfDistance(part), Decoder::Crop) => part.min(0.25),
-    }
-}
-
-/// Values that are trained of a network.
-fn trained(network: &Costed, measures: &Measures) -> f64 {
-    match measures.trained {
-        Trained::Adapters(rank) if network.kind == Kind::Denoiser => rank as f64 * network.adapters,
-        _ => network.parameters,
-    }
-}
-
-/// Whether a network's tape keeps the inputs of its blocks alone.
-fn by_blocks(network: &Costed, measures: &Measures) -> bool {
-    match measures.tape {
-        // Heads have no blocks.
-        KeptStates::Blocks if network.kind != Kind::Heads => true,
-        KeptStates::Blocks | KeptStates::AsStated => network.keeps == Keeps::Blocks,
-    }
-}
-
-/// Bytes on a network's tape for one sample.
-fn tape(network: &Costed, measures: &Measures) -> f64 {
-    let kept = if by_blocks(network, measures) { network.cost.kept_by_blocks } else { network.cost.kept };
-    dtype(network, measures.tapes).bytes() as f64 * kept
-}
-
-/// What a network computes in.
-fn dtype(network: &Costed, types: Types) -> Dtype {
-    match types {
-        Types::Bf16 if network.kind != Kind::Heads => Dtype::BF16,
-        Types::Bf16 | Types::AsStated => network.dtype,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use add_recipe::{
         OptimizerStates, Passes,
-        passes::Moment,
+        passes::{Moment, Pass},
         slot::{STUDENT, TEACHER},
     };
 
     use super::*;
-    use crate::plan::Cost;
+    use crate::{
+        outline::Keeps,
+        plan::{Cost, KeptStates},
+    };
 
     fn network(role: Role, parameters: f64, trained: bool, cost: Cost) -> Costed {
         Costed {
@@ -323,7 +287,8 @@ mod tests {
             moments: vec![moment(STUDENT, 1.0), moment(TEACHER, 2.0)],
         };
         let states = OptimizerStates::Replicated;
-        let computation = Computation { passes, parts: 1.0, states, kernels: KernelKind::Pure };
+        let kernels = KernelKind::Pure;
+        let computation = Computation { passes, replicas: 1, accumulation: 1, states, kernels };
         let student = network(STUDENT, 1000.0, true, cost);
         let teacher = network(TEACHER, 1000.0, false, cost);
         Plan::new(vec![student, teacher], computation)
@@ -357,6 +322,26 @@ mod tests {
         assert!((whole.moments - 8000.0).abs() < 1e-6, "the recipe says that all keep all");
         assert!(distillation().spread_bytes(&Measures::default()).abs() < 1e-9);
         assert!((distillation().spread_bytes(&sharded) - 4000.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_rank_with_several_parts_holds_their_sum_too_and_processors_exchange_copies() {
+        let plan = |accumulation, kernels, ranks| {
+            let mut plan = distillation();
+            plan.computation = Computation { accumulation, kernels, ..plan.computation };
+            plan.among(ranks).peak(&Measures::default(), 1)
+        };
+        let one = plan(1, KernelKind::Pure, 1);
+        // Gradients of 1,000 values.
+        for (accumulation, ranks, more) in [(4, 1, 4_000.0), (4, 2, 4_000.0), (4, 4, 0.0)] {
+            let got = plan(accumulation, KernelKind::Pure, ranks);
+            assert!((got - one - more).abs() < 1e-6, "{accumulation} on {ranks}: {got} for {one}");
+        }
+        let exchanged = plan(4, KernelKind::Fused, 4) - plan(1, KernelKind::Fused, 1);
+        assert!(
+            (exchanged - 28_000.0).abs() < 1e-6,
+            "seven copies of fewer values than are sent at a time: {exchanged}"
+        );
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub fn largest(ranks: &dyn Collective, byte: u8) -> u8 {
 }
 
 /// Values that are exchanged at a time: 16 MiB of them. Each rank holds a few times as many meanwhile.
-pub(crate) const BUCKET: usize = 1 << 22;
+pub const BUCKET: usize = 1 << 22;
 
 /// Adds `parts` of every rank to `total`, which is the same on every rank: those of the first rank in their order, then
 /// those of the second, and so on. No order is left to the library underneath.

@@ -20,6 +20,8 @@ pub(super) struct Case {
     pub(super) title: String,
     /// Cases of one series grow: where one does not run, the next is not tried.
     pub(super) series: String,
+    /// What the frozen networks compute in.
+    pub(super) dtype: Dtype,
     recipe: PathBuf,
     sets: Vec<String>,
     kind: Kind,
@@ -65,7 +67,7 @@ pub(super) fn all(configs: &Path, device: &str, small: bool) -> Vec<Case> {
             }
             Kind::Picture => format!("{series}, caption to picture in one step"),
         };
-        Case { title, series, recipe: configs.join(file), sets, kind }
+        Case { title, series, dtype, recipe: configs.join(file), sets, kind }
     };
     let models: &[(&str, &str, &[Kind])] = if small {
         &[("emoji, 32 px", "emoji.ron", &[Kind::Steps(1), Kind::Steps(2), Kind::Picture])]
@@ -92,14 +94,16 @@ impl Case {
     /// Measures it here and now.
     pub(super) fn measure(&self) -> Result<Measured, CoreError> {
         let loaded = self.load()?;
-        let (first, seconds, launches) = match self.kind {
+        let (first, seconds, account) = match self.kind {
             Kind::Steps(_) => {
                 let Rehearsed { first, each, account } = rehearsal::train(&loaded, STEPS)?;
-                (first, each, account.map_or(0, |account| account.launches()))
+                (first, each, account)
             }
-            Kind::Picture => rehearsal::sample(&loaded).map(|(first, seconds)| (first, seconds, 0))?,
+            Kind::Picture => rehearsal::sample(&loaded).map(|(first, seconds)| (first, seconds, None))?,
         };
-        let memory = memory(&loaded)?.unwrap_or(0) as f64;
+        let (in_use, launches) = account.map_or((0, 0), |account| (account.in_use, account.launches()));
+        // Pools that gave memory back take less than was in use.
+        let memory = memory(&loaded)?.unwrap_or(0).max(in_use) as f64;
         Ok(Measured { seconds, first, memory, launches })
     }
 
@@ -121,11 +125,18 @@ impl Case {
                 };
                 (
                     format!("{seconds:.3} s (the first {first:.2} s){launches}"),
-                    format!("{:.2} GB", memory / 1e9),
+                    format!("{:.3} GB", memory / 1e9),
                 )
             }
             Err(reason) => (format!("not measured: {reason}"), "-".to_owned()),
         };
+        Line { what: self.title.clone(), result, memory, beside }
+    }
+
+    /// The case's line where the device does not compute in its type.
+    pub(super) fn refused(&self) -> Line {
+        let [memory, beside] = ["-", "-"].map(str::to_owned);
+        let result = format!("not measured: the device does not compute in {}", self.dtype.name());
         Line { what: self.title.clone(), result, memory, beside }
     }
 
@@ -134,7 +145,7 @@ impl Case {
         let plan = self.load().and_then(|loaded| plan::plan(&loaded, plan::kernels(&loaded.recipe)));
         plan.map_or_else(
             |error| format!("no plan: {error}"),
-            |plan| format!("planned {:.2} GB", plan.peak(&Measures::default(), batch) / 1e9),
+            |plan| format!("planned {:.3} GB", plan.peak(&Measures::default(), batch) / 1e9),
         )
     }
 }
