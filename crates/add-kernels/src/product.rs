@@ -1,9 +1,12 @@
 //! The product of two strided matrices over all threads, and the parts that other products are made of.
 
+mod number;
 mod pack;
 mod pairs;
 mod tile;
+mod turned;
 
+pub(crate) use number::Number;
 pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width, tile_rows};
 pub use pairs::{allow_bf16_products, computes_bf16_products};
 pub(crate) use pairs::{multiply_pairs, turned};
@@ -12,6 +15,7 @@ pub(crate) use tile::{Reduction, Start, multiply_panel};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
 use crate::simd::{LANES, Simd, Task, dispatch};
 use pack::PackPanel;
+use turned::multiply_turned;
 
 /// The right factor of a product over all threads: packed, or as it lies where its rows are short.
 enum Right {
@@ -66,6 +70,17 @@ pub(crate) unsafe fn multiply(
 ) {
     if m == 0 || n == 0 {
         return;
+    }
+    // With as many rows as columns, what is turned costs what it saves.
+    if 2 * m <= n && a.column == 1 && b.row == 1 {
+        let bias = match start {
+            Start::Zero => Some(None),
+            Start::ColumnBias(bias) => Some(Some(std::slice::from_raw_parts(bias, n))),
+            Start::There | Start::RowBias(_) => None,
+        };
+        if let Some(bias) = bias {
+            return multiply_turned(m, n, k, a, b.transposed(), bias, c);
+        }
     }
     let turned = (a.column > Right::LONGEST_ROW && a.row == 1 && m >= tile_rows()).then(|| turn(a, m, k));
     let a = turned.as_ref().map_or(a, |t| Matrix::rows(t, k));

@@ -17,7 +17,7 @@ use burn::tensor::bf16;
 pub(crate) use choice::{dispatch, dispatch_pairs, has_pairs, tile_size};
 #[cfg(test)]
 use math::normal_tail;
-pub(crate) use math::{exp, normal, sigmoid};
+pub(crate) use math::{exp, normal, power_of_two_for_bf16, sigmoid};
 
 /// Lanes of one vector.
 pub(crate) const LANES: usize = 16;
@@ -306,6 +306,10 @@ mod tests {
                 if x > -87.0 && x < 88.0 {
                     let relative = lane(exp(s, s.splat(x))) / wide.exp() - 1.0;
                     assert!(relative.abs() < 2.5e-7, "exp({x}) off by {relative:e}");
+                }
+                if x > -126.0 && x <= 0.0 {
+                    let relative = lane(power_of_two_for_bf16(s, s.splat(x))) / wide.exp2() - 1.0;
+                    assert!(relative.abs() < 7.6e-5, "2^{x} off by {relative:e}");
                 }
                 let off = lane(sigmoid(s, s.splat(x))) - 1.0 / (1.0 + (-wide).exp());
                 assert!(off.abs() < 1.5e-7, "sigmoid({x}) off by {off:e}");

@@ -16,6 +16,7 @@ import gc
 import importlib.metadata
 import importlib.util
 import json
+import multiprocessing
 import os
 import pathlib
 import re
@@ -23,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
@@ -176,9 +178,10 @@ def compared(a, b, plain=None):
 
 
 def layers(network, ends):
-    """Linear and convolution layers by name."""
+    """Linear and convolution layers by name, but those of SDXL's sizes: diffusers tears their names apart and passes them over."""
     kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    return {n: m.weight.shape for n, m in network.named_modules() if isinstance(m, kinds) and any(n.endswith(e) for e in ends)}
+    return {n: m.weight.shape for n, m in network.named_modules()
+            if isinstance(m, kinds) and any(n.endswith(e) for e in ends) and not n.startswith("add_embedding")}
 
 
 def factors(shape, rank):
@@ -267,7 +270,8 @@ def peers_side(family, folder, noise, parts):
     if "lora" in parts:
         cases.append(("kohya-like, text encoders too", "diffusers", *with_lora(pipe, noise, folder / "kohya-in.safetensors")))
         kohya(pipe, folder / "lcm-in.safetensors", [""], False, 8, 4.0)
-        cases.append(("LCM-LoRA-like, every layer", "diffusers", *with_lora(pipe, noise, folder / "lcm-in.safetensors")))
+        every = "every layer but those of sizes" if family == "sdxl" else "every layer"
+        cases.append((f"LCM-LoRA-like, {every}", "diffusers", *with_lora(pipe, noise, folder / "lcm-in.safetensors")))
         peft_file(pipe, folder / "peft-in.safetensors")
         cases.append(("peft, alpha in the metadata", "diffusers", *with_lora(pipe, noise, folder / "peft-in.safetensors")))
     if "long" in parts and family == "sd15":
@@ -518,9 +522,9 @@ def main():
         if "out" in options.only and family == "sd15":
             lora_out(binary, folder, options.comfy)
         if {"whole", "lora", "long", "lycoris", "merge", "again"} & set(options.only):
-            plain, cases = peers_side(family, folder, noise, options.only)
-            # Both sides hold SDXL in single precision: one after the other.
-            gc.collect()
+            # Both sides hold SDXL in single precision, one after the other: the peers' memory ends with their process.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                plain, cases = pool.submit(peers_side, family, folder, noise, options.only).result()
             for what, peer, arguments, expected in cases:
                 made = ours(binary, folder, family, noise, "--weights", folder / "pipe", *arguments)
                 row(f"{family}: {what}", peer, compared(made, expected, plain if "--lora" in arguments else None))
@@ -530,4 +534,5 @@ def main():
             again(binary, folder, family)
 
 
-main()
+if __name__ == "__main__":
+    main()

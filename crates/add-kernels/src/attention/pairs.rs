@@ -10,7 +10,7 @@ use super::rows::{hide, largest, score, splits};
 use super::{Attention, Heads};
 use crate::parallel::{Scratch, parallel_ranges};
 use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, packed_len};
-use crate::simd::{LANES, Simd, Task, dispatch_pairs, exp};
+use crate::simd::{LANES, Simd, Task, dispatch_pairs, power_of_two_for_bf16};
 
 /// Queries at a time; a multiple of the rows of every register tile.
 const QUERIES: usize = 64;
@@ -148,10 +148,12 @@ impl<'a> Block<'a> {
         hide(s, scores, count, end, hidden);
         let largest = largest(s, scores, end, if first { f32::NEG_INFINITY } else { self.largest[i] });
         let scale = self.sizes.scale();
-        let (by, shift) = (s.splat(scale), s.splat(-largest * scale));
+        // e^x = 2^(x log2 e)
+        let power = scale * std::f32::consts::LOG2_E;
+        let (by, shift) = (s.splat(power), s.splat(-largest * power));
         let (numbers, mut total) = (s.numbers(), s.splat(0.0));
         for j in (0..end).step_by(LANES) {
-            let weight = exp(numbers, numbers.mul_add(s.load(scores.add(j)), by, shift));
+            let weight = power_of_two_for_bf16(numbers, numbers.mul_add(s.load(scores.add(j)), by, shift));
             s.store_first_bf16(weights.add(j), weight, LANES);
             total = s.add(total, s.load_first_bf16(weights.add(j), LANES));
         }

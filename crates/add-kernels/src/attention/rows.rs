@@ -6,7 +6,7 @@ use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, packed_len,
 use crate::simd::{LANES, Simd, Task, dispatch, exp};
 
 /// Numbers of the block of scores, so that it stays in the second cache.
-const BLOCK: usize = 65_536;
+const BLOCK: usize = 131_072;
 
 /// Keys between two visits to the output, so that their values stay in the nearest cache.
 const TILE_KEYS: usize = 256;

@@ -17,16 +17,14 @@
 
 mod gradient;
 mod halves;
-mod number;
 
 pub(super) use gradient::WinogradGradient;
-pub(super) use number::Number;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Sizes;
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
-use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
+use crate::product::{Number, Reduction, Start, multiply_panel, panel_width, tile_rows};
 use crate::simd::{LANES, Simd, Task};
 use halves::{Halves, Run};
 
@@ -145,26 +143,21 @@ impl<T: Number> Task for Weights<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { of, first_row, rows, out, range } = self;
-        let mut room = Scratch::new(9 * of.channels);
+        // Sixteen windows are read at once, seven numbers further than the last one ends.
+        let mut room = Scratch::new(9 * of.channels + LANES);
         for row in range {
-            let given = of.weights.as_ptr().add((first_row + row) * of.steps[0]);
-            let given = T::widened(s, given, 9 * of.channels, room.as_mut_ptr());
+            let first = (first_row + row) * of.steps[0];
+            let given = T::widened(s, of.weights.as_ptr().add(first), 9 * of.channels, room.as_mut_ptr());
+            let readable = if T::SIDE_BY_SIDE == 1 { of.weights.len() - first } else { room.len() };
             let mut c = 0;
             while c < of.channels {
                 let n = LANES.min(of.channels - c);
-                let mut offsets = [0; LANES];
-                for (i, offset) in offsets.iter_mut().enumerate() {
-                    *offset = (i.min(n - 1) * of.steps[1]) as i32;
-                }
-                let window = given.add(c * of.steps[1]);
+                let window = c * of.steps[1];
+                let taps = taps(s, given.add(window), of.steps[1], n, readable - window);
                 let mut lines = [[s.splat(0.0); 4]; 3];
                 for i in 0..3 {
-                    let mut line = [s.splat(0.0); 3];
-                    for j in 0..3 {
-                        let tap = if of.turned { 8 - (3 * i + j) } else { 3 * i + j };
-                        line[j] = s.gather(window.add(tap), &offsets);
-                    }
-                    lines[i] = expand(s, line);
+                    let tap = |j: usize| taps[if of.turned { 8 - (3 * i + j) } else { 3 * i + j }];
+                    lines[i] = expand(s, [tap(0), tap(1), tap(2)]);
                 }
                 for j in 0..4 {
                     let column = expand(s, [lines[0][j], lines[1][j], lines[2][j]]);
@@ -177,6 +170,29 @@ impl<T: Number> Task for Weights<'_, T> {
             }
         }
     }
+}
+
+/// The nine numbers of `n <= 16` windows, `step` apart: a vector for each place in the window. Of the others it holds anything.
+///
+/// # Safety
+/// So many windows are readable, and `readable` numbers from `windows` on.
+#[inline(always)]
+unsafe fn taps<S: Simd>(s: S, windows: *const f32, step: usize, n: usize, readable: usize) -> [S::V; 9] {
+    let mut taps = [s.splat(0.0); 9];
+    // Whole windows are read and turned: that takes a fraction of the time of gathering their numbers.
+    if n == LANES && (LANES - 1) * step + LANES <= readable {
+        let mut rows = [[0.0; LANES]; LANES];
+        s.transpose(windows, step, rows.as_mut_ptr().cast(), LANES);
+        for (tap, row) in taps.iter_mut().zip(&rows) {
+            *tap = s.load(row.as_ptr());
+        }
+    } else {
+        let offsets = std::array::from_fn(|i| (i.min(n - 1) * step) as i32);
+        for (place, tap) in taps.iter_mut().enumerate() {
+            *tap = s.gather(windows.add(place), &offsets);
+        }
+    }
+    taps
 }
 
 /// `G` times a column: `g, (g + h + k) / 2, (g - h + k) / 2, k`.

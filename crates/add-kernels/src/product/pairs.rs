@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::bf16;
 
-use super::{Matrix, Reduction, Right, STEPS, Start, multiply_panel, panel_width, tile_rows};
-use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
+use super::turned::{in_stripes, multiply_turned, sum_panel};
+use super::{Matrix, Right, Start, panel_width};
+use crate::parallel::{Scratch, SharedMut, parallel_ranges};
 use crate::simd::{LANES, Simd, Task, dispatch_pairs, has_pairs};
 
 static ALLOWED: AtomicBool = AtomicBool::new(true);
@@ -54,12 +55,7 @@ pub(crate) unsafe fn multiply_pairs(
             unsafe { dispatch_pairs(stripe) };
         });
     } else {
-        let right = Right::new(a.transposed(), k, m);
-        in_stripes(n, m, k, |first, rows| {
-            let stripe = Turned { m, n, k, a: a.transposed(), b, first, rows, right: &right, c, bias };
-            // SAFETY: the columns of the tasks are disjoint.
-            unsafe { dispatch_pairs(stripe) };
-        });
+        multiply_turned(m, n, k, a, b, bias, c);
     }
 }
 
@@ -84,17 +80,6 @@ pub(crate) fn turned(weights: &[bf16], [outer, inner, taps]: [usize; 3]) -> Scra
         }
     });
     all
-}
-
-/// Cuts the rows of a product into tasks: `task(first, rows)`.
-fn in_stripes(m: usize, n: usize, k: usize, task: impl Fn(usize, usize) + Sync + Send) {
-    let height = tile_rows();
-    let blocks = m.div_ceil(height);
-    let length = range_length(blocks, n.div_ceil(panel_width()) * height * k * panel_width() / LANES);
-    parallel(blocks.div_ceil(length), |i| {
-        let first = i * length * height;
-        task(first, (length * height).min(m - first));
-    });
 }
 
 /// Some rows of [`multiply_pairs`].
@@ -132,90 +117,6 @@ impl Task for Stripe<'_> {
                     j += LANES;
                 }
             }
-        }
-    }
-}
-
-/// Some columns of [`multiply_pairs`]: rows of the product with its factors changed over.
-struct Turned<'a> {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Matrix,
-    b: Matrix,
-    first: usize,
-    rows: usize,
-    right: &'a Right,
-    c: SharedMut<bf16>,
-    bias: Option<&'a [f32]>,
-}
-
-/// Rows that stay in the second cache while all panels go by.
-const ROWS: usize = 64;
-
-impl Task for Turned<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self, s: S) {
-        let Self { m, n, k, a, b, first, rows, right, c, bias } = self;
-        let width = S::VECS * LANES;
-        // Whole blocks of sixteen rows are turned.
-        let mut sums = Scratch::new(ROWS * width);
-        let mut turned = [[0.0; LANES]; LANES];
-        for row in (first..first + rows).step_by(ROWS) {
-            let count = ROWS.min(first + rows - row);
-            for panel in 0..m.div_ceil(width) {
-                let column = panel * width;
-                let columns = width.min(m - column);
-                let start = bias.map_or(Start::Zero, |bias| Start::RowBias(bias[row..].as_ptr()));
-                let (left, right) = (b.data.add(row * b.row), right.panel(a, k, width, panel));
-                sum_panel(s, left, b.row, count, right, k, sums.as_mut_ptr(), columns, start);
-                for i in (0..count).step_by(LANES) {
-                    for j in (0..columns).step_by(LANES) {
-                        let (from, to) = (sums.as_ptr().add(i * width + j), turned.as_mut_ptr().cast());
-                        s.transpose(from, width, to, LANES);
-                        for (t, numbers) in turned.iter().enumerate().take(columns - j) {
-                            let to = c.at((column + j + t) * n + row + i);
-                            s.store_first_bf16(to, s.load(numbers.as_ptr()), LANES.min(count - i));
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// `sums = start + left right` of some rows and one panel, `[rows, panel_width()]`.
-#[inline(always)]
-unsafe fn sum_panel<S: Simd>(
-    s: S,
-    left: *const f32,
-    row: usize,
-    rows: usize,
-    (right, ld_right): (*const f32, usize),
-    k: usize,
-    sums: *mut f32,
-    columns: usize,
-    start: Start,
-) {
-    let mut from = 0;
-    loop {
-        let steps = STEPS.min(k - from);
-        multiply_panel(
-            s,
-            Reduction { runs: &[0], length: steps, stride: 1 },
-            left.add(from),
-            |i| i * row,
-            rows,
-            right.add(from * ld_right),
-            ld_right,
-            sums,
-            S::VECS * LANES,
-            columns,
-            if from > 0 { Start::There } else { start },
-        );
-        from += steps;
-        if from >= k {
-            break;
         }
     }
 }

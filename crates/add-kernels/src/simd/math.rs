@@ -23,6 +23,22 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.select_less(x, lowest, s.splat(0.0), s.scale_by_power(sum, n))
 }
 
+/// `2^x` for `x <= 0`, within 7.5e-5 of it, where rounding to bf16 changes up to 2e-3; below -126 as at -126.
+///
+/// The polynomial was fitted to `2^r` over `|r| <= 1/2` by iteratively reweighted least squares of the relative error.
+#[inline(always)]
+pub(crate) fn power_of_two_for_bf16<S: Simd>(s: S, x: S::V) -> S::V {
+    const POLYNOMIAL: [f32; 4] = [0.055_171_67, 0.242_611_13, 0.693_261, 0.999_928_06];
+    let x = s.max(x, s.splat(-126.0));
+    let n = s.round(x);
+    let r = s.sub(x, n);
+    let mut sum = s.splat(POLYNOMIAL[0]);
+    for factor in &POLYNOMIAL[1..] {
+        sum = s.mul_add(sum, r, s.splat(*factor));
+    }
+    s.scale_by_power(sum, n)
+}
+
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
 pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {

@@ -1,7 +1,8 @@
 //! The image of a convolution by tiles, as its tiles are read.
 
-use super::{Number, PLACES};
+use super::PLACES;
 use crate::parallel::{Scratch, SharedMut, parallel_ranges};
+use crate::product::Number;
 use crate::simd::{LANES, Simd};
 
 /// An image with its zeros, each row as its even columns, then its odd ones: those of neighbouring tiles lie side by side.

@@ -1,13 +1,13 @@
-//! What a convolution by tiles reads, multiplies and writes: f32, or bf16 on processors that multiply pairs of such numbers.
-//! It transforms and sums in f32 either way.
+//! What a product reads, multiplies and writes: f32, or bf16 on processors that multiply pairs of such numbers. Sums are in f32
+//! either way.
 
 use burn::tensor::bf16;
 use bytemuck::Pod;
 
 use crate::simd::{LANES, Simd, Task, dispatch, dispatch_pairs};
 
-/// A number of images, weights and outputs.
-pub(in crate::conv2d) trait Number: Pod + Send + Sync {
+/// A number of activations, weights and outputs.
+pub(crate) trait Number: Pod + Send + Sync {
     /// Numbers side by side in one step of a product, which takes the room of an f32.
     const SIDE_BY_SIDE: usize;
 

@@ -1,0 +1,125 @@
+//! The product with a right factor of more columns than the left one has rows, such as a wide layer of few tokens: each of its
+//! columns lies in one piece, as a layer's weights do, and is read where it is; the smaller factor is packed. So the tiles are those
+//! of the transposed product, and are turned when they are written.
+
+use super::{Matrix, Number, Reduction, Right, STEPS, Start, multiply_panel, panel_width, tile_rows};
+use crate::parallel::{Scratch, SharedMut, parallel, range_length};
+use crate::simd::{LANES, Simd, Task};
+
+/// `c = a b^T + bias` with `a: [m, k]` and `b: [n, k]`, whose rows are read one number after the other, and `c: [m, n]` row after
+/// row, over all threads; `bias` has `n` numbers. In bf16 `k` counts pairs.
+///
+/// # Safety
+/// The processor has products of such numbers, the factors are readable, and `c` is writable.
+pub(super) unsafe fn multiply_turned<T: Number>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Matrix,
+    b: Matrix,
+    bias: Option<&[f32]>,
+    c: SharedMut<T>,
+) {
+    let a = a.transposed();
+    let right = Right::new(a, k, m);
+    in_stripes(n, m, k, |first, rows| {
+        let stripe = Turned { m, n, k, a, b, first, rows, right: &right, c, bias };
+        // SAFETY: the columns of the tasks are disjoint.
+        unsafe { T::dispatch(stripe) };
+    });
+}
+
+/// Cuts the rows of a product into tasks: `task(first, rows)`.
+pub(super) fn in_stripes(m: usize, n: usize, k: usize, task: impl Fn(usize, usize) + Sync + Send) {
+    let height = tile_rows();
+    let blocks = m.div_ceil(height);
+    let length = range_length(blocks, n.div_ceil(panel_width()) * height * k * panel_width() / LANES);
+    parallel(blocks.div_ceil(length), |i| {
+        let first = i * length * height;
+        task(first, (length * height).min(m - first));
+    });
+}
+
+/// Some columns of [`multiply_turned`].
+struct Turned<'a, T> {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Matrix,
+    b: Matrix,
+    first: usize,
+    rows: usize,
+    right: &'a Right,
+    c: SharedMut<T>,
+    bias: Option<&'a [f32]>,
+}
+
+/// Rows that stay in the second cache while all panels go by.
+const ROWS: usize = 64;
+
+impl<T: Number> Task for Turned<'_, T> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { m, n, k, a, b, first, rows, right, c, bias } = self;
+        let width = S::VECS * LANES;
+        // Whole blocks of sixteen rows are turned.
+        let mut sums = Scratch::new(ROWS * width);
+        let mut turned = [[0.0; LANES]; LANES];
+        for row in (first..first + rows).step_by(ROWS) {
+            let count = ROWS.min(first + rows - row);
+            for panel in 0..m.div_ceil(width) {
+                let column = panel * width;
+                let columns = width.min(m - column);
+                let start = bias.map_or(Start::Zero, |bias| Start::RowBias(bias[row..].as_ptr()));
+                let (left, right) = (b.data.add(row * b.row), right.panel(a, k, width, panel));
+                sum_panel(s, left, b.row, count, right, k, sums.as_mut_ptr(), columns, start);
+                for i in (0..count).step_by(LANES) {
+                    for j in (0..columns).step_by(LANES) {
+                        let (from, to) = (sums.as_ptr().add(i * width + j), turned.as_mut_ptr().cast());
+                        s.transpose(from, width, to, LANES);
+                        for (t, numbers) in turned.iter().enumerate().take(columns - j) {
+                            let to = c.at((column + j + t) * n + row + i);
+                            T::store_first(s, to, s.load(numbers.as_ptr()), LANES.min(count - i));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `sums = start + left right` of some rows and one panel, `[rows, panel_width()]`.
+#[inline(always)]
+pub(super) unsafe fn sum_panel<S: Simd>(
+    s: S,
+    left: *const f32,
+    row: usize,
+    rows: usize,
+    (right, ld_right): (*const f32, usize),
+    k: usize,
+    sums: *mut f32,
+    columns: usize,
+    start: Start,
+) {
+    let mut from = 0;
+    loop {
+        let steps = STEPS.min(k - from);
+        multiply_panel(
+            s,
+            Reduction { runs: &[0], length: steps, stride: 1 },
+            left.add(from),
+            |i| i * row,
+            rows,
+            right.add(from * ld_right),
+            ld_right,
+            sums,
+            S::VECS * LANES,
+            columns,
+            if from > 0 { Start::There } else { start },
+        );
+        from += steps;
+        if from >= k {
+            break;
+        }
+    }
+}
