@@ -193,6 +193,15 @@ pub fn driver(choice: DeviceChoice) -> Result<String, CoreError> {
     Ok(identity(&device))
 }
 
+/// Whether this process has started a GPU's driver, whose threads last as long as the process.
+pub fn has_started_driver() -> bool {
+    #[cfg(any(feature = "cuda-unfused", feature = "wgpu"))]
+    let started = gpu::has_started();
+    #[cfg(not(any(feature = "cuda-unfused", feature = "wgpu")))]
+    let started = false;
+    started
+}
+
 #[cfg(not(all(feature = "cuda-unfused", feature = "wgpu")))]
 fn not_built(choice: DeviceChoice, feature: &str) -> CoreError {
     CoreError::Request(format!(

@@ -4,7 +4,10 @@
 use std::{
     any::Any,
     panic::{self, AssertUnwindSafe},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use burn::tensor::Device;
@@ -32,6 +35,13 @@ pub(super) struct Opened {
     /// The same in CubeCL's words.
     pub(super) client: Client,
     pub(super) facts: Facts,
+}
+
+/// Whether a driver has been started, by a device that was refused too.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn has_started() -> bool {
+    STARTED.load(Ordering::Relaxed)
 }
 
 /// The GPU of this name.
@@ -121,6 +131,7 @@ fn all_like(choice: DeviceChoice) -> Vec<cubecl::Device> {
     expect(clippy::unnecessary_wraps, reason = "wgpu says why it fails; CUDA panics")
 )]
 fn set_up(device: cubecl::Device) -> Result<Opened, String> {
+    STARTED.store(true, Ordering::Relaxed);
     #[cfg(feature = "wgpu")]
     let (device, driver) = set_up_wgpu(device)?;
     #[cfg(not(feature = "wgpu"))]
