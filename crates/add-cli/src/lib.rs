@@ -81,20 +81,8 @@ fn leave(code: u8) -> ! {
     signal_hook::low_level::exit(code.into())
 }
 
-/// Leaves out Mesa's layer that puts the desktop's GPU first: it looks for a desktop, and writes ten lines about a machine that has
-/// none. Whoever chooses by it keeps it.
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "the environment is set before any thread starts")]
-fn choose_gpus_alone() {
-    if std::env::var_os("MESA_VK_DEVICE_SELECT").is_none() {
-        // SAFETY: nobody else reads the environment: this is the first that the process does.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
-    }
-}
-
 fn run() -> u8 {
-    #[cfg(target_os = "linux")]
-    choose_gpus_alone();
+    add_kernels::keep_gpus_in_their_order();
     add_kernels::keep_free_memory();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
