@@ -21,8 +21,13 @@ const COMPLETIONS: [(&str, &str); 3] = [("bash", "add"), ("zsh", "_add"), ("fish
 /// manual pages and completions.
 pub(crate) fn run(features: &str) -> Result<(), String> {
     let metadata = MetadataCommand::new().exec().map_err(|error| error.to_string())?;
-    let build = ["rustc", "--profile", "dist", "-p", "add-cli", "--bin", "add", "--features", features, "--"];
-    cargo(&[&build, LINKER].concat(), &[("CARGO_ENCODED_RUSTFLAGS", &flags(&metadata))])?;
+    let build = ["rustc", "--profile", "dist", "-p", "add-cli", "--bin", "add"];
+    // What is not asked for is left out, the default feature `wgpu` too: it is the smallest binary.
+    let features = ["--no-default-features", "--features", features, "--"];
+    cargo(
+        &[&build, features.as_slice(), LINKER].concat(),
+        &[("CARGO_ENCODED_RUSTFLAGS", &flags(&metadata))],
+    )?;
     let path = metadata.target_directory.join("dist/add").into_std_path_buf();
     let size = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
     println!("{}: {size} bytes, {:.1} MiB", path.display(), size as f64 / f64::from(1 << 20));

@@ -19,7 +19,7 @@ use crate::workspace::built;
 /// Arguments of `software-gpu`.
 #[derive(Debug, Args)]
 pub(crate) struct SoftwareGpu {
-    /// A binary with the feature `wgpu`, instead of building one.
+    /// A binary with the feature `wgpu`, instead of the one that is built by default.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// The device, as a recipe names it: another one than the default is a real GPU.
@@ -66,7 +66,7 @@ impl SoftwareGpu {
         }
         let binary = match &self.binary {
             Some(binary) => binary.clone(),
-            None => built(&["--release", "--features", "wgpu"])?,
+            None => built(&["--release"])?,
         };
         let began = Instant::now();
         // A kernel is compiled by one thread, so two lanes keep two cores busy; each has a folder and caches of its own.

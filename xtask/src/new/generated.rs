@@ -81,6 +81,10 @@ fn manifest() -> String {
         _ if line.starts_with("members = ") => "members = [\"plugins/*\"]".to_owned(),
         _ if line.starts_with("exclude = ") => String::new(),
         _ if line.contains("path = \"plugins/") => line.to_owned(),
+        // As the command line asks for them, so that nothing of ours is compiled again either.
+        _ if line.starts_with("add-kernels = ") => {
+            line.replace("path = \"", &elsewhere).replace(" }", ", features = [\"cube\"] }")
+        }
         _ => line.replace("path = \"", &elsewhere),
     };
     text.lines().map(|text| line(text) + "\n").collect()
