@@ -20,8 +20,13 @@ fn program() -> &'static Path {
         let target = ours.ancestors().nth(2).expect("target/release/add");
         let folder = root().join("tests/external");
         fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+        // The workspace's own profile, so that both share what is compiled of their dependencies.
+        let profile = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        fs::write(&profile, release_profile(&fs::read_to_string(root().join("Cargo.toml")).unwrap()))
+            .unwrap();
         let mut cargo = binary::cargo();
         cargo.args(["test", "--release", "--no-run", "--message-format=json", "--target-dir"]).arg(target);
+        cargo.arg("--config").arg(profile.path());
         // As `cargo clippy` does it, but in a build that leaves a program.
         cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
         cargo.env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
@@ -38,10 +43,23 @@ fn program() -> &'static Path {
 
         let mut cargo = binary::cargo();
         cargo.args(["build", "--release", "--message-format=json", "--target-dir"]).arg(target);
+        cargo.arg("--config").arg(profile.path());
         let built = self::messages(cargo.current_dir(&folder));
         let program = built.iter().filter_map(|message| message["executable"].as_str()).next_back();
         PathBuf::from(program.expect("cargo names the program that it built"))
     })
+}
+
+/// The tables of a manifest that say how a release is built.
+fn release_profile(manifest: &str) -> String {
+    let mut release = false;
+    let lines = manifest.lines().filter(|line| {
+        if line.starts_with('[') {
+            release = line.starts_with("[profile.release");
+        }
+        release
+    });
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// What cargo says, one JSON object a line.
