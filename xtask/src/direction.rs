@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may depend on, among the workspace's own; every crate may depend on [`FOR_ALL`].
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("add-kernels", &[]),
     ("add-parameters", &[]),
     ("add-plugin", &["add-parameters"]),
     ("add-store", &[]),
-    ("add-eval", &[]),
+    ("add-charts", &[]),
+    ("add-eval", &["add-charts"]),
     ("add-tensorboard", &[]),
     ("add-nn", &["add-kernels", "add-parameters"]),
     ("add-weights", &["add-nn", "add-parameters"]),
@@ -71,10 +72,10 @@ const ALLOWED: [(&str, &[&str]); 20] = [
             "add-plugins",
         ],
     ),
-    ("add-serve", &["add-core", "add-data", "add-eval", "add-plugin", "add-train"]),
-    ("add-study", &["add-data", "add-eval", "add-serve"]),
+    ("add-serve", &["add-charts", "add-core", "add-data", "add-eval", "add-plugin", "add-train"]),
+    ("add-study", &["add-charts", "add-data", "add-eval", "add-serve"]),
     ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "add-plugins"]),
-    ("xtask", &[]),
+    ("xtask", &["add-charts"]),
 ];
 
 /// What every crate may depend on.

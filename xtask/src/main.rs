@@ -8,6 +8,7 @@ mod chaos;
 mod check;
 mod direction;
 mod dist;
+mod figures;
 mod licences;
 mod new;
 mod paper;
@@ -40,6 +41,8 @@ enum Chore {
     Check,
     /// Rules that no compiler checks: file sizes, dependency directions, licences, PAPER.md.
     Tidy,
+    /// Write the tables of the READMEs that come from committed result files anew.
+    Figures,
     /// Build the documentation; a broken link is an error.
     Docs,
     /// Package every crate that may be published, without building it again.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     let outcome = match chore {
         Chore::Check => check::run(),
         Chore::Tidy => tidy::run(),
+        Chore::Figures => figures::run(),
         Chore::Docs => check::docs(),
         Chore::Package => check::package(),
         Chore::Dist => dist::run(&features),

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    direction, licences, paper, prose,
+    direction, figures, licences, paper, prose,
     workspace::{root, sources_with},
 };
 
@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<(), String> {
             breaches.push(format!("{name}: begins without `//!` saying what it is"));
         }
     }
+    breaches.extend(figures::stale()?);
     breaches.extend(paper::missing(root, &sources_with(root, "rs"))?);
     if breaches.is_empty() {
         println!("tidy");

@@ -53,9 +53,12 @@ pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<
 
 /// The files of the workspace below `root` whose names end in `.extension`, sorted; without what a build has left.
 pub(crate) fn sources_with(root: &Path, extension: &str) -> Vec<PathBuf> {
+    files_with(["crates", "plugins", "xtask", "tests"].iter().map(|d| root.join(d)).collect(), extension)
+}
+
+/// The files with this extension in `folders` and below, sorted; build outputs are left out.
+pub(crate) fn files_with(mut folders: Vec<PathBuf>, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["crates", "plugins", "xtask", "tests"].iter().map(|d| root.join(d)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();

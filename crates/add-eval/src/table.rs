@@ -1,5 +1,6 @@
 //! Rows of an evaluation, as JSON (`evaluation.json` is a list of them) and as a Markdown table.
 
+use add_charts::format_number;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -280,19 +281,6 @@ fn same_setting(a: &Row, b: &Row) -> bool {
         && (a.guidance.to_bits(), a.made_at, &a.captions) == (b.guidance.to_bits(), b.made_at, &b.captions)
 }
 
-/// Four significant digits without an exponent where that is readable: `19.73`, `0.3520`, `1.0`, `1234`, `1.2e-7`.
-pub(crate) fn format_number(value: f64) -> String {
-    let magnitude = value.abs();
-    if value.fract() == 0.0 && magnitude < 10.0 {
-        format!("{value:.1}")
-    } else if magnitude >= 1e7 || (magnitude < 1e-4 && magnitude > 0.0) {
-        format!("{value:.2e}")
-    } else {
-        let decimals = (3 - magnitude.log10().floor() as i32).clamp(0, 7) as usize;
-        format!("{value:.decimals$}")
-    }
-}
-
 /// A cell must not open a column or a line of its own.
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ")
@@ -378,14 +366,5 @@ mod tests {
         assert_eq!(error.to_string(), "row 0, metric `kid`: expected a finite number, got NaN");
         assert!(read_json("{}").is_err());
         assert!(read_json(r#"[{"model":"s"}]"#).is_err());
-    }
-
-    #[test]
-    fn numbers_keep_four_significant_digits() {
-        let cases =
-            [(0.0, "0.0"), (7.5, "7.500"), (1234.5, "1234"), (0.000_012, "1.20e-5"), (-0.022_49, "-0.02249")];
-        for (value, want) in cases {
-            assert_eq!(format_number(value), want);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The page: files that are part of the binary.
 
-use add_eval::report::PALETTE;
+use add_charts::PALETTE;
 use axum::{
     extract::Path,
     http::{HeaderMap, HeaderValue, StatusCode, header},

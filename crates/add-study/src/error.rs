@@ -2,8 +2,9 @@
 
 use std::{io, path::PathBuf};
 
+use add_charts::ChartError;
 use add_data::DataError;
-use add_eval::{EvalError, report::ReportError};
+use add_eval::EvalError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum StudyError {
     Ratings(#[from] EvalError),
     /// The report's chart cannot be drawn.
     #[error(transparent)]
-    Chart(#[from] ReportError),
+    Chart(#[from] ChartError),
     /// The report's page cannot be put together.
     #[error("page template: {0}")]
     Template(#[from] minijinja::Error),

@@ -8,7 +8,10 @@ mod page;
 mod rows;
 mod runs;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -56,6 +59,7 @@ impl Paper {
             return Ok(());
         }
         let mut measured: Vec<(String, Measured)> = Vec::new();
+        let (mut grids, mut others) = (Vec::new(), Vec::new());
         for row in recipes {
             let rate = self.tune(&runner, row)?;
             let mut figures = Vec::new();
@@ -64,14 +68,37 @@ impl Paper {
                 figures.push(Figures::of(&runner.folder(&Job::of_seed(row, seed, rate)), row.steps)?);
             }
             measured.push((row.recipe.clone(), Measured { rate, seeds: figures }));
+            if let Some(&seed) = self.seeds.first() {
+                let folder = runner.folder(&Job::of_seed(row, seed, rate));
+                grids.extend(self.grid(row, &folder)?.map(|grid| (row.recipe.clone(), grid)));
+                // Every row has the same teacher.
+                if others.is_empty() {
+                    others = page::beside(&folder)?;
+                }
+            }
             // A page after every row: whoever stops here has what is done.
             let done = |row: &&Row| measured.iter().any(|(recipe, _)| *recipe == row.recipe);
-            let text = page::page(&rows.iter().filter(done).collect::<Vec<_>>(), &measured, &self.told());
-            let path = self.out.join("README.md");
-            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+            let done: Vec<&Row> = rows.iter().filter(done).collect();
+            self.write("README.md", &page::page(&done, &measured, &grids, &self.told()))?;
+            self.write(page::PLOT, &page::plot(&done, &measured, others.clone())?)?;
         }
         println!("{}", self.out.join("README.md").display());
         Ok(())
+    }
+
+    /// Writes a file of the page.
+    fn write(&self, name: &str, text: &str) -> Result<(), String> {
+        let path = self.out.join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// The last sample grid of a row's run, copied beside the page, by its name; `None` where the run drew none.
+    fn grid(&self, row: &Row, folder: &Path) -> Result<Option<String>, String> {
+        let drawn = fs::read_dir(folder.join("samples")).into_iter().flatten().flatten();
+        let Some(last) = drawn.map(|entry| entry.path()).max() else { return Ok(None) };
+        let name = format!("{}.png", row.recipe.trim_end_matches(".ron").replace('/', "-"));
+        fs::copy(&last, self.out.join(&name)).map_err(|error| format!("{}: {error}", last.display()))?;
+        Ok(Some(name))
     }
 
     /// The learning rate with which `row` is run; `None` for its recipe's own.

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
+use add_charts::{Point, scatter, standalone};
 use serde_json::Value;
 
 use super::rows::Row;
@@ -15,27 +16,72 @@ const AGREEMENT: &str = "accuracy-concept";
 pub(super) struct Figures {
     pub(super) distance: f64,
     pub(super) agreement: f64,
+    /// Seconds that a picture takes.
+    pub(super) seconds: f64,
 }
 
 impl Figures {
     /// Those of the student's `steps` in the run's `evaluation.json`.
     pub(super) fn of(folder: &Path, steps: u64) -> Result<Self, String> {
-        let path = folder.join("evaluation.json");
-        let failed = |problem: String| format!("{}: {problem}", path.display());
-        let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-        let rows: Vec<Value> = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        let figure = |metric: &str| {
+        let rows = evaluation(folder)?;
+        let figure = |metric: &str, field: &str| {
             let row = rows.iter().find(|row| {
                 row["model"] == "student"
                     && row["steps"] == steps
                     && row["split"] == "train"
                     && row["metric"] == metric
             });
-            let value = row.and_then(|row| row["value"].as_f64());
-            value.ok_or_else(|| failed(format!("it has no {metric} of the student at {steps} steps")))
+            let value = row.and_then(|row| row[field].as_f64());
+            let missing =
+                || format!("{}: it has no {metric} of the student at {steps} steps", folder.display());
+            value.ok_or_else(missing)
         };
-        Ok(Self { distance: figure(DISTANCE)?, agreement: figure(AGREEMENT)? })
+        Ok(Self {
+            distance: figure(DISTANCE, "value")?,
+            agreement: figure(AGREEMENT, "value")?,
+            seconds: figure(DISTANCE, "seconds_per_image")?,
+        })
     }
+}
+
+/// The rows of a run's `evaluation.json`.
+fn evaluation(folder: &Path) -> Result<Vec<Value>, String> {
+    let path = folder.join("evaluation.json");
+    let failed = |problem: String| format!("{}: {problem}", path.display());
+    let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+}
+
+/// Every other model of a run's evaluation as a point of the plot, such as its teacher at several steps.
+pub(super) fn beside(folder: &Path) -> Result<Vec<Point>, String> {
+    let rows = evaluation(folder)?;
+    let others = rows
+        .iter()
+        .filter(|row| row["model"] != "student" && row["split"] == "train" && row["metric"] == DISTANCE);
+    let point = |row: &Value| {
+        let (model, steps) = (row["model"].as_str()?, row["steps"].as_u64()?);
+        let label = format!("{model}, {steps} {}", if steps == 1 { "step" } else { "steps" });
+        Some(Point { label, x: row["seconds_per_image"].as_f64()?, y: row["value"].as_f64()? })
+    };
+    Ok(others.filter_map(point).collect())
+}
+
+/// Quality against the time of a picture, as the paper's Fig. 5 has it: what was measured, by the mean over seeds, and `others`.
+pub(super) fn plot(
+    rows: &[&Row],
+    measured: &[(String, Measured)],
+    others: Vec<Point>,
+) -> Result<String, String> {
+    let mut points = others;
+    for (recipe, measured) in measured {
+        let Some(row) = rows.iter().find(|row| row.recipe == *recipe) else { continue };
+        let mean = |figure: &dyn Fn(&Figures) -> f64| {
+            Spread::of(&measured.seeds.iter().map(figure).collect::<Vec<_>>()).mean
+        };
+        points.push(Point { label: row.name.clone(), x: mean(&|f| f.seconds), y: mean(&|f| f.distance) });
+    }
+    let drawn = scatter(&points, "seconds a picture", DISTANCE).map_err(|error| error.to_string())?;
+    Ok(standalone(&drawn))
 }
 
 /// A recipe that was run.
@@ -96,8 +142,13 @@ fn verdict(paper: f64, ours: Spread, reference: Spread) -> &'static str {
     if (difference > 0.0) == (paper > 0.0) { "reproduced" } else { "contradicted" }
 }
 
-/// The page of these rows; `told` says how it was made.
-pub(super) fn page(rows: &[&Row], measured: &[(String, Measured)], told: &str) -> String {
+/// The page of these rows; `told` says how it was made, `grids` has the pictures of a row by its recipe.
+pub(super) fn page(
+    rows: &[&Row],
+    measured: &[(String, Measured)],
+    grids: &[(String, String)],
+    told: &str,
+) -> String {
     let of =
         |row: &Row| measured.iter().find(|(recipe, _)| *recipe == row.recipe).map(|(_, measured)| measured);
     let spread = |row: &Row, figure: &dyn Fn(&Figures) -> f64| {
@@ -153,9 +204,21 @@ pub(super) fn page(rows: &[&Row], measured: &[(String, Measured)], told: &str) -
         if let Some(reference) = reference {
             let _ = writeln!(page, "\nCompared with: {}.", reference.name);
         }
+        for row in &rows {
+            if let Some((_, grid)) = grids.iter().find(|(recipe, _)| *recipe == row.recipe) {
+                let _ = writeln!(page, "\n{}:\n\n![{}]({grid})", row.name, row.name);
+            }
+        }
     }
+    let _ = writeln!(
+        page,
+        "\n## Quality and time\n\nAs in the paper's Fig. 5; lower is better.\n\n![{PLOT}]({PLOT})"
+    );
     page
 }
+
+/// The plot's file, beside the page.
+pub(super) const PLOT: &str = "quality-and-time.svg";
 
 #[cfg(test)]
 mod tests {
@@ -190,14 +253,19 @@ mod tests {
             );
             serde_json::from_str(&text).unwrap()
         };
-        let figures = |distance: f64| Figures { distance, agreement: 0.4 };
+        let figures = |distance: f64| Figures { distance, agreement: 0.4, seconds: 0.01 };
         let measured = |values: [f64; 3]| Measured { rate: Some(5e-5), seeds: values.map(figures).to_vec() };
         let all = [
             ("a.ron".to_owned(), measured([2.0, 2.1, 1.9])),
             ("b.ron".to_owned(), measured([1.0, 1.1, 0.9])),
         ];
         let rows = [row("a", false, 30.0), row("b", true, 20.0)];
-        let page = page(&rows.iter().collect::<Vec<_>>(), &all, "Seeds 1, 2, 3.");
+        let grids = [("b.ron".to_owned(), "b.png".to_owned())];
+        let page = page(&rows.iter().collect::<Vec<_>>(), &all, &grids, "Seeds 1, 2, 3.");
+        assert!(page.contains("![b](b.png)") && !page.contains("![a]"), "{page}");
+        let others = vec![Point { label: "teacher, 25 steps".to_owned(), x: 0.2, y: 1.5 }];
+        let plot = plot(&rows.iter().collect::<Vec<_>>(), &all, others).unwrap();
+        assert!(plot.matches("<circle").count() == 3 && plot.contains("teacher, 25 steps"), "{plot}");
         assert!(
             page.contains("| a | 5e-5 | 2.000 ± 0.100 | 0.400 ± 0.000 | 30 | 0.3 | reproduced | undecided |"),
             "{page}"
@@ -208,7 +276,7 @@ mod tests {
     #[test]
     fn figures_are_those_of_the_student_at_its_steps() {
         let folder = tempfile::tempdir().unwrap();
-        let row = |model: &str, steps: u64, metric: &str, value: f64| serde_json::json!({"model": model, "steps": steps, "split": "train", "metric": metric, "value": value});
+        let row = |model: &str, steps: u64, metric: &str, value: f64| serde_json::json!({"model": model, "steps": steps, "split": "train", "metric": metric, "value": value, "seconds_per_image": 0.25});
         let rows = [
             row("teacher", 1, DISTANCE, 9.0),
             row("student", 4, DISTANCE, 8.0),
@@ -216,7 +284,14 @@ mod tests {
             row("student", 1, AGREEMENT, 0.4),
         ];
         fs::write(folder.path().join("evaluation.json"), Value::from(rows.to_vec()).to_string()).unwrap();
-        assert_eq!(Figures::of(folder.path(), 1), Ok(Figures { distance: 2.5, agreement: 0.4 }));
+        assert_eq!(
+            Figures::of(folder.path(), 1),
+            Ok(Figures { distance: 2.5, agreement: 0.4, seconds: 0.25 })
+        );
+        assert_eq!(
+            beside(folder.path()).unwrap(),
+            [Point { label: "teacher, 1 step".to_owned(), x: 0.25, y: 9.0 }]
+        );
         assert!(Figures::of(folder.path(), 4).unwrap_err().contains(AGREEMENT));
         assert!(Figures::of(&folder.path().join("none"), 1).is_err());
     }

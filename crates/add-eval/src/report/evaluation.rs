@@ -1,9 +1,10 @@
 //! The evaluation as a table that fits the page: a line for each setting, what belongs to a number in small letters below it.
 
+use add_charts::format_number;
 use serde::Serialize;
 
 use super::page::thousands;
-use crate::table::{Line, Pivot, format_number, reach};
+use crate::table::{Line, Pivot, reach};
 use crate::{Better, Row};
 
 /// An evaluation, ready to be shown: `metrics` with their better side, and a line for each setting.

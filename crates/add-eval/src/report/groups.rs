@@ -5,9 +5,9 @@ use std::{
     fmt,
 };
 
+use add_charts::{COLOURS, Curve};
 use serde::{Serialize, Serializer};
 
-use super::chart::{COLOURS, Curve};
 use super::log::MetricsLog;
 
 /// A chart to draw.

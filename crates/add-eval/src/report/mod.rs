@@ -5,15 +5,11 @@
 //! SVG. Every number found in the metrics is drawn, known or not. What is missing or damaged is said in the page:
 //! a report on a run that died is the one most needed.
 
-mod axis;
-mod chart;
 mod evaluation;
 mod groups;
 mod log;
 mod page;
 mod samples;
-mod scatter;
-mod smooth;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,12 +21,8 @@ pub use self::groups::{ChartRule, Items, LaidOut, Layout, Presentation, Source, 
 use self::log::MetricsLog;
 use self::page::Page;
 use self::samples::Samples;
-pub use self::scatter::{Point, scatter};
 
-/// The style sheet of the report's colours and typefaces, for other pages that show the same.
-pub const PALETTE: &str = include_str!("palette.css");
-
-/// The style sheet of the report's text, tables and charts; [`PALETTE`] comes before it.
+/// The style sheet of the report's text, tables and charts; [`add_charts::PALETTE`] comes before it.
 pub const STYLE: &str = include_str!("report.css");
 
 /// Largest file of a run that is read whole, in bytes: the metrics of some millions of steps.
@@ -51,13 +43,8 @@ pub enum ReportError {
         source: io::Error,
     },
     /// A chart could not be drawn.
-    #[error("chart `{title}`: {reason}")]
-    Chart {
-        /// The chart.
-        title: String,
-        /// What the plotter said.
-        reason: String,
-    },
+    #[error(transparent)]
+    Chart(#[from] add_charts::ChartError),
     /// The page could not be put together.
     #[error("page template: {0}")]
     Template(#[from] minijinja::Error),

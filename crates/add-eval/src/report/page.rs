@@ -1,16 +1,14 @@
 //! What the page's template is given, and the page.
 
+use add_charts::{PALETTE, Scale, draw, format_number, short};
 use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
 use super::ReportError;
-use super::axis::{Scale, short};
-use super::chart::draw;
 use super::evaluation::{Table, table};
 use super::groups::{Presentation, group};
 use super::log::MetricsLog;
 use super::samples::{Grid, Samples};
-use crate::table::format_number;
 use crate::{Row, TableError};
 
 /// A whole page in words, numbers and drawings.
@@ -109,7 +107,7 @@ impl Page {
         templates.set_trim_blocks(true);
         templates.set_lstrip_blocks(true);
         templates.add_template("report", include_str!("report.html"))?;
-        let style = [super::PALETTE, super::STYLE].concat();
+        let style = [PALETTE, super::STYLE].concat();
         Ok(templates.get_template("report")?.render(context! { page => self, style => style })?)
     }
 }

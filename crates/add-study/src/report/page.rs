@@ -1,6 +1,7 @@
 //! The report as a page, in the style of a run's report: readable years later and without a network.
 
-use add_eval::report::{PALETTE, Point, STYLE, scatter};
+use add_charts::{PALETTE, Point, scatter};
+use add_eval::report::STYLE;
 use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 

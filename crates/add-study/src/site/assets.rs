@@ -20,7 +20,7 @@ const CSS: &str = "text/css; charset=utf-8";
 
 /// What lies under `/assets/`.
 const ASSETS: [Asset; 3] = [
-    Asset { name: "palette.css", kind: CSS, bytes: add_eval::report::PALETTE.as_bytes() },
+    Asset { name: "palette.css", kind: CSS, bytes: add_charts::PALETTE.as_bytes() },
     Asset { name: "study.css", kind: CSS, bytes: include_bytes!("../../page/study.css") },
     Asset {
         name: "study.js",
