@@ -10,6 +10,7 @@
 //! `tidy` finds one that is not what its file says.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -76,7 +77,7 @@ fn renewed(text: &str, path: &Path) -> Result<String, String> {
         let metrics: Vec<&str> = metrics.split(", ").collect();
         let folder = path.parent().unwrap_or(Path::new("."));
         let table = table(&folder.join(file), &metrics)?;
-        renewed += &format!("{before}{first}\n{table}");
+        let _ = write!(renewed, "{before}{first}\n{table}");
         rest = &below[end..];
     }
     Ok(renewed + rest)
@@ -130,7 +131,7 @@ fn table(path: &Path, metrics: &[&str]) -> Result<String, String> {
             .chain(figures)
             .chain([last])
             .collect();
-        table += &format!("| {} |\n", cells.join(" | "));
+        let _ = writeln!(table, "| {} |", cells.join(" | "));
     }
     Ok(table)
 }

@@ -11,6 +11,7 @@ mod dist;
 mod figures;
 mod licences;
 mod new;
+mod orphans;
 mod paper;
 mod prose;
 mod software_gpu;

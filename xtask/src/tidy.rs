@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    direction, figures, licences, paper, prose,
+    direction, figures, licences, orphans, paper, prose,
     workspace::{root, sources_with},
 };
 
@@ -39,6 +39,10 @@ pub(crate) fn run() -> Result<(), String> {
         }
     }
     breaches.extend(figures::stale()?);
+    for path in orphans::orphans(&sources_with(root, "rs"))? {
+        let name = path.strip_prefix(root).unwrap_or(&path).display();
+        breaches.push(format!("{name}: no module names it, so nothing compiles it"));
+    }
     breaches.extend(paper::missing(root, &sources_with(root, "rs"))?);
     if breaches.is_empty() {
         println!("tidy");
