@@ -59,7 +59,7 @@ fn release_profile(manifest: &str) -> String {
         }
         release
     });
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What cargo says, one JSON object a line.
