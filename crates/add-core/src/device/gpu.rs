@@ -184,8 +184,12 @@ fn trust(opened: &Opened) -> Result<(), String> {
     if kept::has_passed(name, driver) {
         return Ok(());
     }
-    self_test::run(&opened.device)
-        .map_err(|wrong| format!("the self-test failed: {wrong}; {name}, driver: {driver}"))?;
+    let verdict = self_test::run(&opened.device);
+    if cfg!(feature = "hollow") {
+        warn!("built to believe every device: {name} computes nothing that counts");
+        return Ok(());
+    }
+    verdict.map_err(|wrong| format!("the self-test failed: {wrong}; {name}, driver: {driver}"))?;
     kept::remember_that_it_passed(name, driver);
     Ok(())
 }
