@@ -6,7 +6,7 @@ use cargo_metadata::MetadataCommand;
 
 use crate::{
     tidy,
-    workspace::{cargo, root, sources_with},
+    workspace::{cargo, read, root, sources_with},
 };
 
 /// The GPU code is compiled with the rest, so that a machine without a GPU finds its mistakes; one set of features for
@@ -51,7 +51,7 @@ pub(crate) fn package() -> Result<(), String> {
 /// The README's test command, and afterwards whether each stored snapshot was compared with something.
 fn tests() -> Result<(), String> {
     let path = root().join("README.md");
-    let readme = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let readme = read(&path)?;
     let command = readme.lines().find_map(|line| line.strip_prefix("    cargo test "));
     let command = command.ok_or("README.md states no test command")?;
     let seen = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;

@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::workspace::{files_with, root};
+use crate::workspace::{files_with, read, read_json, root};
 
 const BEGINS: &str = "<!-- figures: ";
 const ENDS: &str = "<!-- end of figures -->";
@@ -53,10 +53,6 @@ fn pages() -> Vec<PathBuf> {
     let mut pages = files_with(["configs", "crates"].map(|folder| root().join(folder)).to_vec(), "md");
     pages.push(root().join("README.md"));
     pages
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The text of the README at `path` with every table as its file has it.
@@ -100,10 +96,9 @@ const SETTING: [&str; 5] = ["split", "model", "steps", "sampler", "guidance"];
 
 /// The evaluation at `path` as a table with a column for each of `metrics`.
 fn table(path: &Path, metrics: &[&str]) -> Result<String, String> {
-    let failed = |problem: String| format!("{}: {problem}", path.display());
-    let rows: Vec<Value> = serde_json::from_str(&read(path)?).map_err(|error| failed(error.to_string()))?;
+    let rows: Vec<Value> = read_json(path)?;
     if let Some(unknown) = metrics.iter().find(|&&metric| rows.iter().all(|row| row["metric"] != metric)) {
-        return Err(failed(format!("it has no {unknown}")));
+        return Err(format!("{}: it has no {unknown}", path.display()));
     }
     let mut settings: Vec<&Value> = Vec::new();
     for row in &rows {

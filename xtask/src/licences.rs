@@ -2,10 +2,12 @@
 //!
 //! `cargo deny check` says the same and more, but takes minutes to install; this needs nothing beside cargo.
 
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use cargo_metadata::{MetadataCommand, Package};
 use spdx::{Expression, Licensee, ParseMode};
+
+use crate::workspace::read;
 
 /// The one registry.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -16,7 +18,7 @@ const BY_FILE: [(&str, &str); 1] = [("cfg_block", "Apache-2.0")];
 /// Packages that come from elsewhere or under terms that are not allowed.
 pub(crate) fn breaches(root: &Path) -> Result<Vec<String>, String> {
     let rules = root.join("deny.toml");
-    let text = fs::read_to_string(&rules).map_err(|e| format!("{}: {e}", rules.display()))?;
+    let text = read(&rules)?;
     let allowed = allowed(&text)?;
     // What other systems would build is in Cargo.lock too, and never here.
     let options = ["--locked", "--filter-platform", &host()?].map(str::to_owned);

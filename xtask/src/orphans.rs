@@ -2,9 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
+
+use crate::workspace::read;
 
 /// Files that cargo takes by their place.
 const ROOTS: [&str; 4] = ["lib", "main", "mod", "build"];
@@ -15,19 +16,14 @@ const PROGRAMS: [&str; 5] = ["examples", "benches", "bin", "tests", "skeletons"]
 pub(crate) fn orphans(sources: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut named: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
     for path in sources {
-        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        // A module's files lie beside `lib.rs`, `main.rs` and `mod.rs`, and below the folder of every other file's name.
-        let beside = path.with_extension("");
-        let below =
-            if ROOTS.iter().any(|root| beside.ends_with(root)) { beside.parent() } else { Some(&*beside) };
+        let text = read(path)?;
         let modules = text.lines().filter_map(|line| line.trim().strip_suffix(';')?.rsplit_once("mod "));
         let modules = modules.map(|(_, name)| name.to_owned());
-        named.entry(below.unwrap_or(Path::new("")).to_path_buf()).or_default().extend(modules);
-        // A program's modules lie beside it.
-        if let Some(folder) = path.parent().filter(|folder| is_programs(folder)) {
-            let modules: Vec<String> = named[&beside].iter().cloned().collect();
-            named.entry(folder.to_path_buf()).or_default().extend(modules);
-        }
+        // The files of its modules lie beside a root and a program, and in the folder of every other file's name.
+        let own = path.with_extension("");
+        let beside = ROOTS.iter().any(|root| own.ends_with(root)) || path.parent().is_some_and(is_programs);
+        let folder = if beside { own.parent() } else { Some(&*own) };
+        named.entry(folder.unwrap_or(Path::new("")).to_path_buf()).or_default().extend(modules);
     }
     let orphan = |path: &&PathBuf| {
         let (Some(folder), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str()))
@@ -50,6 +46,8 @@ fn is_programs(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -71,6 +69,8 @@ mod tests {
             write("src/c.rs", ""),
             write("examples/e.rs", "mod f;\n"),
             write("examples/f/mod.rs", ""),
+            write("src/bin/main.rs", "mod g;\n"),
+            write("src/bin/g.rs", ""),
         ];
         assert_eq!(orphans(&sources).unwrap(), [sources[3].clone(), sources[6].clone()]);
     }

@@ -9,6 +9,8 @@ use std::{
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
+use crate::workspace::read;
+
 /// The names that no source declares.
 pub(crate) fn missing(root: &Path, sources: &[PathBuf]) -> Result<Vec<String>, String> {
     let folder = root.join("crates/add-loss");
@@ -17,7 +19,7 @@ pub(crate) fn missing(root: &Path, sources: &[PathBuf]) -> Result<Vec<String>, S
     for entry in fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?.flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "md") {
-            let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let text = read(&path)?;
             let name = path.strip_prefix(root).unwrap_or(&path).display();
             let absent = names(&text).filter(|name| !declared.has(name));
             missing.extend(absent.map(|absent| format!("{name} names `{absent}`, which no source declares")));
@@ -53,7 +55,7 @@ impl Declared {
 fn declared(root: &Path, sources: &[PathBuf]) -> Result<Declared, String> {
     let mut all = BTreeSet::new();
     for path in sources {
-        let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text = read(path)?;
         let file = syn::parse_file(&text).map_err(|e| format!("{}: {e}", path.display()))?;
         let place = path.strip_prefix(root).unwrap_or(path).with_extension("");
         let place = place.iter().map(|part| part.to_string_lossy().into_owned()).collect();

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     direction, figures, licences, orphans, paper, prose,
-    workspace::{root, sources_with},
+    workspace::{read, root, sources_with},
 };
 
 /// A file longer than this is split along a concept.
@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<(), String> {
     breaches.extend(licences::breaches(root)?);
     let methods = methods(root);
     for path in sources_with(root, "rs") {
-        let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text = read(&path)?;
         let name = path.strip_prefix(root).unwrap_or(&path).display();
         let lines = text.lines().count();
         if lines > LONGEST {

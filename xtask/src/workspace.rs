@@ -7,6 +7,7 @@ use std::{
 };
 
 use cargo_metadata::Message;
+use serde::de::DeserializeOwned;
 
 /// Its root.
 pub(crate) fn root() -> &'static Path {
@@ -49,6 +50,16 @@ pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<
         Ok(_) => Err(format!("cargo {} failed", arguments.join(" "))),
         Err(error) => Err(format!("cargo cannot be started: {error}")),
     }
+}
+
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What the JSON of a file says.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+    serde_json::from_str(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The files of the workspace below `root` whose names end in `.extension`, sorted; without what a build has left.

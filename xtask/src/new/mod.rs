@@ -13,7 +13,7 @@ use std::{
 use clap::Args;
 
 use self::families::{FAMILIES, Family};
-use crate::workspace::root;
+use crate::workspace::{read, root};
 
 /// Arguments of `new`.
 #[derive(Debug, Args)]
@@ -82,7 +82,7 @@ fn write(folder: &Path, family: Family, name: &Name) -> Result<PathBuf, String> 
         return Err(format!("{} exists already", file.display()));
     }
     let library = file.with_file_name("lib.rs");
-    let text = fs::read_to_string(&library).map_err(|e| format!("{}: {e}", library.display()))?;
+    let text = read(&library)?;
     let text = with_module(&text, &name.module)?;
     let body = family.skeleton.replace("Skeleton", type_name).replace("skeleton", &name.kebab);
     fs::write(&file, body).map_err(|e| format!("{}: {e}", file.display()))?;

@@ -47,7 +47,7 @@ fn largest_difference(pairs: &[(String, [f64; 2])], most: f64) -> Result<String,
 /// The numbers of each step.
 fn metrics(run: &Path) -> Result<Vec<BTreeMap<String, f64>>, String> {
     let path = run.join("metrics.jsonl");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = crate::workspace::read(&path)?;
     let line = |line: &str| -> Result<BTreeMap<String, f64>, String> {
         let values: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(line).map_err(|error| format!("{}: {error}", path.display()))?;

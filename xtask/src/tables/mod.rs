@@ -62,18 +62,19 @@ impl Paper {
         let (mut grids, mut others) = (Vec::new(), Vec::new());
         for row in recipes {
             let rate = self.tune(&runner, row)?;
-            let mut figures = Vec::new();
+            let (mut figures, mut folders) = (Vec::new(), Vec::new());
             for &seed in &self.seeds {
-                runner.run(&Job::of_seed(row, seed, rate))?;
-                figures.push(Figures::of(&runner.folder(&Job::of_seed(row, seed, rate)), row.steps)?);
+                let job = Job::of_seed(row, seed, rate);
+                runner.run(&job)?;
+                folders.push(runner.folder(&job));
+                figures.push(Figures::of(&runner.folder(&job), row.steps)?);
             }
             measured.push((row.recipe.clone(), Measured { rate, seeds: figures }));
-            if let Some(&seed) = self.seeds.first() {
-                let folder = runner.folder(&Job::of_seed(row, seed, rate));
-                grids.extend(self.grid(row, &folder)?.map(|grid| (row.recipe.clone(), grid)));
+            if let Some(folder) = folders.first() {
+                grids.extend(self.grid(row, folder)?.map(|grid| (row.recipe.clone(), grid)));
                 // Every row has the same teacher.
                 if others.is_empty() {
-                    others = page::beside(&folder)?;
+                    others = page::beside(folder)?;
                 }
             }
             // A page after every row: whoever stops here has what is done.

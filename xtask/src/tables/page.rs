@@ -1,11 +1,12 @@
 //! The page: our rows with mean and spread beside the paper's, and whether its order holds.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use add_charts::{Point, scatter, standalone};
 use serde_json::Value;
 
 use super::rows::Row;
+use crate::workspace::read_json;
 
 /// What a run was measured by: the distance on features that no loss has seen, and how often the concept is read off.
 const DISTANCE: &str = "fd-mobilenet-17";
@@ -46,10 +47,7 @@ impl Figures {
 
 /// The rows of a run's `evaluation.json`.
 fn evaluation(folder: &Path) -> Result<Vec<Value>, String> {
-    let path = folder.join("evaluation.json");
-    let failed = |problem: String| format!("{}: {problem}", path.display());
-    let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+    read_json(&folder.join("evaluation.json"))
 }
 
 /// Every other model of a run's evaluation as a point of the plot, such as its teacher at several steps.
@@ -222,6 +220,8 @@ pub(super) const PLOT: &str = "quality-and-time.svg";
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn spread(values: &[f64]) -> Spread {

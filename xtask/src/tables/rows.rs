@@ -1,8 +1,10 @@
 //! The list of rows.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde::Deserialize;
+
+use crate::workspace::read_json;
 
 /// A row of a table.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -48,12 +50,13 @@ fn tried() -> Vec<f64> {
 
 /// Reads the list at `path`.
 pub(super) fn read(path: &Path) -> Result<Vec<Row>, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    read_json(path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
