@@ -25,41 +25,34 @@ if [ -z "${ADD:-}" ]; then
     ADD=target/release/add
 fi
 
-# The steps: what they are called, and the arguments of `add`.
-adapters=(plan configs/add-m-24gb.ron --rehearse --set batch=4 --set gradient_accumulation=1)
-main=(plan configs/emoji.ron --rehearse)
-steps=("main job in f32" "main job in bf16" "ADD-M by adapters, 512 px" "a picture")
-arguments() {
-    case $1 in
-        "main job in f32") echo "${main[@]}" ;;
-        "main job in bf16") echo "${main[@]}" --set "dtype=(model:BF16,teacher:BF16,features:BF16)" ;;
-        "ADD-M by adapters, 512 px") echo "${adapters[@]}" ;;
-        "a picture") echo sample configs/emoji.ron --prompt apple --out "$out/pictures" --overwrite ;;
-    esac
-}
-
 failed=0
 printf '| GPU | step | new kernels | refused by NVRTC | refused by ptxas | s |\n|---|---|---:|---:|---:|---:|\n' | tee "$out/table.md"
+
+# step NAME ARGUMENTS…: what `add` compiles with these arguments. A kernel of an earlier step is not compiled again.
+step() {
+    local name=$1 folder="$out/sm_$architecture/${1//[ ,]/-}" began=$SECONDS target=sm_$architecture
+    shift
+    mkdir -p "$folder"
+    env LD_LIBRARY_PATH="$out/lib" ARCHITECTURE="$architecture" PTX_FOLDER="$folder" XDG_CACHE_HOME="$out/sm_$architecture/cache" \
+        "$ADD" "$@" --set "device=Cuda(0)" >"$folder/said.txt" 2>&1 || { echo "$name: see $folder/said.txt" >&2; failed=1; }
+    [ "$architecture" -lt 90 ] || target+=a
+    find "$folder" -maxdepth 1 -name '*.ptx' -print0 |
+        xargs -0 -r -P "$(nproc)" -I{} sh -c '"$0" -arch="$1" -o /dev/null "$2" >"$2.said" 2>&1 || mv "$2.said" "$2.failed"' \
+            "$CUDA_PATH/bin/ptxas" "$target" {}
+    [ "$(count "$folder" '*.refused')" = 0 ] && [ "$(count "$folder" '*.failed')" = 0 ] || failed=1
+    printf '| sm_%s | %s | %s | %s | %s | %s |\n' "$architecture" "$name" "$(count "$folder" '*.ptx')" \
+        "$(count "$folder" '*.refused')" "$(count "$folder" '*.failed')" $((SECONDS - began)) | tee -a "$out/table.md"
+}
+# count FOLDER PATTERN: the files below it.
+count() { find "$1" -name "$2" | wc -l; }
+
 [ $# -gt 0 ] || set -- 80 90 100
 for architecture in "$@"; do
-    # A kernel that an earlier step of this call compiled is not compiled again.
     rm -rf "$out/sm_$architecture"
-    for step in "${steps[@]}"; do
-        folder="$out/sm_$architecture/${step//[ ,]/-}"
-        rm -rf "$folder" && mkdir -p "$folder"
-        began=$SECONDS
-        # shellcheck disable=SC2046 # no argument has a space
-        env LD_LIBRARY_PATH="$out/lib" ARCHITECTURE="$architecture" PTX_FOLDER="$folder" XDG_CACHE_HOME="$out/sm_$architecture/cache" \
-            "$ADD" $(arguments "$step") --set "device=Cuda(0)" >"$folder/said.txt" 2>&1 || echo "$step: see $folder/said.txt" >&2
-        target=sm_$architecture
-        [ "$architecture" -lt 90 ] || target+=a
-        find "$folder" -maxdepth 1 -name '*.ptx' -print0 |
-            xargs -0 -r -P "$(nproc)" -I{} sh -c '"$0" -arch="$1" -o /dev/null "$2" >"$2.said" 2>&1 || mv "$2.said" "$2.failed"' \
-                "$CUDA_PATH/bin/ptxas" "$target" {}
-        count() { find "$folder" -maxdepth 1 -name "$1" | wc -l; }
-        [ "$(count '*.refused')" = 0 ] && [ "$(count '*.failed')" = 0 ] && [ "$(count '*.ptx')" != 0 ] || failed=1
-        printf '| sm_%s | %s | %s | %s | %s | %s |\n' "$architecture" "$step" "$(count '*.ptx')" "$(count '*.refused')" \
-            "$(count '*.failed')" $((SECONDS - began)) | tee -a "$out/table.md"
-    done
+    step "main job in f32" plan configs/emoji.ron --rehearse
+    step "main job in bf16" plan configs/emoji.ron --rehearse --set "dtype=(model: BF16, teacher: BF16, features: BF16)"
+    step "ADD-M by adapters, 512 px" plan configs/add-m-24gb.ron --rehearse --set batch=4 --set gradient_accumulation=1
+    step "a picture" sample configs/emoji.ron --prompt apple --out "$out/pictures" --overwrite
+    [ "$(count "$out/sm_$architecture" '*.ptx')" != 0 ] || failed=1
 done
 exit $failed
