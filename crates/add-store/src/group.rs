@@ -1,10 +1,12 @@
 //! Members to samples, by the convention of WebDataset: the key of `a/000.left.jpg` is `a/000`, everything up to the
 //! first dot of the base name, and its suffix is `left.jpg`. Members of one sample stand together.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    ops::Range,
+};
 
 use add_files::is_hidden;
-use serde::{Deserialize, Serialize};
 
 use crate::{PassedOver, StoreError, listing::HIDDEN, members::Member};
 
@@ -21,29 +23,76 @@ pub struct Wanted {
     pub caption: String,
 }
 
+/// Bytes of a block: every member of a tar file begins with one.
+const BLOCK: u64 = 512;
+
 /// Where a member's bytes are; empty where there is no such member.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// First byte.
-    pub start: u64,
-    /// Number of bytes; the largest number stands for more than 4 GiB, which nobody reads.
-    pub length: u32,
+    /// The block that they begin with.
+    block: u32,
+    /// Their number; the largest number stands for more than 4 GiB, which nobody reads.
+    length: u32,
 }
 
 impl Extent {
-    fn of(member: &Member) -> Self {
-        let length = member.bytes.end - member.bytes.start;
-        Self { start: member.bytes.start, length: u32::try_from(length).unwrap_or(u32::MAX) }
+    /// The extent of a member; `None` where it does not begin with a block, or behind 2 TiB.
+    fn of(member: &Member) -> Option<Self> {
+        let Range { start, end } = member.bytes;
+        let block = u32::try_from(start / BLOCK).ok().filter(|_| start.is_multiple_of(BLOCK))?;
+        Some(Self { block, length: u32::try_from(end - start).unwrap_or(u32::MAX) })
+    }
+
+    /// First byte.
+    pub fn start(self) -> u64 {
+        u64::from(self.block) * BLOCK
+    }
+
+    /// Number of bytes; at least 4 GiB where that is the largest number of 32 bits.
+    pub fn length(self) -> u64 {
+        self.length.into()
+    }
+
+    /// Its bytes in the shard.
+    pub fn range(self) -> Range<u64> {
+        self.start()..self.start() + self.length()
     }
 }
 
-/// Where a sample is in its shard: 32 bytes of memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a sample is in its shard: 16 bytes of memory, so that an index of ten million samples takes 153 MiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TarSample {
     /// Its picture.
     pub picture: Extent,
     /// Its caption.
     pub caption: Extent,
+}
+
+impl TarSample {
+    /// Samples one behind the other: block and length of the picture, then of the caption, lowest byte first.
+    pub(crate) fn to_bytes(samples: &[Self]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(size_of_val(samples));
+        for Self { picture, caption } in samples {
+            for number in [picture.block, picture.length, caption.block, caption.length] {
+                bytes.extend(number.to_le_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) wrote; `None` for anything else.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Vec<Self>> {
+        let (samples, []) = bytes.as_chunks::<16>() else { return None };
+        let numbers = |sample: &[u8; 16]| {
+            let (numbers, _) = sample.as_chunks::<4>();
+            let extent = |at: usize| Extent {
+                block: u32::from_le_bytes(numbers[at]),
+                length: u32::from_le_bytes(numbers[at + 1]),
+            };
+            Self { picture: extent(0), caption: extent(2) }
+        };
+        Some(samples.iter().map(numbers).collect())
+    }
 }
 
 /// What a shard's members make.
@@ -145,12 +194,14 @@ impl<'a> Grouping<'a> {
             let name = format!("{key}.{suffix}");
             return Err(refused(format!("expected each member once, found `{}` again", name.escape_debug())));
         }
+        let extent = Extent::of(member)
+            .ok_or_else(|| refused("expected it within the first 2 TiB of the shard".to_owned()))?;
         let sample = self.samples.last_mut().expect("the key has one");
         if self.picture.takes(&suffix, &self.wanted.pictures) {
-            sample.picture = Extent::of(member);
+            sample.picture = extent;
         }
         if self.caption.takes(&suffix, std::slice::from_ref(&self.wanted.caption)) {
-            sample.caption = Extent::of(member);
+            sample.caption = extent;
         }
         if self.all.len() < TOLD || self.all.contains_key(&suffix) {
             *self.all.entry(suffix.clone()).or_default() += 1;
@@ -197,7 +248,9 @@ impl<'a> Grouping<'a> {
             );
             return Err(StoreError::Shard { place: self.place.to_owned(), offset: 0, problem });
         }
-        Ok(Grouped { samples: self.samples, passed_over: self.passed_over })
+        let mut samples = self.samples;
+        samples.shrink_to_fit();
+        Ok(Grouped { samples, passed_over: self.passed_over })
     }
 }
 
@@ -218,10 +271,11 @@ mod tests {
             Wanted { pictures: ["jpg", "left.png"].map(str::to_owned).into(), caption: "txt".to_owned() };
         let mut grouping = Grouping::new("x.tar", &wanted);
         for (i, name) in (0..).zip(names) {
-            let bytes = 100 * i + 50..100 * i + 60;
-            grouping.add(&Member { name: (*name).to_owned(), header: 100 * i, bytes })?;
+            let header = 2 * BLOCK * i;
+            let bytes = header + BLOCK..header + BLOCK + 10;
+            grouping.add(&Member { name: (*name).to_owned(), header, bytes })?;
         }
-        grouping.finish(100 * names.len() as u64).map(|grouped| grouped.samples)
+        grouping.finish(2 * BLOCK * names.len() as u64).map(|grouped| grouped.samples)
     }
 
     #[test]
@@ -236,7 +290,7 @@ mod tests {
     fn members_of_a_key_make_a_sample_and_the_first_suffix_wins() {
         let names = ["0.left.png", "0.jpg", "0.txt", "b/1.txt", "b/1.json", "2.jpg", "README"];
         let samples = grouped(&names).expect("valid");
-        let at = |i: u64| Extent { start: 100 * i + 50, length: 10 };
+        let at = |i: u32| Extent { block: 2 * i + 1, length: 10 };
         let none = Extent::default();
         assert_eq!(
             samples,
@@ -246,8 +300,33 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_kept_in_sixteen_bytes_and_what_is_cut_short_is_none() {
+        let extent = |block, length| Extent { block, length };
+        let samples = [
+            TarSample { picture: extent(1, 700), caption: extent(4, 5) },
+            TarSample { picture: extent(u32::MAX, u32::MAX), caption: Extent::default() },
+        ];
+        assert_eq!(samples[1].picture.start(), (2 << 40) - 512);
+        assert_eq!(samples[0].caption.range(), 2048..2053);
+        let bytes = TarSample::to_bytes(&samples);
+        assert_eq!((bytes.len(), size_of::<TarSample>()), (32, 16));
+        assert_eq!(TarSample::from_bytes(&bytes).as_deref(), Some(&samples[..]));
+        assert_eq!(TarSample::from_bytes(&bytes[1..]), None);
+    }
+
+    #[test]
+    fn members_that_begin_with_no_block_of_the_first_2_tib_are_refused() {
+        let wanted = Wanted { pictures: vec!["jpg".to_owned()], caption: "txt".to_owned() };
+        for start in [100, 2 << 40] {
+            let member = Member { name: "0.jpg".to_owned(), header: 0, bytes: start..start + 1 };
+            let error = Grouping::new("x.tar", &wanted).add(&member).expect_err("it has no number");
+            assert!(error.to_string().contains("2 TiB"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_suffix_may_stand_at_the_end_of_a_longer_one() {
-        let at = |i: u64| Extent { start: 100 * i + 50, length: 10 };
+        let at = |i: u32| Extent { block: 2 * i + 1, length: 10 };
         let names =
             ["0.image.jpg", "0.caption.txt", ".ipynb_checkpoints/1.jpg", "1.a.jpg", "1.b.jpg", "1.jpg"];
         let samples = grouped(&names).expect("valid");
@@ -258,9 +337,9 @@ mod tests {
     #[test]
     fn duplicates_and_scattered_samples_and_shards_without_pictures_are_refused() {
         for (names, part) in [
-            (&["0.jpg", "0.jpg"][..], "at byte 100: expected each member once"),
+            (&["0.jpg", "0.jpg"][..], "at byte 1024: expected each member once"),
             (&["0.jpg", "0.JPG"], "`0.jpg` again"),
-            (&["0.jpg", "1.jpg", "0.txt"], "at byte 200: expected the members of `0` to stand together"),
+            (&["0.jpg", "1.jpg", "0.txt"], "at byte 2048: expected the members of `0` to stand together"),
             (
                 &["0.txt", "1.txt", "._1.jpg"],
                 "found none among 2 samples, with 2 of .txt, 1 hidden (._1.jpg)",
@@ -268,9 +347,9 @@ mod tests {
             (&[], "found none among 0 samples"),
             (
                 &["0.a.jpg", "0.b.jpg", "1.jpg"],
-                "at byte 200: `0` has several pictures, `.a.jpg` and `.b.jpg`",
+                "at byte 2048: `0` has several pictures, `.a.jpg` and `.b.jpg`",
             ),
-            (&["0.jpg", "0.a.txt", "0.b.txt"], "at byte 300: `0` has several captions"),
+            (&["0.jpg", "0.a.txt", "0.b.txt"], "at byte 3072: `0` has several captions"),
         ] {
             let error = grouped(names).expect_err(part).to_string();
             assert!(error.contains(part), "{error}");

@@ -13,7 +13,7 @@ use add_files::{Cache, Key};
 
 use crate::{
     PassedOver, Stat, Store, StoreError, TarSample, Wanted,
-    group::{Extent, Grouped, Grouping},
+    group::{Grouped, Grouping},
     members::members,
     unpack::{Unpacked, is_gzip},
     window::Fetch,
@@ -39,9 +39,6 @@ pub struct ShardIndex {
     unpacked: Option<Unpacked>,
 }
 
-/// A sample as it is kept: picture, then caption.
-type Row = (u64, u32, u64, u32);
-
 impl ShardIndex {
     /// The index of the shard `name` in `store`; from `cache` where it has one of this very file. A shard that is packed
     /// with gzip is unpacked into a temporary file first.
@@ -61,19 +58,16 @@ impl ShardIndex {
             let Grouped { samples, passed_over } = grouped(&place, unpacked.length, Box::new(fetch), wanted)?;
             return Ok(Self { stat, samples, passed_over, unpacked: Some(unpacked) });
         }
-        let mut parts = vec!["shard index 2", &*place, &*stat.tag, &*wanted.caption];
+        let mut parts = vec!["shard index 3", &*place, &*stat.tag, &*wanted.caption];
         parts.extend(wanted.pictures.iter().map(String::as_str));
         let key = Key::of(parts.iter().map(|part| part.as_bytes()).chain([&stat.length.to_le_bytes()[..]]));
-        let kept =
-            cache.get(&key, MOST_INDEX).and_then(|bytes| serde_json::from_slice::<Vec<Row>>(&bytes).ok());
-        if let Some(rows) = kept {
-            let samples = rows.into_iter().map(from_row).collect();
+        let kept = cache.get(&key, MOST_INDEX).and_then(|bytes| TarSample::from_bytes(&bytes));
+        if let Some(samples) = kept {
             return Ok(Self { stat, samples, passed_over: PassedOver::default(), unpacked: None });
         }
         let fetch = |range| store.range(name, &stat, range);
         let Grouped { samples, passed_over } = grouped(&place, stat.length, Box::new(fetch), wanted)?;
-        let rows: Vec<Row> = samples.iter().map(to_row).collect();
-        cache.put(&key, &serde_json::to_vec(&rows).expect("numbers are JSON"));
+        cache.put(&key, &TarSample::to_bytes(&samples));
         Ok(Self { stat, samples, passed_over, unpacked: None })
     }
 
@@ -129,17 +123,6 @@ fn grouped(place: &str, length: u64, fetch: Fetch<'_>, wanted: &Wanted) -> Resul
     grouping.finish(length)
 }
 
-fn to_row(TarSample { picture, caption }: &TarSample) -> Row {
-    (picture.start, picture.length, caption.start, caption.length)
-}
-
-fn from_row((picture, picture_length, caption, caption_length): Row) -> TarSample {
-    TarSample {
-        picture: Extent { start: picture, length: picture_length },
-        caption: Extent { start: caption, length: caption_length },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, io::Write as _};
@@ -170,8 +153,8 @@ mod tests {
         let shards: Vec<(Arc<Store>, String)> =
             names.iter().map(|name| (store.clone(), name.clone())).collect();
         let all = || ShardIndex::all(&shards, &wanted(), &Cache::off());
-        let lengths: Vec<u32> =
-            all().expect("valid").iter().map(|index| index.samples[0].picture.length).collect();
+        let lengths: Vec<u64> =
+            all().expect("valid").iter().map(|index| index.samples[0].picture.length()).collect();
         assert_eq!(lengths, (1..=20).collect::<Vec<_>>());
         for name in ["17.tar", "04.tar"] {
             fs::write(folder.path().join(name), b"no tar").expect("written");
@@ -216,8 +199,7 @@ mod tests {
             .expect("there");
         let index = ShardIndex::of(&store, "0.tar.gz", &wanted(), &Cache::off()).expect("valid");
         let caption = index.samples[0].caption;
-        let range = caption.start..caption.start + u64::from(caption.length);
-        assert_eq!(index.read(&store, "0.tar.gz", range).expect("inside"), b"seven");
+        assert_eq!(index.read(&store, "0.tar.gz", caption.range()).expect("inside"), b"seven");
         assert_eq!(index.passed_over.to_string(), "1 hidden (._0.jpg)");
         let error =
             ShardIndex::of(&store, "0.tar.zst", &wanted(), &Cache::off()).expect_err("packed otherwise");

@@ -1,9 +1,9 @@
 //! Shards of WebDataset and of img2dataset: tar files in which the members of a sample stand together.
 //!
 //! One pass over the headers of each shard finds where its samples are; after that any sample is one range request away.
-//! So the whole data is shuffled, not a buffer of it, and what is kept in memory is 32 bytes a sample.
+//! So the whole data is shuffled, not a buffer of it, and what is kept in memory is 16 bytes a sample.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use add_data::{Keep, SUFFIXES};
 use add_plugin::{DataSource, Dataset, Draw, Entry, PluginError, Sample, Split, inventory};
@@ -130,8 +130,8 @@ struct Shard {
 }
 
 impl Shard {
-    fn read(&self, start: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.index.read(&self.store, &self.name, start..start + length)
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        self.index.read(&self.store, &self.name, range)
     }
 
     /// The bytes of picture and caption.
@@ -139,23 +139,23 @@ impl Shard {
         bounded("picture", picture, MAX_PICTURE)?;
         bounded("caption", caption, MAX_CAPTIONS)?;
         let [first, second] =
-            if picture.start < caption.start { [picture, caption] } else { [caption, picture] };
-        let gap = (second.start - first.start).saturating_sub(first.length.into());
-        let (mut a, b) = if gap <= GAP {
-            let mut all = self.read(first.start, second.start - first.start + u64::from(second.length))?;
-            let b = all.split_off((second.start - first.start) as usize);
+            if picture.start() < caption.start() { [picture, caption] } else { [caption, picture] };
+        let between = second.start() - first.start();
+        let (mut a, b) = if between.saturating_sub(first.length()) <= GAP {
+            let mut all = self.read(first.start()..second.range().end)?;
+            let b = all.split_off(between as usize);
             (all, b)
         } else {
-            (self.read(first.start, first.length.into())?, self.read(second.start, second.length.into())?)
+            (self.read(first.range())?, self.read(second.range())?)
         };
-        a.truncate(first.length as usize);
+        a.truncate(first.length() as usize);
         Ok(if first == picture { (a, b) } else { (b, a) })
     }
 }
 
 /// Refuses a member that is missing, empty or too long.
 fn bounded(what: &str, extent: Extent, most: u64) -> Result<(), Trouble> {
-    match u64::from(extent.length) {
+    match extent.length() {
         0 => Err(Trouble::Bad(format!("it has no {what}"))),
         length if length > most => Err(Trouble::Bad(format!("its {what} has more than {most} bytes"))),
         _ => Ok(()),
@@ -191,13 +191,13 @@ impl ShardSplit {
 
     fn first_caption(&self, shard: &Shard, extent: Extent) -> Result<String, Trouble> {
         bounded("caption", extent, MAX_CAPTIONS)?;
-        Ok(self.captions(shard.read(extent.start, extent.length.into())?)?.swap_remove(0))
+        Ok(self.captions(shard.read(extent.range())?)?.swap_remove(0))
     }
 }
 
 /// A sample's place in its shard, for messages.
 fn file(shard: &Shard, sample: TarSample) -> String {
-    format!("{} at byte {}", shard.store.name(&shard.name), sample.picture.start)
+    format!("{} at byte {}", shard.store.name(&shard.name), sample.picture.start())
 }
 
 impl Dataset for ShardSplit {
