@@ -1,8 +1,8 @@
 """stable-diffusion.cpp's side of a comparison, by cyllama: `sdcpp_peer.py WORK THREADS PRECISION FOLDER`, told on standard input
 what to do.
 
-`sdcpp_peer.py export WORK FOLDER` comes first and by itself: it draws a model, as a folder of diffusers in f16. The library keeps
-values as they are in the files; it computes in f32 and f16.
+`sdcpp_peer.py export WORK FOLDER` comes first and by itself: it draws a model in f16, as one file in which the names of diffusers
+have the beginnings that the library gives them. It keeps values as they are in the file, and computes in f32 and f16.
 """
 
 import json
@@ -11,19 +11,25 @@ import pathlib
 import sys
 
 
+PREFIXES = {"text": "te", "unet": "unet", "decoder": "vae"}
+
+
 def export(work, folder):
     import torch
+    from safetensors.torch import save_file
 
     import torch_peer
 
     modules = {name: net.net for name, (net, _) in torch_peer.networks(work).items()}
-    folders = {"text": "text_encoder", "unet": "unet", "decoder": "taesd" if work["codec"] == "tiny" else "vae"}
-    with torch.no_grad():
-        for name, net in modules.items():
-            net.half().save_pretrained(folder / folders[name])
     if work["codec"] == "tiny":
         # The library wants a whole model, also where the tiny decoder takes the place of its own.
-        torch_peer.Decoder("kl").net.half().save_pretrained(folder / "vae")
+        modules["decoder"].half().save_pretrained(folder / "taesd")
+        modules["decoder"] = torch_peer.Decoder("kl").net
+    tensors = {}
+    for name, net in modules.items():
+        values = net.half().state_dict().items()
+        tensors |= {f"{PREFIXES[name]}.{key}": value.contiguous() for key, value in values}
+    save_file(tensors, folder / "model.safetensors")
 
 
 def run(work, threads, folder):
@@ -36,7 +42,7 @@ def run(work, threads, folder):
     os.dup2(2, 1)
     sys.stdout = os.fdopen(said, "w")
     params = SDContextParams()
-    params.model_path = str(folder)
+    params.model_path = str(folder / "model.safetensors")
     params.n_threads = threads
     if work["codec"] == "tiny":
         params.taesd_path = str(folder / "taesd" / "diffusion_pytorch_model.safetensors")

@@ -30,6 +30,7 @@ impl Case {
             }
             Library::Sdcpp => matches!(self.work, Work::OneStepPicture { .. }),
             Library::Candle => self.peers == Peers::TorchAndCandle,
+            Library::Webdataset => matches!(self.work, Work::Feed { .. }),
         }
     }
 
@@ -51,7 +52,7 @@ pub(crate) enum Room {
 /// Which libraries can do the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peers {
-    /// None: a step of this project's own trainer.
+    /// None of those below: work of this project's own, or reading pictures.
     None,
     /// The peer is PyTorch.
     Torch,
@@ -91,6 +92,10 @@ pub(crate) enum Work {
     TrainingStep,
     /// One picture of 512 pixels: text encoder, one U-Net call, decoder.
     OneStepPicture { codec: Codec, held: Held },
+    /// The next batch of shuffled JPEG pictures out of tar shards, their central squares at `size` pixels.
+    Feed { size: usize, batch: usize },
+    /// Opening the kept index of ten million samples and loading a batch far into a run.
+    Resumed { batch: usize },
     /// One step of the main job's recipe.
     EmojiStep,
 }
@@ -129,6 +134,7 @@ pub(crate) enum Codec {
 pub(crate) fn all() -> Vec<Case> {
     use Pass::{Both, Forward};
     let case = |name, work| Case { name, work, room: Room::Shared, peers: Peers::Torch };
+    let own = |name, work| Case { peers: Peers::None, ..case(name, work) };
     let conv = |name, x, out, kernel, pass| case(name, Work::Conv { x, out, kernel, pass });
     let attention = |name, q, keys, pass| case(name, Work::Attention { q, keys, pass });
     let unet = |name, model, held| case(name, Work::Unet { model, latent: 64, held });
@@ -170,7 +176,9 @@ pub(crate) fn all() -> Vec<Case> {
         picture("sd-turbo 512 kl bf16", Codec::Kl, Held::Bf16),
         picture("sd-turbo 512 tiny", Codec::Tiny, Held::F32),
         picture("sd-turbo 512 tiny bf16", Codec::Tiny, Held::Bf16),
-        Case { peers: Peers::None, ..case("emoji ADD step", Work::EmojiStep) },
+        own("64 JPEGs of 512x384 to 256", Work::Feed { size: 256, batch: 64 }),
+        own("resuming in 10 million samples", Work::Resumed { batch: 16 }),
+        own("emoji ADD step", Work::EmojiStep),
     ]
 }
 
@@ -208,6 +216,7 @@ mod tests {
         assert_eq!(knows(Library::Openvino).len(), 8);
         assert!(knows(Library::TorchBf16).contains(&"34M training step"));
         assert!(!knows(Library::Torch).contains(&"emoji ADD step"));
+        assert_eq!(knows(Library::Webdataset), ["64 JPEGs of 512x384 to 256"]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::{io, path::PathBuf};
 
 use add_core::error::CoreError;
+use add_data::DataError;
+use add_plugin::PluginError;
 
 /// An error of this program.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,12 @@ pub(crate) enum BenchError {
         /// What the system says.
         source: io::Error,
     },
+    /// Pictures that were made here cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Their shards cannot be opened.
+    #[error(transparent)]
+    Source(#[from] PluginError),
     /// The emoji recipe cannot be run.
     #[error(transparent)]
     Core(#[from] CoreError),

@@ -9,6 +9,7 @@
 mod cases;
 mod compare;
 mod error;
+mod feed;
 mod networks;
 mod operations;
 mod peer;
@@ -20,12 +21,9 @@ use std::{
     process::ExitCode,
 };
 
+use crate::{compare::Comparison, error::BenchError};
 use clap::{Parser, ValueEnum};
 use mimalloc::MiMalloc;
-// Linking the umbrella links every plugin; the emoji recipe names some.
-use plugins as _;
-
-use crate::{compare::Comparison, error::BenchError};
 
 // As in `add`.
 #[global_allocator]
@@ -75,6 +73,8 @@ enum Library {
     Sdcpp,
     /// candle, which is built for it first; only the U-Net of SD1.5.
     Candle,
+    /// webdataset with Pillow in PyTorch's loader: reading pictures alone.
+    Webdataset,
 }
 
 fn main() -> ExitCode {
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), BenchError> {
     if let Some(name) = &arguments.worker {
-        return worker::run(cases::find(name)?);
+        return worker::run(cases::find(name)?, arguments.threads);
     }
     let chosen: Vec<_> = cases::all()
         .into_iter()

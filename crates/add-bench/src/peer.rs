@@ -23,11 +23,12 @@ struct Script {
 }
 
 /// The files of all scripts.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("protocol.py", include_str!("../peers/protocol.py")),
     ("torch_peer.py", include_str!("../peers/torch_peer.py")),
     ("openvino_peer.py", include_str!("../peers/openvino_peer.py")),
     ("sdcpp_peer.py", include_str!("../peers/sdcpp_peer.py")),
+    ("webdataset_peer.py", include_str!("../peers/webdataset_peer.py")),
 ];
 
 impl Library {
@@ -41,6 +42,7 @@ impl Library {
             Self::OpenvinoBf16 => "openvino-bf16",
             Self::Sdcpp => "sdcpp",
             Self::Candle => "candle",
+            Self::Webdataset => "webdataset",
         }
     }
 
@@ -73,6 +75,13 @@ impl Library {
                 exports: true,
                 modules: "cyllama, torch, diffusers, transformers",
                 packages: "cyllama torch diffusers transformers",
+            },
+            Self::Webdataset => Script {
+                file: "webdataset_peer.py",
+                variant: "pillow",
+                exports: false,
+                modules: "webdataset, PIL, numpy, torch",
+                packages: "webdataset pillow numpy torch",
             },
             Self::Candle => return None,
         })
@@ -180,7 +189,7 @@ pub(crate) fn ours(case: &Case, threads: u32) -> Result<Side, BenchError> {
     let program = std::env::current_exe()
         .map_err(|source| BenchError::Start { program: "add-bench".to_owned(), source })?;
     let mut command = Command::new(program);
-    command.args(["--worker", case.name]);
+    command.args(["--worker", case.name, "--threads", &threads.to_string()]);
     Side::start(command, threads, "ours")
 }
 

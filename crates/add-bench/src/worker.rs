@@ -21,12 +21,12 @@ use add_train::{
 use crate::{
     cases::{Case, Work},
     error::BenchError,
-    networks,
+    feed, networks,
     operations::{self, Job},
 };
 
 /// Does what standard input asks for.
-pub(crate) fn run(case: Case) -> Result<(), BenchError> {
+pub(crate) fn run(case: Case, threads: u32) -> Result<(), BenchError> {
     let mut job: Job = match case.work {
         Work::Conv { x, out, kernel, pass } => operations::conv(x, out, kernel, pass),
         Work::GroupNormSilu { x, pass } => operations::group_norm_silu(x, pass),
@@ -37,6 +37,8 @@ pub(crate) fn run(case: Case) -> Result<(), BenchError> {
         Work::Unet { model, latent, held } => networks::forward(model, latent, held),
         Work::TrainingStep => networks::training_step(),
         Work::OneStepPicture { codec, held } => networks::one_step_picture(codec, held),
+        Work::Feed { size, batch } => feed::batches(size, batch, threads)?,
+        Work::Resumed { batch } => feed::resumed(batch)?,
         Work::EmojiStep => return emoji(),
     };
     job();
