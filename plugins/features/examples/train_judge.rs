@@ -4,17 +4,19 @@
 //! `cargo run --release -p add-plugins-features --example train_judge [steps]`: about five minutes on one core.
 #![expect(clippy::print_stdout, reason = "a tool for the terminal")]
 
-use std::{collections::BTreeMap, error::Error, path::Path, sync::Arc, time::Instant};
+mod training;
+
+use std::{error::Error, path::Path, sync::Arc, time::Instant};
 
 use add_data::Loader;
-use add_kernels::{AdamWStep, adamw_step};
 use add_nn::layers::Init;
-use add_plugin::{DataSource, Dataset, Draw, Network, Purpose, Split, frozen};
+use add_plugin::{DataSource, Dataset, Draw, Purpose, Split, frozen};
 use add_weights::{Precision, named_tensors, save};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use data::Emoji;
 use features::judge::{Classes, JudgeNet, LABELLINGS, SIDE};
 use rand::{Rng, RngExt};
+use training::AdamW;
 
 const SEED: u64 = 2;
 const STEPS: u64 = 1_800;
@@ -33,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Classes::new(LABELLINGS.map(|name| (0..train.len()).map(|i| label(&*train, i, name)).collect()));
     let device = Device::flex();
     let mut network = JudgeNet::new(classes.counts(), &Init::new(SEED, &device.clone().autodiff()));
-    let mut moments: BTreeMap<String, [Tensor<1>; 2]> = BTreeMap::new();
+    let mut optimiser = AdamW::new(PEAK_LR, WARM_UP, steps, WEIGHT_DECAY);
     let started = Instant::now();
     let batches = Loader::new(train.clone(), SEED, BATCH)?.stream(0, 1);
     for (step, batch) in (0..steps).zip(batches) {
@@ -57,23 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             })
             .collect();
         let loss = losses.iter().cloned().reduce(|a, b| a + b).ok_or("no answers")?;
-        let mut taken = network.take_gradients(&mut loss.backward());
-        let optimiser = AdamWStep {
-            lr: learning_rate(step, steps),
-            beta_1: 0.9,
-            beta_2: 0.99,
-            eps: 1e-8,
-            weight_decay: WEIGHT_DECAY,
-            time: step + 1,
-            grad_scale: 1.0,
-        };
-        network.map_parameters(&mut |name, _, p| {
-            let Some(g) = taken.remove(name) else { return p };
-            let [m, v] = moments.remove(name).unwrap_or_else(|| [p.zeros_like(), p.zeros_like()]);
-            let [p, m, v] = adamw_step(p, g, m, v, optimiser);
-            moments.insert(name.to_owned(), [m, v]);
-            p
-        });
+        optimiser.step("judge", &mut network, &mut loss.backward(), step);
         if step % 100 == 99 {
             let losses: Vec<f32> = losses.iter().map(|l| l.clone().into_scalar::<f32>()).collect();
             println!("step {} {losses:.3?} {:.0} s", step + 1, started.elapsed().as_secs_f64());
@@ -91,13 +77,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn label(data: &dyn Dataset, index: usize, labelling: &str) -> String {
     let labels = data.labels(index);
     labels.into_iter().find(|(name, _)| *name == labelling).map(|(_, label)| label).unwrap_or_default()
-}
-
-/// Linear warm-up, then half a cosine down to nothing.
-fn learning_rate(step: u64, steps: u64) -> f64 {
-    let warm = (step + 1) as f64 / WARM_UP as f64;
-    let cosine = 0.5 + 0.5 * (std::f64::consts::PI * step as f64 / steps as f64).cos();
-    PEAK_LR * warm.min(1.0) * cosine
 }
 
 /// Mean over the batch of `-(1 - s) log p(target) - s mean log p`, `logits: [B, C]`.

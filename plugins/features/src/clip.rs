@@ -15,7 +15,7 @@ vit_plugin!(
     source: "Radford et al. 2021, ViT-B and L; OpenCLIP, ViT-H/14, g/14",
     weights: "A file, or a folder with `model.safetensors` (OpenAI's, such as `hf://openai/clip-vit-large-patch14`) or \
               `open_clip_model.safetensors` (H14, G14, such as `hf://laion/CLIP-ViT-g-14-laion2B-s12B-b42K`).",
-    size: "Side of the pictures in pixels, a multiple of the patches' side.",
+    size: "Side of the pictures in pixels, a multiple of the patches' side." = 224,
     model: ClipModel
 );
 

@@ -12,7 +12,7 @@ vit_plugin!(
     "DINO ViT-S/16: 22 M parameters.",
     source: "Caron et al. 2021, ViT-S/16",
     weights: "A file, or a folder with `model.safetensors`, such as `hf://timm/vit_small_patch16_224.dino`.",
-    size: "Side of the pictures in pixels, a multiple of 16."
+    size: "Side of the pictures in pixels, a multiple of 16." = 224
 );
 
 impl DinoV1 {

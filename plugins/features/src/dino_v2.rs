@@ -14,7 +14,7 @@ vit_plugin!(
     source: "Oquab et al. 2023, ViT-S/14 and L/14",
     weights: "A file, or a folder with `model.safetensors`, such as `hf://timm/vit_small_patch14_dinov2.lvd142m`, \
               `hf://facebook/dinov2-large` or `hf://facebook/dinov2-with-registers-large`.",
-    size: "Side of the pictures in pixels, a multiple of 14.",
+    size: "Side of the pictures in pixels, a multiple of 14." = 224,
     model: DinoV2Model
 );
 

@@ -20,6 +20,9 @@ pub(crate) const CLIP: Statistics = Statistics {
     std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
 };
 
+/// Pixels as they are everywhere here, in [-1, 1].
+pub(crate) const PLAIN: Statistics = Statistics { mean: [0.5; 3], std: [0.5; 3] };
+
 /// `[-1, 1]` to `((x + 1) / 2 - mean) / std`, in one multiplication and one addition.
 pub(crate) fn normalised(pixels: Pixels, statistics: Statistics) -> Tensor<4> {
     let x = pixels.0;

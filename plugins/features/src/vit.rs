@@ -1,10 +1,10 @@
-//! What the plugins of released vision transformers share: their fields, and the network that follows from them.
+//! What the plugins of vision transformers share: their fields, and the network that follows from them.
 
 use add_nn::vit::VitConfig;
 
 use crate::normalise::Statistics;
 
-/// One released shape, and how its files are called.
+/// One trained shape, and how its files are called.
 pub(crate) struct Released {
     /// Beginning of the hooks' names.
     pub(crate) name: &'static str,
@@ -20,15 +20,12 @@ pub(crate) fn yes() -> bool {
     true
 }
 
-pub(crate) fn size() -> usize {
-    224
-}
-
 /// A plugin with the fields of every vision transformer, and with `model` where there are several shapes of its family.
-/// The plugin states `fn released(&self) -> Released`.
+/// The plugin states `fn released(&self) -> Released`; one to a module.
 macro_rules! vit_plugin {
     (
-        $plugin:ident, $doc:literal, source: $source:literal, weights: $weights:literal, size: $size:literal
+        $plugin:ident, $doc:literal, source: $source:literal, weights: $weights:literal,
+        size: $size:literal = $side:literal
         $(, model: $model:ty)?
     ) => {
         #[doc = $doc]
@@ -49,11 +46,15 @@ macro_rules! vit_plugin {
             #[serde(default = "crate::vit::yes")]
             embedded: bool,
             #[doc = $size]
-            #[serde(default = "crate::vit::size")]
+            #[serde(default = "default_size")]
             size: usize,
             /// Whether the layers are computed again in the backward pass: less memory, more time.
             #[serde(default)]
             checkpointing: add_nn::layers::Checkpointing,
+        }
+
+        fn default_size() -> usize {
+            $side
         }
 
         add_plugin::inventory::submit!(add_plugin::Entry::feature_network::<$plugin>(stringify!($plugin), $source));

@@ -126,7 +126,8 @@ impl Spread {
 const ERRORS: f64 = 2.0;
 
 /// Whether our difference of two rows has the sign of the paper's.
-fn verdict(paper: f64, ours: Spread, reference: Spread) -> &'static str {
+fn verdict(paper: Option<f64>, ours: Spread, reference: Spread) -> &'static str {
+    let Some(paper) = paper else { return "-" };
     let (Some(a), Some(b)) = (ours.variance(), reference.variance()) else {
         return "undecided: one seed";
     };
@@ -138,6 +139,16 @@ fn verdict(paper: f64, ours: Spread, reference: Spread) -> &'static str {
         return "the paper's are equal";
     }
     if (difference > 0.0) == (paper > 0.0) { "reproduced" } else { "contradicted" }
+}
+
+/// How far the paper's row is from its reference, where it has both.
+fn difference(row: Option<f64>, reference: Option<f64>) -> Option<f64> {
+    Some(row? - reference?)
+}
+
+/// A figure of the paper.
+fn shown(figure: Option<f64>) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string())
 }
 
 /// The page of these rows; `told` says how it was made, `grids` has the pictures of a row by its recipe.
@@ -180,9 +191,13 @@ pub(super) fn page(
             let verdicts =
                 reference.filter(|reference| reference.recipe != row.recipe).and_then(|reference| {
                     Some([
-                        verdict(row.fid - reference.fid, distance, spread(reference, &|f| f.distance)?),
                         verdict(
-                            row.clip_score - reference.clip_score,
+                            difference(row.fid, reference.fid),
+                            distance,
+                            spread(reference, &|f| f.distance)?,
+                        ),
+                        verdict(
+                            difference(row.clip_score, reference.clip_score),
                             agreement,
                             spread(reference, &|f| f.agreement)?,
                         ),
@@ -195,8 +210,8 @@ pub(super) fn page(
                 row.name,
                 distance.shown(3),
                 agreement.shown(3),
-                row.fid,
-                row.clip_score
+                shown(row.fid),
+                shown(row.clip_score)
             );
         }
         if let Some(reference) = reference {
@@ -238,11 +253,12 @@ mod tests {
     #[test]
     fn an_order_is_reproduced_contradicted_or_undecided() {
         let [low, high, wide] = [&[1.0, 1.1, 0.9][..], &[2.0, 2.1, 1.9], &[0.0, 3.0, 3.0]].map(spread);
-        assert_eq!(verdict(5.0, high, low), "reproduced");
-        assert_eq!(verdict(-5.0, high, low), "contradicted");
-        assert_eq!(verdict(5.0, wide, low), "undecided");
-        assert_eq!(verdict(5.0, high, spread(&[1.0])), "undecided: one seed");
-        assert_eq!(verdict(0.0, high, low), "the paper's are equal");
+        assert_eq!(verdict(Some(5.0), high, low), "reproduced");
+        assert_eq!(verdict(Some(-5.0), high, low), "contradicted");
+        assert_eq!(verdict(Some(5.0), wide, low), "undecided");
+        assert_eq!(verdict(Some(5.0), high, spread(&[1.0])), "undecided: one seed");
+        assert_eq!(verdict(Some(0.0), high, low), "the paper's are equal");
+        assert_eq!(verdict(difference(None, Some(20.0)), high, low), "-");
     }
 
     #[test]

@@ -20,10 +20,12 @@ pub(super) struct Row {
     /// Whether the table's other rows are compared with this one.
     #[serde(default)]
     pub(super) reference: bool,
-    /// The paper's FID.
-    pub(super) fid: f64,
+    /// The paper's FID; none where the paper has no such row.
+    #[serde(default)]
+    pub(super) fid: Option<f64>,
     /// The paper's CLIP score.
-    pub(super) clip_score: f64,
+    #[serde(default)]
+    pub(super) clip_score: Option<f64>,
     /// Sampling steps of the figures.
     #[serde(default = "one")]
     pub(super) steps: u64,

@@ -61,7 +61,7 @@ impl Kind {
             Self::ClipL => Some("text: ClipL(weights: \"...\")"),
             Self::OpenClip1024 => Some("text: OpenClipH(weights: \"...\") or OpenClipG"),
             Self::BigG => Some("text: ClipLBigG(weights: \"...\")"),
-            Self::Vit => Some("features: DinoV1, DinoV2 or Clip(weights: \"...\")"),
+            Self::Vit => Some("features: DinoV1, DinoV2, Clip, MiniDino or MiniClip(weights: \"...\")"),
             Self::OtherUnet | Self::OtherText => None,
         }
     }
@@ -146,7 +146,7 @@ const fn sign(
 const OWN: &str = "Stable Diffusion's own";
 
 /// In a file with one network its names have no prefix.
-const SIGNS: [Sign; 23] = [
+const SIGNS: [Sign; 24] = [
     sign("", "time_embedding.linear_1.weight", "diffusers", unet),
     sign(ldm::UNET, "time_embed.0.weight", OWN, unet),
     sign("", "decoder.mid_block.attentions.0.to_q.weight", "diffusers", autoencoder),
@@ -168,6 +168,7 @@ const SIGNS: [Sign; 23] = [
     sign("vision_model.", "embeddings.patch_embedding.weight", "transformers", vit),
     sign("", "embeddings.patch_embedding.weight", "transformers 5", vit),
     sign("visual.", "conv1.weight", "open_clip", vit),
+    sign("", "patch_embedding.weight", "this project's", vit),
     // A denoiser alone, as training code saves it.
     sign(ldm::UNETS[1], "time_embed.0.weight", OWN, unet),
     sign(ldm::UNETS[2], "time_embed.0.weight", OWN, unet),
@@ -313,13 +314,14 @@ fn vit(view: &View<'_>) -> (Kind, String, Vec<String>) {
         "embeddings.patch_embeddings.projection.weight",
         "embeddings.patch_embedding.weight",
         "conv1.weight",
+        "patch_embedding.weight",
     ];
     let patches = patches.iter().find_map(|name| view.shape(name));
     let (width, patch) = match patches {
         Some([width, _, patch, _]) => (*width, *patch),
         _ => (0, 0),
     };
-    let layers = ["blocks.", "encoder.layer.", "encoder.layers.", "resblocks."];
+    let layers = ["blocks.", "encoder.layer.", "encoder.layers.", "resblocks.", "layers."];
     let layers = layers.iter().map(|part| view.count(part)).max().unwrap_or(0);
     let registers = ["register_tokens", "reg_token", "embeddings.register_tokens"];
     let registers =

@@ -121,6 +121,10 @@ pub fn vit(file: &WeightsFile) -> Result<Naming, WeightsError> {
             "visual.conv1.weight",
             Naming::new("open_clip", "", |name| open_clip(&format!("visual.{name}")), tower),
         ),
+        (
+            "patch_embedding.weight",
+            Naming::new("this project", "", |name| Source::Whole(name.to_owned()), &[]),
+        ),
     ];
     first(file, "vision transformer that is known here", choices)
 }
