@@ -45,3 +45,41 @@ pub fn clip_config() -> VitConfig {
 fn trained(name: &'static str, config: VitConfig) -> Released {
     Released { name, config, statistics: PLAIN, file: "model.safetensors" }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use add_nn::{layers::Init, vit::Vit};
+    use add_plugin::{FeatureNetwork, Pixels, Plugin, parameter_count};
+    use add_weights::{Precision, named_tensors, save};
+    use burn::tensor::{Device, Tensor};
+    use ron::extensions::Extensions;
+
+    use super::*;
+
+    fn plugin(name: &str, weights: &std::path::Path) -> Plugin<dyn FeatureNetwork> {
+        let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
+        options.from_str(&format!("{name}(weights: {:?})", weights.display().to_string())).expect("a recipe")
+    }
+
+    #[test]
+    fn what_a_trainer_saves_is_read_as_the_same_network() {
+        let (device, folder) = (Device::flex(), tempfile::tempdir().expect("a folder"));
+        for (name, config, hook) in
+            [("MiniDino", dino_config(), "mini-dino-5"), ("MiniClip", clip_config(), "mini-clip-5")]
+        {
+            let trained = Vit::new(&config, &Init::new(3, &device)).expect("it holds together");
+            let path = folder.path().join(name).with_extension("safetensors");
+            save(&path, &named_tensors(&trained), Precision::F32, &BTreeMap::new()).expect("written");
+            let network = plugin(name, &path).init(&device).expect("it is there");
+            assert_eq!((network.input_size(), network.embedding_width()), (SIDE, WIDTH));
+            assert_eq!(network.hooks()[3], (hook.to_owned(), WIDTH));
+            assert!((1_200_000..1_300_000).contains(&parameter_count(&*network)), "{name}");
+            let x = Tensor::<4>::ones([1, 3, SIDE, SIDE], &device) * 0.3;
+            // Statistics of one half leave pixels as they are.
+            let difference = network.embedding(Pixels(x.clone())) - trained.image_embedding(x);
+            assert!(difference.abs().max().into_scalar::<f32>() < 1e-5, "{name}");
+        }
+    }
+}
