@@ -74,7 +74,10 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     ),
     ("add-serve", &["add-charts", "add-core", "add-data", "add-eval", "add-plugin", "add-train"]),
     ("add-study", &["add-charts", "add-data", "add-eval", "add-serve"]),
-    ("add-bench", &["add-core", "add-kernels", "add-nn", "add-plugin", "add-train", "add-plugins"]),
+    (
+        "add-bench",
+        &["add-core", "add-data", "add-kernels", "add-nn", "add-plugin", "add-train", "add-plugins"],
+    ),
     ("xtask", &["add-charts"]),
 ];
 
