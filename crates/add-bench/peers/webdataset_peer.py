@@ -38,7 +38,7 @@ def main():
     data = data.shuffle(SHUFFLED).decode("pil").to_tuple("jpg", "txt").map(prepared(work["size"])).batched(work["batch"])
     # A process for each thread of the other side.
     batches = iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=threads, prefetch_factor=2))
-    protocol.serve(lambda: next(batches))
+    protocol.serve(lambda: [next(batches) for _ in range(work["batches"])])
 
 
 if __name__ == "__main__":

@@ -92,8 +92,9 @@ pub(crate) enum Work {
     TrainingStep,
     /// One picture of 512 pixels: text encoder, one U-Net call, decoder.
     OneStepPicture { codec: Codec, held: Held },
-    /// The next batch of shuffled JPEG pictures out of tar shards, their central squares at `size` pixels.
-    Feed { size: usize, batch: usize },
+    /// The next `batches` of shuffled JPEG pictures out of tar shards, their central squares at `size` pixels: several, since some
+    /// lie ready when they are asked for.
+    Feed { size: usize, batch: usize, batches: usize },
     /// Opening the kept index of ten million samples and loading a batch far into a run.
     Resumed { batch: usize },
     /// One step of the main job's recipe.
@@ -176,7 +177,7 @@ pub(crate) fn all() -> Vec<Case> {
         picture("sd-turbo 512 kl bf16", Codec::Kl, Held::Bf16),
         picture("sd-turbo 512 tiny", Codec::Tiny, Held::F32),
         picture("sd-turbo 512 tiny bf16", Codec::Tiny, Held::Bf16),
-        own("64 JPEGs of 512x384 to 256", Work::Feed { size: 256, batch: 64 }),
+        own("1024 JPEGs of 512x384 to 256", Work::Feed { size: 256, batch: 64, batches: 16 }),
         own("resuming in 10 million samples", Work::Resumed { batch: 16 }),
         own("emoji ADD step", Work::EmojiStep),
     ]
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(knows(Library::Openvino).len(), 8);
         assert!(knows(Library::TorchBf16).contains(&"34M training step"));
         assert!(!knows(Library::Torch).contains(&"emoji ADD step"));
-        assert_eq!(knows(Library::Webdataset), ["64 JPEGs of 512x384 to 256"]);
+        assert_eq!(knows(Library::Webdataset), ["1024 JPEGs of 512x384 to 256"]);
     }
 
     #[test]

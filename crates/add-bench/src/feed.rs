@@ -34,14 +34,16 @@ const MANY: Shards = Shards { name: "many", files: 1000, samples: 10_000, size: 
 const LATE: u64 = 1_000_000;
 const SEED: u64 = 7;
 
-/// The next batch of shuffled photographs, decoded and at `size` pixels, `threads` of them at work.
-pub(crate) fn batches(size: usize, batch: usize, threads: u32) -> Result<Job, BenchError> {
+/// The next `count` batches of shuffled photographs, decoded and at `size` pixels, `threads` of them at work.
+pub(crate) fn batches([size, batch, count]: [usize; 3], threads: u32) -> Result<Job, BenchError> {
     let source = PHOTOGRAPHS.source(size, Keep::Off())?;
     let loader = Loader::new(source.open(Split::Train)?.into(), SEED, batch)?;
     let mut batches = loader.stream(0, threads as usize);
     Ok(Box::new(move || {
-        let batch = batches.next().expect("a run is endless").expect("these samples are sound");
-        assert!(batch.skipped.is_empty(), "{:?}", batch.skipped);
+        for batch in batches.by_ref().take(count) {
+            let batch = batch.expect("these samples are sound");
+            assert!(batch.skipped.is_empty(), "{:?}", batch.skipped);
+        }
     }))
 }
 

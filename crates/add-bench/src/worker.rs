@@ -37,7 +37,7 @@ pub(crate) fn run(case: Case, threads: u32) -> Result<(), BenchError> {
         Work::Unet { model, latent, held } => networks::forward(model, latent, held),
         Work::TrainingStep => networks::training_step(),
         Work::OneStepPicture { codec, held } => networks::one_step_picture(codec, held),
-        Work::Feed { size, batch } => feed::batches(size, batch, threads)?,
+        Work::Feed { size, batch, batches } => feed::batches([size, batch, batches], threads)?,
         Work::Resumed { batch } => feed::resumed(batch)?,
         Work::EmojiStep => return emoji(),
     };
