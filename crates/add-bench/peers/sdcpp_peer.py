@@ -27,8 +27,10 @@ def export(work, folder):
         modules["decoder"] = torch_peer.Decoder("kl").net
     tensors = {}
     for name, net in modules.items():
-        values = net.half().state_dict().items()
-        tensors |= {f"{PREFIXES[name]}.{key}": value.contiguous() for key, value in values}
+        for key, value in net.half().state_dict().items():
+            # transformers 5 leaves out what every name of its text encoder began with.
+            inner = "text_model." if name == "text" and not key.startswith("text_model.") else ""
+            tensors[f"{PREFIXES[name]}.{inner}{key}"] = value.contiguous()
     save_file(tensors, folder / "model.safetensors")
 
 
