@@ -46,6 +46,8 @@ def run(work, threads, folder):
     params = SDContextParams()
     params.model_path = str(folder / "model.safetensors")
     params.n_threads = threads
+    # Else its values are gone after the first picture.
+    params.free_params_immediately = False
     if work["codec"] == "tiny":
         params.taesd_path = str(folder / "taesd" / "diffusion_pytorch_model.safetensors")
     context = SDContext(params)
