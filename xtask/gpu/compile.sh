@@ -11,8 +11,7 @@ cd "$(dirname "$0")/../.."
 out=$(realpath -m "${OUT:-cuda-kernels}")
 mkdir -p "$out/lib"
 cc -shared -fPIC -O1 -o "$out/lib/libhollow.so" xtask/gpu/hollow_driver.c
-# cudarc opens one name of the driver, CubeCL another.
-for name in libcuda.so libcuda.so.1 libnvrtc.so; do ln -sf libhollow.so "$out/lib/$name"; done
+for name in libcuda.so libnvrtc.so; do ln -sf libhollow.so "$out/lib/$name"; done
 if [ ! -e "$out/python/done" ]; then
     python3 -m venv "$out/python"
     "$out/python/bin/pip" -q install nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cuda-nvcc

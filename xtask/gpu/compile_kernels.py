@@ -4,7 +4,7 @@ Each FOLDER, such as `sm_90`, is that of a GPU, and its folder `kernels` has the
 options that the run asked for, and ptxas compiles that once more, as a driver does; both are in CUDA_PATH. Beside a program appears
 its `.ptx`, and where one of the two refuses it, `.refused` or `.failed` with its words. What is there already is not made again,
 and after so many minutes the rest is left for another call. Prints a Markdown table by GPU and step; ends with 1 where a kernel was
-refused or is left.
+refused or is left, and where there are none.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def main():
     for (gpu, step), results in sorted(rows.items()):
         made, refused, failed = (results[suffix] for suffix in RESULTS)
         print(f"| {gpu} | {step} | {results.total()} | {made} | {refused} | {failed} |")
-    return 0 if all(set(results) == {".ptx"} for results in rows.values()) else 1
+    return 0 if rows and all(set(results) == {".ptx"} for results in rows.values()) else 1
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ use burn::{
 use data::Emoji;
 use features::mini::{SIDE, WIDTH, clip_config};
 use text_encoders::Mini;
-use training::{AdamW, crop, recolour, report};
+use training::{AdamW, crop, recolour, report, unit};
 
 const SEED: u64 = 4;
 const STEPS: u64 = 3_000;
@@ -102,9 +102,4 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/weights/emoji-clip.safetensors");
     save(&path, &named_tensors(&images), Precision::F16, &BTreeMap::new())?;
     report(&images, WIDTH)
-}
-
-fn unit(x: Tensor<2>) -> Tensor<2> {
-    let length = (x.clone().square().sum_dim(1) + 1e-12).sqrt();
-    x / length
 }

@@ -24,7 +24,7 @@ use burn::{
 };
 use data::Emoji;
 use features::mini::{SIDE, dino_config};
-use training::{AdamW, crop, recolour, report};
+use training::{AdamW, crop, recolour, report, unit};
 
 const SEED: u64 = 3;
 const STEPS: u64 = 3_000;
@@ -82,11 +82,6 @@ impl Sorter {
         let prototypes = unit(self.prototypes.val());
         x.matmul(prototypes.swap_dims(0, 1))
     }
-}
-
-fn unit(x: Tensor<2>) -> Tensor<2> {
-    let length = (x.clone().square().sum_dim(1) + 1e-12).sqrt();
-    x / length
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

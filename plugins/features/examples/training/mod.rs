@@ -89,6 +89,12 @@ pub(crate) fn crop(
     cropped
 }
 
+/// Rows of length one.
+pub(crate) fn unit(x: Tensor<2>) -> Tensor<2> {
+    let length = (x.clone().square().sum_dim(1) + 1e-12).sqrt();
+    x / length
+}
+
 /// Changes a picture's brightness, contrast and colours; one in five loses its colours.
 pub(crate) fn recolour(picture: &mut [f32], strength: f32, rng: &mut impl Rng) {
     let mut between = |reach: f32| 1.0 + reach * strength * (2.0 * rng.random::<f32>() - 1.0);
