@@ -36,7 +36,7 @@ impl Case {
 
     /// Whether the work is that of whole networks.
     fn is_of_networks(&self) -> bool {
-        matches!(self.work, Work::Unet { .. } | Work::OneStepPicture { .. } | Work::TrainingStep)
+        matches!(self.work, Work::Unet { .. } | Work::OneStepPicture { .. } | Work::TrainingStep { .. })
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum Work {
     /// One forward pass of a released U-Net at batch 1.
     Unet { model: Model, latent: usize, held: Held },
     /// One AdamW step of a U-Net of 34 M parameters with SD2.1's topology on a batch of four 4x32x32 latents.
-    TrainingStep,
+    TrainingStep { held: Held },
     /// One picture of 512 pixels: text encoder, one U-Net call, decoder.
     OneStepPicture { codec: Codec, held: Held },
     /// The next `batches` of shuffled JPEG pictures out of tar shards, their central squares at `size` pixels: several, since some
@@ -172,7 +172,8 @@ pub(crate) fn all() -> Vec<Case> {
         unet("sd15 unet 64x64 bf16", Model::Sd15, Held::Bf16),
         Case { room: Room::Alone, ..unet("sdxl unet 64x64", Model::Sdxl, Held::F32) },
         Case { room: Room::Alone, ..unet("sdxl unet 64x64 bf16", Model::Sdxl, Held::Bf16) },
-        case("34M training step", Work::TrainingStep),
+        case("34M training step", Work::TrainingStep { held: Held::F32 }),
+        case("34M training step bf16", Work::TrainingStep { held: Held::Bf16 }),
         picture("sd-turbo 512 kl", Codec::Kl, Held::F32),
         picture("sd-turbo 512 kl bf16", Codec::Kl, Held::Bf16),
         picture("sd-turbo 512 tiny", Codec::Tiny, Held::F32),

@@ -59,8 +59,8 @@ pub(crate) fn forward(model: Model, latent: usize, as_held: Held) -> Job {
     Box::new(move || drop(net.forward(x.clone(), t.clone(), text.clone(), added.clone())))
 }
 
-/// One AdamW step on the mean squared error of a predicted noise.
-pub(crate) fn training_step() -> Job {
+/// One AdamW step on the mean squared error of a predicted noise; in bf16 with values in f32, as a recipe's `dtype` has it.
+pub(crate) fn training_step(as_held: Held) -> Job {
     let device = Device::flex();
     let width = 64;
     let config = UnetConfig {
@@ -76,7 +76,8 @@ pub(crate) fn training_step() -> Job {
     let t = Tensor::from_floats([10.0, 300.0, 600.0, 990.0], &device);
     let mut optimizer = AdamW::new(AdamWConfig::default());
     Box::new(move || {
-        let error = net.forward(x.clone(), t.clone(), text.clone(), None) - noise.clone();
+        let (x, text) = (as_held.tensor(x.clone()), as_held.tensor(text.clone()));
+        let error = net.forward(x, t.clone(), text, None).cast(DType::F32) - noise.clone();
         let mut gradients = error.square().mean().backward();
         let gradients = net.take_gradients(&mut gradients);
         optimizer.step(&mut [("", &mut net)], gradients, 1e-5, 1.0);

@@ -35,7 +35,7 @@ pub(crate) fn run(case: Case, threads: u32) -> Result<(), BenchError> {
         Work::Geglu { x, pass } => operations::geglu(x, pass),
         Work::Linear { x, out, pass } => operations::linear(x, out, pass),
         Work::Unet { model, latent, held } => networks::forward(model, latent, held),
-        Work::TrainingStep => networks::training_step(),
+        Work::TrainingStep { held } => networks::training_step(held),
         Work::OneStepPicture { codec, held } => networks::one_step_picture(codec, held),
         Work::Feed { size, batch, batches } => feed::batches([size, batch, batches], threads)?,
         Work::Resumed { batch } => feed::resumed(batch)?,

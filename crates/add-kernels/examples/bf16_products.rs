@@ -4,7 +4,7 @@
 
 use std::{hint::black_box, time::Instant};
 
-use add_kernels::{ConvGeometry, attention, computes_bf16_products, conv2d, linear};
+use add_kernels::{ConvGeometry, attention, bf16_products, conv2d, linear};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
 /// As in `add`.
@@ -66,7 +66,7 @@ fn main() {
             Box::new(move || drop(black_box(attention(q.clone(), k.clone(), v.clone(), None))))
         });
     }
-    println!("\nIn bf16: {}.", if computes_bf16_products() { "AVX512-BF16" } else { "widened to f32" });
+    println!("\nIn bf16: {}.", bf16_products());
 }
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {

@@ -3,20 +3,22 @@
 //! `y[b, o, i, j] = bias[o] + sum_{c, u, v} w[o, c, u, v] x[b, c, i s + u - p, j s + v - p]`, zero outside of `x`.
 
 mod depthwise;
+mod in_bf16;
 mod input;
 mod padded;
 mod pairs;
 mod sizes;
+mod weight_pairs;
 mod weights;
 mod windows;
 mod winograd;
 
-use burn::tensor::{Tensor, bf16, module, ops::ConvOptions};
+use burn::tensor::{Tensor, module, ops::ConvOptions};
 use burn_flex::FlexTensor;
 
-use crate::half::{as_type, flat, pairs, widen};
-use crate::parallel::{SharedMut, dense, output, output_of, values};
-use crate::product::{computes_bf16_products, turned};
+use crate::half::{as_type, flat};
+use crate::parallel::{SharedMut, dense, output, values};
+use crate::product::computes_bf16_products;
 use crate::tape::{Kernel, apply};
 use padded::Padded;
 use sizes::Sizes;
@@ -105,36 +107,30 @@ impl<const N: usize> Kernel<N> for Conv2d {
     }
 
     fn forward_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<FlexTensor> {
-        let sizes = self.0;
-        let products = sizes.inner() * sizes.taps();
-        if !computes_bf16_products() || sizes.is_depthwise() || products == 0 || !products.is_multiple_of(2) {
-            return None;
-        }
-        let (x, weights) = (flat(&inputs[0]), pairs(&inputs[1])?);
-        let bias = inputs.get(2).map(|bias| dense(widen(bias.clone())));
-        let (x, bias) = (x.as_slice::<bf16>()?, bias.as_ref().map(values));
-        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
-        Some(output_of([sizes.samples, sizes.c_out, sizes.output[0], sizes.output[1]], |out| unsafe {
-            pairs::forward(sizes, x, weights, bias, out);
-        }))
+        self.in_bf16(&inputs[0], &inputs[1], inputs.get(2))
     }
 
-    fn frozen_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<(FlexTensor, ())> {
+    fn recorded_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<(FlexTensor, ())> {
         Some((<Self as Kernel<N>>::forward_in_bf16(self, inputs)?, ()))
     }
 
-    fn input_gradient_in_bf16(&self, inputs: &[FlexTensor; N], dy: &FlexTensor) -> Option<FlexTensor> {
-        let sizes = self.0.of_input_gradient()?;
-        if !computes_bf16_products() || !(sizes.c_in * sizes.taps()).is_multiple_of(2) {
-            return None;
-        }
-        let (dy, weights) = (flat(dy), inputs[1].as_slice()?);
-        let weights = turned(weights, [sizes.c_in, sizes.c_out, sizes.taps()]);
-        let dy = dy.as_slice::<bf16>()?;
-        // SAFETY: the sizes are those of the tensors, and the processor has pairs.
-        Some(output_of([sizes.samples, sizes.c_out, sizes.output[0], sizes.output[1]], |out| unsafe {
-            pairs::forward(sizes, dy, &weights, None, out);
-        }))
+    fn gradients_in_bf16(
+        &self,
+        inputs: &[FlexTensor; N],
+        dy: &FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        let dy = flat(dy);
+        std::array::from_fn(|i| {
+            if !wanted[i] || !computes_bf16_products() {
+                return None;
+            }
+            match i {
+                0 => self.input_gradient_in_bf16(&inputs[1], dy.as_slice()?),
+                1 => self.weight_gradient_in_bf16(&inputs[0], dy.as_slice()?),
+                _ => None,
+            }
+        })
     }
 
     fn backward(
@@ -242,7 +238,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{agree, input_gradient_near_in_bf16, near_in_bf16, random};
+    use crate::testing::{input_gradient_near_in_bf16, near, near_in_bf16, random, trained_near_in_bf16};
 
     /// What sums of another order in f32 leave of each product.
     const ORDER: f64 = 1e-6;
@@ -267,17 +263,20 @@ mod tests {
         let layer = |x, dtype| conv2d(x, frozen.clone().cast(dtype), None, geometry);
         let back = more(sizes.outer() * sizes.taps(), sizes.in_tiles(sizes.input));
         input_gradient_near_in_bf16(x.clone(), layer, back)?;
+        let weights = more(sizes.samples * sizes.output[0] * sizes.output[1], false);
         if bias {
             let inputs = (x, w, random([weight[0]], 3));
             let ours = |(x, w, b)| conv2d(x, w, Some(b), geometry);
             let reference = |(x, w, b)| conv2d_reference(x, w, Some(b), geometry);
-            agree(inputs.clone(), ours, reference)?;
-            near_in_bf16(inputs, ours, reference, forth)
+            near(inputs.clone(), ours, reference)?;
+            near_in_bf16(inputs.clone(), ours, reference, forth)?;
+            trained_near_in_bf16(inputs, ours, reference, &[back, weights, weights])
         } else {
             let ours = |(x, w)| conv2d(x, w, None, geometry);
             let reference = |(x, w)| conv2d_reference(x, w, None, geometry);
-            agree((x.clone(), w.clone()), ours, reference)?;
-            near_in_bf16((x, w), ours, reference, forth)
+            near((x.clone(), w.clone()), ours, reference)?;
+            near_in_bf16((x.clone(), w.clone()), ours, reference, forth)?;
+            trained_near_in_bf16((x, w), ours, reference, &[back, weights])
         }
     }
 

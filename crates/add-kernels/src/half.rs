@@ -1,7 +1,7 @@
 //! bfloat16: the range of f32 with 8 bits of precision, in half the memory (Kalamkar et al. 2019).
 //!
 //! It is a type to keep numbers in. Kernels compute in f32: they widen what they read, which is exact, and round what they
-//! write to the nearest. Where the processor multiplies pairs of bf16 numbers (AVX512-BF16) some products read them as they
+//! write to the nearest. Where the processor multiplies pairs of bf16 numbers (AVX512-BF16, AMX) products read them as they
 //! are, and sum in f32.
 
 use burn::tensor::{Bytes, DType, Element, Shape, Tensor, bf16};
@@ -34,13 +34,19 @@ pub fn as_type<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
 /// The numbers of a tensor in f32, in the same places.
 pub(crate) fn widen(tensor: FlexTensor) -> FlexTensor {
     // SAFETY: both have as many numbers.
-    let each = |from: &[bf16], to: &mut [f32]| unsafe { dispatch(Widen { from, to }) };
+    let each = |from: &[bf16], to: *mut f32| unsafe { dispatch(Widen { from, to }) };
     if tensor.dtype() == DType::BF16 { convert(tensor, each) } else { tensor }
 }
 
 /// The tensor itself where its numbers lie one after the other, else a copy in which they do.
 pub(crate) fn flat(tensor: &FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor.clone() } else { tensor.to_contiguous() }
+}
+
+/// The numbers of a tensor in bf16, one after the other.
+pub(crate) fn flat_in_bf16(tensor: &FlexTensor) -> FlexTensor {
+    let tensor = flat(tensor);
+    if tensor.dtype() == DType::F32 { narrow(tensor, DType::BF16) } else { tensor }
 }
 
 /// The numbers of a contiguous bf16 tensor in pairs, each as the bits of one f32; nothing where there is no such view.
@@ -54,49 +60,54 @@ pub(crate) fn pairs(tensor: &FlexTensor) -> Option<&[f32]> {
 /// The numbers of an f32 tensor, each as the nearest of the type `dtype`, in the same places.
 pub(crate) fn narrow(tensor: FlexTensor, dtype: DType) -> FlexTensor {
     // SAFETY: both have as many numbers.
-    let each = |from: &[f32], to: &mut [bf16]| unsafe { dispatch(Narrow { from, to }) };
+    let each = |from: &[f32], to: *mut bf16| unsafe { dispatch(Narrow { from, to }) };
     if dtype == DType::BF16 { convert(tensor, each) } else { tensor }
 }
 
 fn convert<A: Element + Pod, B: Element + Pod>(
     tensor: FlexTensor,
-    each: impl Fn(&[A], &mut [B]) + Sync,
+    each: impl Fn(&[A], *mut B) + Sync,
 ) -> FlexTensor {
     // Of a larger tensor only the part that is seen.
     let whole = tensor.storage::<A>().len() == tensor.layout().num_elements();
     let tensor = if whole { tensor } else { tensor.to_contiguous() };
     let from = tensor.storage::<A>();
-    let mut to = vec![B::zeroed(); from.len()];
-    to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| each(from, to));
+    let mut to = Vec::with_capacity(from.len());
+    let out = SharedMut::new(to.as_mut_ptr());
+    // SAFETY: every chunk belongs to one task, and all of them are written.
+    from.par_chunks(CHUNK).enumerate().for_each(|(i, from)| each(from, unsafe { out.at(i * CHUNK) }));
+    unsafe { to.set_len(from.len()) };
     FlexTensor::new(Bytes::from_elems(to), tensor.layout().clone(), B::dtype())
 }
 
 struct Widen<'a> {
     from: &'a [bf16],
-    to: &'a mut [f32],
+    to: *mut f32,
 }
 
 impl Task for Widen<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { from, to } = self;
-        for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {
-            s.store_first(to.as_mut_ptr(), s.load_first_bf16(from.as_ptr(), from.len()), to.len());
+        for (i, from) in from.chunks(LANES).enumerate() {
+            let numbers = s.load_first_bf16(from.as_ptr(), from.len());
+            s.store_first(to.add(i * LANES), numbers, from.len());
         }
     }
 }
 
 struct Narrow<'a> {
     from: &'a [f32],
-    to: &'a mut [bf16],
+    to: *mut bf16,
 }
 
 impl Task for Narrow<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { from, to } = self;
-        for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {
-            s.store_first_bf16(to.as_mut_ptr(), s.load_first(from.as_ptr(), from.len()), to.len());
+        for (i, from) in from.chunks(LANES).enumerate() {
+            let numbers = s.load_first(from.as_ptr(), from.len());
+            s.store_first_bf16(to.add(i * LANES), numbers, from.len());
         }
     }
 }
@@ -128,12 +139,10 @@ pub(crate) fn in_pieces(
                 let count = most.min(range.end - first);
                 let (from, to) = (&x[first * size..][..count * size], &mut wide[..count * size]);
                 // SAFETY: both have as many numbers, and the items of the tasks are disjoint.
-                unsafe { dispatch(Widen { from, to }) };
+                unsafe { dispatch(Widen { from, to: to.as_mut_ptr() }) };
                 body(&wide, SharedMut::new(results.as_mut_ptr()), first, count);
-                unsafe {
-                    let to = std::slice::from_raw_parts_mut(out.at(first * out_size), count * out_size);
-                    dispatch(Narrow { from: &results[..count * out_size], to });
-                }
+                let from = &results[..count * out_size];
+                unsafe { dispatch(Narrow { from, to: out.at(first * out_size) }) };
             }
         });
     }))

@@ -53,7 +53,7 @@ pub use half::{as_type, wide_type, widened};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use memory::{keep_free_memory, peak_resident, reset_peak_resident};
-pub use product::{allow_bf16_products, computes_bf16_products};
+pub use product::{allow_bf16_products, bf16_products, computes_bf16_products};
 pub use resize::{Filter, resize, separable};
 
 /// The same operations by pure Burn operations, for tests and timing.

@@ -3,9 +3,11 @@
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-use crate::half::{as_type, flat, pairs, widen};
+use crate::half::{as_type, flat, flat_in_bf16, pairs, widen};
 use crate::parallel::{SharedMut, dense, output, output_of, parallel_ranges, values};
-use crate::product::{Matrix, Start, computes_bf16_products, multiply, multiply_pairs, turned};
+use crate::product::{
+    Matrix, Start, computes_bf16_products, multiply, multiply_columns, multiply_pairs, turned,
+};
 use crate::simd::{LANES, Simd, Task, dispatch};
 use crate::tape::{Kernel, apply};
 
@@ -79,8 +81,8 @@ impl<const N: usize> Kernel<N> for Linear {
         if !computes_bf16_products() || !c_in.is_multiple_of(2) {
             return None;
         }
-        let x = flat(&inputs[0]);
-        let (x, weight) = (pairs(&x)?, pairs(&inputs[1])?);
+        let (x, weight) = (flat(&inputs[0]), flat_in_bf16(&inputs[1]));
+        let (x, weight) = (pairs(&x)?, pairs(&weight)?);
         let bias = inputs.get(2).map(|bias| dense(widen(bias.clone())));
         // SAFETY: the processor has pairs, and the output is as large as it says.
         Some(output_of([b, n, c_out], |out| unsafe {
@@ -88,21 +90,42 @@ impl<const N: usize> Kernel<N> for Linear {
         }))
     }
 
-    fn frozen_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<(FlexTensor, ())> {
+    fn recorded_in_bf16(&self, inputs: &[FlexTensor; N]) -> Option<(FlexTensor, ())> {
         Some((<Self as Kernel<N>>::forward_in_bf16(self, inputs)?, ()))
     }
 
-    fn input_gradient_in_bf16(&self, inputs: &[FlexTensor; N], dy: &FlexTensor) -> Option<FlexTensor> {
+    fn gradients_in_bf16(
+        &self,
+        inputs: &[FlexTensor; N],
+        dy: &FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
         let Self { b, n, c_in, c_out } = *self;
-        if !computes_bf16_products() || !c_out.is_multiple_of(2) {
-            return None;
-        }
-        let (dy, weight) = (flat(dy), turned(inputs[1].as_slice()?, [c_out, c_in, 1]));
-        let dy = pairs(&dy)?;
-        // SAFETY: the processor has pairs, and the output is as large as it says.
-        Some(output_of([b, n, c_in], |out| unsafe {
-            multiply_pairs(b * n, c_in, c_out / 2, dy, &weight, None, out);
-        }))
+        let dy = flat(dy);
+        std::array::from_fn(|i| {
+            if !wanted[i] || !computes_bf16_products() {
+                return None;
+            }
+            match i {
+                0 if c_out.is_multiple_of(2) => {
+                    let weight = flat_in_bf16(&inputs[1]);
+                    let (weight, dy) = (turned(weight.as_slice()?, [c_out, c_in, 1]), pairs(&dy)?);
+                    // SAFETY: the processor has pairs, and the output is as large as it says.
+                    Some(output_of([b, n, c_in], |out| unsafe {
+                        multiply_pairs(b * n, c_in, c_out / 2, dy, &weight, None, out);
+                    }))
+                }
+                1 => {
+                    let x = flat(&inputs[0]);
+                    let (x, dy) = (x.as_slice()?, dy.as_slice()?);
+                    // SAFETY: the processor has pairs, and the sizes are those of the tensors.
+                    Some(output([c_out, c_in], |out| unsafe {
+                        multiply_columns(c_out, c_in, b * n, dy, x, out);
+                    }))
+                }
+                _ => None,
+            }
+        })
     }
 
     fn backward(
@@ -182,7 +205,9 @@ mod tests {
     use burn::tensor::{DType, Device, Distribution};
 
     use super::*;
-    use crate::testing::{agree, input_gradient_near_in_bf16, near_in_bf16, random};
+    use crate::testing::{
+        input_gradient_near_in_bf16, near, near_in_bf16, numbers, random, trained_near_in_bf16,
+    };
 
     /// What sums of another order in f32 leave of each product.
     const ORDER: f64 = 1e-6;
@@ -203,6 +228,8 @@ mod tests {
                 _ => random([b, n + 2, c_in + 1], 1).slice([0..b, 1..n + 1, 0..c_in]),
             };
             let w = if view == 1 { random([c_in, c_out], 2).transpose() } else { random([c_out, c_in], 2) };
+            // Products of the gradients of input, weight and bias.
+            let more = [c_out, b * n, b * n].map(|products| ORDER * products as f64);
             let frozen = w.clone().cast(DType::BF16);
             let layer = |x, dtype| linear(x, frozen.clone().cast(dtype), None);
             input_gradient_near_in_bf16(x.clone(), layer, ORDER * c_out as f64)?;
@@ -210,13 +237,15 @@ mod tests {
                 let inputs = (x, w, random([c_out], 3));
                 let ours = |(x, w, b)| linear(x, w, Some(b));
                 let reference = |(x, w, b)| linear_reference(x, w, Some(b));
-                agree(inputs.clone(), ours, reference)?;
-                near_in_bf16(inputs, ours, reference, ORDER * c_in as f64)?;
+                near(inputs.clone(), ours, reference)?;
+                near_in_bf16(inputs.clone(), ours, reference, ORDER * c_in as f64)?;
+                trained_near_in_bf16(inputs, ours, reference, &more)?;
             } else {
                 let ours = |(x, w)| linear(x, w, None);
                 let reference = |(x, w)| linear_reference(x, w, None);
-                agree((x.clone(), w.clone()), ours, reference)?;
-                near_in_bf16((x, w), ours, reference, ORDER * c_in as f64)?;
+                near((x.clone(), w.clone()), ours, reference)?;
+                near_in_bf16((x.clone(), w.clone()), ours, reference, ORDER * c_in as f64)?;
+                trained_near_in_bf16((x, w), ours, reference, &more)?;
             }
         }
     }
@@ -252,9 +281,26 @@ mod tests {
     }
 
     #[test]
+    fn the_gradient_of_weights_in_f32_is_not_rounded() {
+        let x = random([2, 45, 70], 1).cast(DType::BF16);
+        let dy = random([2, 45, 50], 2).cast(DType::BF16);
+        let gradient = |dtype: DType, layer: fn(Tensor<3>, Tensor<2>, Option<Tensor<1>>) -> Tensor<3>| {
+            let w = random([50, 70], 3).cast(DType::BF16).cast(dtype).autodiff().require_grad();
+            let y =
+                layer(x.clone().cast(if dtype == DType::F64 { dtype } else { DType::BF16 }), w.clone(), None);
+            let loss = (y.cast(DType::F32) * dy.clone().cast(DType::F32)).sum();
+            numbers(w.grad(&loss.backward()).expect("a gradient"))
+        };
+        let (got, want) = (gradient(DType::F32, linear), gradient(DType::F64, linear_reference));
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() < 1e-4, "{got} for {want}");
+        }
+    }
+
+    #[test]
     fn wide_layers_equal_those_of_the_pure_operations() {
         for (tokens, c_in, c_out) in [(70, 320, 1024), (9, 1030, 530), (600, 96, 96)] {
-            agree(
+            near(
                 (random([1, tokens, c_in], 1), random([c_out, c_in], 2), random([c_out], 3)),
                 |(x, w, b)| linear(x, w, Some(b)),
                 |(x, w, b)| linear_reference(x, w, Some(b)),

@@ -5,16 +5,18 @@
 //! started outside of `dispatch`, because a closure would lose the instruction set of the function around it.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod choice;
+pub(crate) mod choice;
 mod math;
 mod portable;
 
 use burn::tensor::bf16;
 
-pub(crate) use choice::{dispatch, dispatch_pairs, has_pairs, tile_size};
+pub(crate) use choice::{dispatch, dispatch_pairs, has_pairs, has_tiles, tile_size};
 #[cfg(test)]
 use math::normal_tail;
 pub(crate) use math::{exp, normal, power_of_two_for_bf16, sigmoid};
@@ -32,6 +34,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Vectors per row of the register tile.
     const VECS: usize;
+    /// Whether a panel of a product of pairs is computed in registers of whole tiles, see [`amx`].
+    const TILES: bool = false;
 
     /// For what surrounds a product of pairs, see [`dispatch_pairs`].
     fn numbers(self) -> Self::Numbers;

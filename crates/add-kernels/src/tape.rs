@@ -1,7 +1,7 @@
 //! How a kernel joins Burn: it runs on tensors of the `flex` device and records itself on their tape.
 //!
-//! A bf16 input is widened for as long as the kernel runs, unless nothing is recorded and the kernel reads and writes bf16
-//! itself; the tape keeps it as it came.
+//! A bf16 input is widened for as long as the kernel runs, unless the kernel reads and writes bf16 itself; the tape keeps it as
+//! it came.
 
 #![allow(
     clippy::match_wildcard_for_single_variants,
@@ -44,19 +44,21 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
         None
     }
 
-    /// The same where all inputs but the first are frozen, and only its gradient is to come; with what that needs.
-    fn frozen_in_bf16(&self, _inputs: &[FlexTensor; N]) -> Option<(FlexTensor, Self::Saved)> {
+    /// The same on a tape, with what the backward pass needs.
+    fn recorded_in_bf16(&self, _inputs: &[FlexTensor; N]) -> Option<(FlexTensor, Self::Saved)> {
         None
     }
 
-    /// The gradient of the first input in bf16, that of the output being in bf16, where the kernel and this processor compute
-    /// it in bf16. The other inputs are frozen.
-    fn input_gradient_in_bf16(
+    /// The gradients of those inputs that are `wanted` and that the kernel and this processor compute in bf16, the first input
+    /// and the gradient of the output being in bf16; each in the type of its input or in f32. [`backward`](Self::backward) is
+    /// asked for the others.
+    fn gradients_in_bf16(
         &self,
         _inputs: &[FlexTensor; N],
         _gradient: &FlexTensor,
-    ) -> Option<FlexTensor> {
-        None
+        _wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        std::array::from_fn(|_| None)
     }
 
     /// The gradients of the inputs that are `wanted`, `None` for the others.
@@ -83,19 +85,23 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
         let (inputs, saved) = ops.state;
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let types = inputs.each_ref().map(FlexTensor::dtype);
-        let all_bf16 = types[0] == DType::BF16 && gradient.dtype() == DType::BF16;
-        if let [Some(parent), others @ ..] = ops.parents.as_slice()
-            && all_bf16
-            && others.iter().all(Option::is_none)
-            && let Some(result) = self.0.input_gradient_in_bf16(&inputs, &gradient)
-        {
-            grads.register::<Flex>(parent.id, result);
-            return;
-        }
-        let results = self.0.backward(inputs.map(read::<K, N>), saved, read::<K, N>(gradient), wanted);
+        let in_bf16 = types[0] == DType::BF16 && gradient.dtype() == DType::BF16;
+        let done = if in_bf16 {
+            self.0.gradients_in_bf16(&inputs, &gradient, wanted)
+        } else {
+            std::array::from_fn(|_| None)
+        };
+        let left = std::array::from_fn(|i| wanted[i] && done[i].is_none());
+        let others = if left.contains(&true) {
+            self.0.backward(inputs.map(read::<K, N>), saved, read::<K, N>(gradient), left)
+        } else {
+            std::array::from_fn(|_| None)
+        };
+        let results = done.into_iter().zip(others).map(|(done, other)| done.or(other));
         for ((parent, result), dtype) in ops.parents.into_iter().zip(results).zip(types) {
             if let (Some(parent), Some(result)) = (parent, result) {
-                grads.register::<Flex>(parent.id, narrow(result, dtype));
+                let result = if result.dtype() == dtype { result } else { narrow(result, dtype) };
+                grads.register::<Flex>(parent.id, result);
             }
         }
     }
@@ -119,14 +125,11 @@ pub(crate) fn apply<K: Kernel<N>, const N: usize>(
             DispatchTensorKind::Flex(BackendTensor::Float(in_bf16.unwrap_or_else(widened)))
         }
         DispatchAutodiffContext::Enabled(strategy) => {
-            let frozen = inputs[1..].iter().all(|t| !matches!(t.kind, DispatchTensorKind::Autodiff(_)));
             let inputs = inputs.map(tracked);
             let output = match strategy {
-                GradientCheckpointingStrategy::Disabled => {
-                    record::<K, NoCheckpointing, N>(kernel, inputs, frozen)
-                }
+                GradientCheckpointingStrategy::Disabled => record::<K, NoCheckpointing, N>(kernel, inputs),
                 GradientCheckpointingStrategy::Balanced => {
-                    record::<K, BalancedCheckpointing, N>(kernel, inputs, frozen)
+                    record::<K, BalancedCheckpointing, N>(kernel, inputs)
                 }
             };
             DispatchTensorKind::Autodiff(Box::new(DispatchTensorKind::Flex(BackendTensor::Autodiff(output))))
@@ -135,19 +138,15 @@ pub(crate) fn apply<K: Kernel<N>, const N: usize>(
     Ok(DispatchTensor { kind, autodiff: context })
 }
 
-/// Runs the kernel on a tape; `frozen`: all inputs but the first are constants.
-fn record<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(
-    kernel: K,
-    inputs: [Tracked; N],
-    frozen: bool,
-) -> Tracked {
+/// Runs the kernel on a tape.
+fn record<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(kernel: K, inputs: [Tracked; N]) -> Tracked {
     let nodes = inputs.each_ref().map(Tracked::node);
     let inputs = inputs.map(|t| {
         let input = t.into_primitive();
         if input.dtype() == DType::F32 { K::arrange(input) } else { input }
     });
     let dtype = inputs[0].dtype();
-    let in_bf16 = (dtype == DType::BF16 && frozen).then(|| kernel.frozen_in_bf16(&inputs)).flatten();
+    let in_bf16 = (dtype == DType::BF16).then(|| kernel.recorded_in_bf16(&inputs)).flatten();
     let (output, saved) = in_bf16.unwrap_or_else(|| {
         let (output, saved) = kernel.forward(&inputs.clone().map(read::<K, N>));
         (narrow(output, dtype), saved)

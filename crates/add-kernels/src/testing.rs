@@ -156,6 +156,31 @@ fn rounded_once(got: &[f64], want: &[f64], more: f64) -> Result<(), TestCaseErro
     Ok(())
 }
 
+/// Holds the value of `kernel` on a tape of bf16 tensors to that on plain ones, bit by bit, and the gradients of all inputs to
+/// those of `reference`, which runs in f64 on the same numbers, and to their own bits on another number of threads.
+///
+/// Each is rounded to bf16 once; whatever else was rounded on the way is off by less than its number of `more`.
+pub(crate) fn trained_near_in_bf16<I: Inputs + Send + Sync, const D: usize>(
+    inputs: I,
+    kernel: impl Fn(I) -> Tensor<D> + Sync,
+    reference: impl Fn(I) -> Tensor<D>,
+    more: &[f64],
+) -> Result<(), TestCaseError> {
+    let inputs = inputs.cast(DType::BF16);
+    same_without_tape(inputs.clone(), &kernel)?;
+    let gradients = |dtype: DType, kernel: &dyn Fn(I) -> Tensor<D>| {
+        let inputs = inputs.clone().cast(dtype).tracked();
+        let y = kernel(inputs.clone());
+        let weights = random(y.dims(), 77).cast(DType::BF16).cast(dtype);
+        inputs.gradients(&(y * weights).sum().backward())
+    };
+    let (got, want) = (gradients(DType::BF16, &kernel), gradients(DType::F64, &reference));
+    for ((got, want), more) in got.iter().zip(&want).zip(more) {
+        rounded_once(got, want, *more)?;
+    }
+    same_on_any_threads(|| gradients(DType::BF16, &kernel))
+}
+
 /// Holds the gradient of the bf16 input `x` of `kernel`, a layer whose weights are frozen, to the one in f64, as
 /// [`near_in_bf16`] does with a value.
 pub(crate) fn input_gradient_near_in_bf16<const D: usize>(
@@ -173,7 +198,7 @@ pub(crate) fn input_gradient_near_in_bf16<const D: usize>(
     same_on_any_threads(|| gradient(DType::BF16))
 }
 
-/// Holds the value of `kernel` on plain bf16 tensors to that on a tape, bit by bit: it computes in f32 both times.
+/// Holds the value of `kernel` on plain bf16 tensors to that on a tape, bit by bit.
 pub(crate) fn same_without_tape<I: Inputs, const D: usize>(
     inputs: I,
     kernel: impl Fn(I) -> Tensor<D>,

@@ -9,9 +9,9 @@ pub struct Kernels {
     /// Whether 3x3 convolutions of stride 1 may take Winograd's `F(2x2, 3x3)`: half the time, with sums of transformed numbers
     /// in place of plain ones. Its error is held to that of `PyTorch`'s f32; numbers differ between the two by rounding alone.
     pub winograd: bool,
-    /// Whether linear layers, convolutions and attention of frozen networks that are held in bf16 multiply bf16 numbers where the
-    /// processor has AVX512-BF16, with sums in f32. On other processors, and with `false`, they are widened and multiplied in
-    /// f32; numbers differ between the two by rounding alone.
+    /// Whether linear layers and convolutions of networks that compute in bf16, their gradients, and attention without a tape
+    /// multiply bf16 numbers where the processor has AMX or AVX512-BF16, with sums in f32. On other processors, and with `false`,
+    /// they are widened and multiplied in f32; numbers differ between the two by rounding alone.
     pub bf16_products: bool,
 }
 

@@ -9,7 +9,7 @@ use burn::tensor::bf16;
 use super::rows::{hide, largest, score, splits};
 use super::{Attention, Heads};
 use crate::parallel::{Scratch, parallel_ranges};
-use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, packed_len};
+use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, pack_rows, packed_len};
 use crate::simd::{LANES, Simd, Task, dispatch_pairs, power_of_two_for_bf16};
 
 /// Queries at a time; a multiple of the rows of every register tile.
@@ -88,17 +88,10 @@ impl Task for Rows<'_> {
 /// Writes pairs of values, those of two keys that follow each other, in panels: `[m / 2, width]` each.
 #[inline(always)]
 unsafe fn pack_values<S: Simd>(s: S, v: *const bf16, step: usize, m: usize, d: usize, to: *mut f32) {
-    const NONE: [bf16; LANES] = [bf16::ZERO; LANES];
     let (width, pairs) = (S::VECS * LANES, m.div_ceil(2));
-    for pair in 0..pairs {
-        let mut column = 0;
-        while column < d {
-            let first = v.add(2 * pair * step + column);
-            let second = if 2 * pair + 1 < m { first.add(step) } else { NONE.as_ptr() };
-            let to = to.add(column / width * width * pairs + pair * width + column % width);
-            s.store(to, s.load_pairs([first, second], 0, LANES.min(d - column)));
-            column += LANES;
-        }
+    for column in (0..d).step_by(width) {
+        let columns = width.min(d - column);
+        pack_rows(s, v.add(column), [step, m], columns, 0..pairs, to.add(column * pairs));
     }
 }
 

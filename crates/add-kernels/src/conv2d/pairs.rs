@@ -1,6 +1,6 @@
 //! The forward pass in bf16, on processors that multiply pairs of such numbers and sum them in f32.
 //!
-//! Windows that Winograd's tiles serve go to them. All others are one product of matrices: weights `[C_out, C_in k_h k_w]` by
+//! Windows that Winograd's tiles serve go to them, but where AMX multiplies. All others are one product of matrices: weights `[C_out, C_in k_h k_w]` by
 //! shifted images, one column per output pixel. Two neighbours of a row of weights are a pair as they lie in memory, so weights
 //! are never copied; a task packs some panels of the images, two shifts to a row of pairs, and sums all of their outputs in f32
 //! before it rounds them.
@@ -10,7 +10,7 @@ use burn::tensor::bf16;
 use super::{Sizes, Winograd};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::product::{Reduction, Start, multiply_panel, panel_width, tile_rows};
-use crate::simd::{LANES, Simd, Task, dispatch_pairs};
+use crate::simd::{LANES, Simd, Task, dispatch_pairs, has_tiles};
 
 /// Pairs of the sum between two visits to the output: those of a panel, with the weights of a tile, stay in the nearest cache.
 const STEPS: usize = 256;
@@ -34,7 +34,8 @@ pub(super) unsafe fn forward(
     bias: Option<&[f32]>,
     out: SharedMut<bf16>,
 ) {
-    if sizes.in_tiles(sizes.output) && sizes.c_in.is_multiple_of(2) {
+    // With AMX the multiplications that they spare cost less than the transforms.
+    if !has_tiles() && sizes.in_tiles(sizes.output) && sizes.c_in.is_multiple_of(2) {
         return Winograd::forward(sizes, x, bytemuck::cast_slice(weights), bias, out).run();
     }
     let image = Image::new(sizes, x);

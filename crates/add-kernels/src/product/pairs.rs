@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::bf16;
 
-use super::turned::{in_stripes, multiply_turned, sum_panel};
-use super::{Matrix, Right, Start, panel_width};
+use super::turned::{by_groups, in_stripes, multiply_turned, sum_panel};
+use super::{Matrix, Reduction, Right, Start, multiply_panel, panel_width};
 use crate::parallel::{Scratch, SharedMut, parallel_ranges};
-use crate::simd::{LANES, Simd, Task, dispatch_pairs, has_pairs};
+use crate::simd::{LANES, Simd, Task, dispatch_pairs, has_pairs, has_tiles};
 
 static ALLOWED: AtomicBool = AtomicBool::new(true);
 
@@ -23,6 +23,15 @@ pub fn allow_bf16_products(allowed: bool) {
 /// Whether products of bf16 tensors are computed in bf16: the processor has AVX512-BF16, and they may.
 pub fn computes_bf16_products() -> bool {
     has_pairs() && ALLOWED.load(Ordering::Relaxed)
+}
+
+/// By what products of bf16 tensors are computed in this process.
+pub fn bf16_products() -> &'static str {
+    match (computes_bf16_products(), has_tiles()) {
+        (true, true) => "AMX",
+        (true, false) => "AVX512-BF16",
+        (false, _) => "f32",
+    }
 }
 
 /// `c = a b^T + bias` rounded to bf16, with `a: [m, k]` and `b: [n, k]` of pairs, row after row as `c: [m, n]` is, over all
@@ -48,14 +57,154 @@ pub(crate) unsafe fn multiply_pairs(
     if m >= n {
         let right = Right::new(b.transposed(), k, n);
         in_stripes(m, n, k, |first, rows| {
-            let mut sums = Scratch::new(rows * panel_width());
-            let sums = sums.as_mut_ptr();
-            let stripe = Stripe { a, first, rows, n, k, b: b.transposed(), right: &right, sums, c, bias };
+            let stripe = Stripe { a, first, rows, n, k, b: b.transposed(), right: &right, c, bias };
             // SAFETY: the rows of the tasks are disjoint.
             unsafe { dispatch_pairs(stripe) };
         });
     } else {
         multiply_turned(m, n, k, a, b, bias, c);
+    }
+}
+
+/// `c = a^T b` in f32 with `a: [k, m]` and `b: [k, n]`, row after row as `c: [m, n]` is, over all threads.
+///
+/// # Safety
+/// The processor has pairs, and `c` is writable.
+pub(crate) unsafe fn multiply_columns(m: usize, n: usize, k: usize, a: &[bf16], b: &[bf16], c: SharedMut) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let (pairs, width) = (k.div_ceil(2), panel_width());
+    let mut left = Scratch::new(m.next_multiple_of(LANES) * pairs.next_multiple_of(LANES));
+    let ld = pairs.next_multiple_of(LANES);
+    let to = SharedMut::new(left.as_mut_ptr());
+    parallel_ranges(m.div_ceil(LANES), k, |range| {
+        for first in range.map(|block| block * LANES) {
+            let columns = LANES.min(m - first);
+            // SAFETY: every column belongs to one task.
+            unsafe { dispatch_pairs(TurnColumns { a, m, k, first, columns, to: to.at(first * ld), ld }) };
+        }
+    });
+    let mut right = Scratch::new(n.next_multiple_of(width) * pairs);
+    let to = SharedMut::new(right.as_mut_ptr());
+    parallel_ranges(n.div_ceil(width), k * width / LANES, |range| {
+        for first in range.map(|panel| panel * width) {
+            let (rows, columns) = ([n, k], width.min(n - first));
+            // SAFETY: every panel belongs to one task.
+            unsafe { dispatch_pairs(PackRows { b: &b[first..], rows, columns, to: to.at(first * pairs) }) };
+        }
+    });
+    in_stripes(m, n, pairs, |first, rows| {
+        let columns = Columns { left: &left, ld, first, rows, n, pairs, right: &right, c };
+        // SAFETY: the rows of the tasks are disjoint.
+        unsafe { dispatch_pairs(columns) };
+    });
+}
+
+/// Columns of `a: [k, m]` as rows of pairs, `ld` apart.
+struct TurnColumns<'a> {
+    a: &'a [bf16],
+    m: usize,
+    k: usize,
+    first: usize,
+    columns: usize,
+    to: *mut f32,
+    ld: usize,
+}
+
+impl Task for TurnColumns<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { a, m, k, first, columns, to, ld } = self;
+        let mut block = [[0.0; LANES]; LANES];
+        for pair in (0..k.div_ceil(2)).step_by(LANES) {
+            for (i, row) in block.iter_mut().enumerate() {
+                pack_rows(
+                    s,
+                    a.as_ptr().add(first),
+                    [m, k],
+                    columns,
+                    pair + i..pair + i + 1,
+                    row.as_mut_ptr(),
+                );
+            }
+            s.transpose(block.as_ptr().cast(), LANES, to.add(pair), ld);
+        }
+    }
+}
+
+/// One panel of the rows of a bf16 matrix, in pairs.
+struct PackRows<'a> {
+    b: &'a [bf16],
+    rows: [usize; 2],
+    columns: usize,
+    to: *mut f32,
+}
+
+impl Task for PackRows<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { b, rows, columns, to } = self;
+        pack_rows(s, b.as_ptr(), rows, columns, 0..rows[1].div_ceil(2), to);
+    }
+}
+
+/// Writes the first `columns` of rows `2 p` and `2 p + 1`, side by side, for each `p` of `pairs`, in rows of a panel's width. There
+/// are `count` rows, `step` apart; those behind them are zeros.
+///
+/// # Safety
+/// The rows are readable, and `to` is writable for `columns` rounded up to vectors, in every row.
+#[inline(always)]
+pub(crate) unsafe fn pack_rows<S: Simd>(
+    s: S,
+    from: *const bf16,
+    [step, count]: [usize; 2],
+    columns: usize,
+    pairs: std::ops::Range<usize>,
+    to: *mut f32,
+) {
+    const NONE: [bf16; LANES] = [bf16::ZERO; LANES];
+    for (i, pair) in pairs.enumerate() {
+        for column in (0..columns).step_by(LANES) {
+            let row = |row: usize| if row < count { from.add(row * step + column) } else { NONE.as_ptr() };
+            let both = s.load_pairs([row(2 * pair), row(2 * pair + 1)], 0, LANES.min(columns - column));
+            s.store(to.add(i * S::VECS * LANES + column), both);
+        }
+    }
+}
+
+/// Some rows of [`multiply_columns`].
+struct Columns<'a> {
+    left: &'a [f32],
+    ld: usize,
+    first: usize,
+    rows: usize,
+    n: usize,
+    pairs: usize,
+    right: &'a [f32],
+    c: SharedMut,
+}
+
+impl Task for Columns<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Self { left, ld, first, rows, n, pairs, right, c } = self;
+        let width = S::VECS * LANES;
+        for column in (0..n).step_by(width) {
+            multiply_panel(
+                s,
+                Reduction { runs: &[0], length: pairs, stride: 1 },
+                left.as_ptr().add(first * ld),
+                |i| i * ld,
+                rows,
+                right.as_ptr().add(column * pairs),
+                width,
+                c.at(first * n + column),
+                n,
+                width.min(n - column),
+                Start::Zero,
+            );
+        }
     }
 }
 
@@ -91,30 +240,36 @@ struct Stripe<'a> {
     k: usize,
     b: Matrix,
     right: &'a Right,
-    /// A panel of the output before it is rounded, `[rows, panel_width()]`: it stays in the cache.
-    sums: *mut f32,
     c: SharedMut<bf16>,
     bias: Option<&'a [f32]>,
 }
 
+/// Rows that stay in the nearest cache while all panels go by, with the sums of one panel until they are rounded.
+const ROWS: usize = 32;
+
 impl Task for Stripe<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Self { a, first, rows, n, k, b, right, sums, c, bias } = self;
+        let Self { a, first, rows, n, k, b, right, c, bias } = self;
         let width = S::VECS * LANES;
-        for panel in 0..n.div_ceil(width) {
+        let mut sums = Scratch::new(ROWS * width);
+        let sums = sums.as_mut_ptr();
+        // Panels are taken in groups, and each group by all rows.
+        for (row, panel) in by_groups(first..first + rows, ROWS, n.div_ceil(width), k * width) {
+            let count = ROWS.min(first + rows - row);
             let column = panel * width;
             let columns = width.min(n - column);
-            let start = bias.map_or(Start::Zero, |bias| Start::ColumnBias(bias[column..].as_ptr()));
-            let (left, right) = (a.data.add(first * a.row), right.panel(b, k, width, panel));
-            sum_panel(s, left, a.row, rows, right, k, sums, columns, start);
-            for i in 0..rows {
-                let (from, to): (_, *mut bf16) = (sums.add(i * width), c.at((first + i) * n + column));
-                let mut j = 0;
-                while j < columns {
-                    let n = LANES.min(columns - j);
-                    s.store_first_bf16(to.add(j), s.load_first(from.add(j), n), n);
-                    j += LANES;
+            let (left, right) = (a.data.add(row * a.row), right.panel(b, k, width, panel));
+            sum_panel(s, left, a.row, count, right, k, sums, columns, Start::Zero);
+            for j in (0..columns).step_by(LANES) {
+                let lanes = LANES.min(columns - j);
+                let bias = match bias {
+                    Some(bias) => s.load_first(bias[column + j..].as_ptr(), lanes),
+                    None => s.splat(0.0),
+                };
+                for i in 0..count {
+                    let sum = s.add(s.load_first(sums.add(i * width + j), lanes), bias);
+                    s.store_first_bf16(c.at((row + i) * n + column + j), sum, lanes);
                 }
             }
         }

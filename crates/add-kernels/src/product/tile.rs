@@ -55,6 +55,14 @@ pub(crate) unsafe fn multiply_panel<S: Simd>(
     columns: usize,
     start: Start,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if S::TILES {
+        // Those who multiply pairs sum them in one run, and their rows lie evenly.
+        let row = if row_count > 1 { rows(1) - rows(0) } else { LANES };
+        let left = (a.add(rows(0) + reduction.runs[0]), row);
+        let sizes = [row_count, columns, reduction.length];
+        return super::tiles::multiply(s, sizes, left, (b, ld_b), (c, ld_c), start);
+    }
     let mut first = 0;
     while first < row_count {
         let count = S::ROWS.min(row_count - first);

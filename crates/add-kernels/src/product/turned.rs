@@ -65,27 +65,44 @@ impl<T: Number> Task for Turned<'_, T> {
         // Whole blocks of sixteen rows are turned.
         let mut sums = Scratch::new(ROWS * width);
         let mut turned = [[0.0; LANES]; LANES];
-        for row in (first..first + rows).step_by(ROWS) {
+        for (row, panel) in by_groups(first..first + rows, ROWS, m.div_ceil(width), k * width) {
             let count = ROWS.min(first + rows - row);
-            for panel in 0..m.div_ceil(width) {
-                let column = panel * width;
-                let columns = width.min(m - column);
-                let start = bias.map_or(Start::Zero, |bias| Start::RowBias(bias[row..].as_ptr()));
-                let (left, right) = (b.data.add(row * b.row), right.panel(a, k, width, panel));
-                sum_panel(s, left, b.row, count, right, k, sums.as_mut_ptr(), columns, start);
-                for i in (0..count).step_by(LANES) {
-                    for j in (0..columns).step_by(LANES) {
-                        let (from, to) = (sums.as_ptr().add(i * width + j), turned.as_mut_ptr().cast());
-                        s.transpose(from, width, to, LANES);
-                        for (t, numbers) in turned.iter().enumerate().take(columns - j) {
-                            let to = c.at((column + j + t) * n + row + i);
-                            T::store_first(s, to, s.load(numbers.as_ptr()), LANES.min(count - i));
-                        }
+            let column = panel * width;
+            let columns = width.min(m - column);
+            let start = bias.map_or(Start::Zero, |bias| Start::RowBias(bias[row..].as_ptr()));
+            let (left, right) = (b.data.add(row * b.row), right.panel(a, k, width, panel));
+            sum_panel(s, left, b.row, count, right, k, sums.as_mut_ptr(), columns, start);
+            for i in (0..count).step_by(LANES) {
+                for j in (0..columns).step_by(LANES) {
+                    let (from, to) = (sums.as_ptr().add(i * width + j), turned.as_mut_ptr().cast());
+                    s.transpose(from, width, to, LANES);
+                    for (t, numbers) in turned.iter().enumerate().take(columns - j) {
+                        let to = c.at((column + j + t) * n + row + i);
+                        T::store_first(s, to, s.load(numbers.as_ptr()), LANES.min(count - i));
                     }
                 }
             }
         }
     }
+}
+
+/// Numbers of panels that stay in the second cache while all rows go by.
+const GROUP: usize = 1 << 18;
+
+/// The first row of each block of `height` rows with each of `panels`, of `size` numbers each: as many panels as the second cache
+/// holds go by for one block, then for the next.
+#[inline(always)]
+pub(super) fn by_groups(
+    rows: std::ops::Range<usize>,
+    height: usize,
+    panels: usize,
+    size: usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let group = (GROUP / size.max(1)).max(1);
+    (0..panels).step_by(group).flat_map(move |from| {
+        let group = from..(from + group).min(panels);
+        rows.clone().step_by(height).flat_map(move |row| group.clone().map(move |panel| (row, panel)))
+    })
 }
 
 /// `sums = start + left right` of some rows and one panel, `[rows, panel_width()]`.

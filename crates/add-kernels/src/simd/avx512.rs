@@ -1,4 +1,4 @@
-//! AVX-512: one register per vector. `PAIRS` is the variant for products of bf16 numbers, see [`super::dispatch_pairs`].
+//! AVX-512: one register per vector. Variants are for products of bf16 numbers, see [`super::dispatch_pairs`].
 
 #![allow(clippy::wildcard_imports, reason = "dozens of intrinsics")]
 
@@ -9,7 +9,12 @@ use burn::tensor::bf16;
 use super::{LANES, Simd, Task};
 
 #[derive(Clone, Copy)]
-pub(super) struct Avx512<const PAIRS: bool = false>(());
+pub(super) struct Avx512<const PRODUCTS: u8>(());
+
+/// What [`Simd::mul_add`] multiplies: numbers, or pairs of bf16 numbers; and whether panels of products of pairs go by AMX.
+pub(super) const NUMBERS: u8 = 0;
+const PAIRS: u8 = 1;
+const TILES: u8 = 2;
 
 pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -28,14 +33,21 @@ pub(super) fn pairs_available() -> bool {
 /// The processor has AVX-512 with bf16 and the task's pointers are valid.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")]
 pub(super) unsafe fn run_pairs(task: impl Task) {
-    task.run(Avx512::<true>(()));
+    task.run(Avx512::<PAIRS>(()));
+}
+
+/// # Safety
+/// The processor has AMX for bf16 too, as far as [`run_pairs`] asks for, and this process may use it.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")]
+pub(super) unsafe fn run_tiles(task: impl Task) {
+    task.run(Avx512::<TILES>(()));
 }
 
 /// # Safety
 /// The processor has AVX-512 and the task's pointers are valid.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
 pub(super) unsafe fn run(task: impl Task) {
-    task.run(Avx512::<false>(()));
+    task.run(Avx512::<NUMBERS>(()));
 }
 
 #[inline(always)]
@@ -56,15 +68,16 @@ unsafe fn rounded(v: __m512) -> __m512i {
     _mm512_srli_epi32::<16>(rounded)
 }
 
-// SAFETY of all calls: a value of `Avx512` is only made by `run`, and one with `PAIRS` by `run_pairs`.
-impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
+// SAFETY of all calls: a value of `Avx512` is only made by `run`, and one for other products by `run_pairs` or `run_tiles`.
+impl<const PRODUCTS: u8> Simd for Avx512<PRODUCTS> {
     type V = __m512;
-    type Numbers = Avx512<false>;
+    type Numbers = Avx512<NUMBERS>;
+    const TILES: bool = PRODUCTS == TILES;
     const ROWS: usize = 8;
     const VECS: usize = 2;
 
     #[inline(always)]
-    fn numbers(self) -> Avx512<false> {
+    fn numbers(self) -> Avx512<NUMBERS> {
         Avx512(())
     }
     #[inline(always)]
@@ -94,7 +107,7 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     }
     #[inline(always)]
     unsafe fn store_first_bf16(self, p: *mut bf16, v: __m512, n: usize) {
-        if PAIRS {
+        if PRODUCTS != NUMBERS {
             let short = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
             return _mm256_mask_storeu_epi16(p.cast(), first(n), short);
         }
@@ -111,7 +124,7 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     #[inline(always)]
     fn pair(self, [a, b]: [__m512; 2]) -> __m512 {
         unsafe {
-            if PAIRS {
+            if PRODUCTS != NUMBERS {
                 // Those of `a` are its lower half.
                 let short = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
                 let first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -209,7 +222,7 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     }
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        if PAIRS {
+        if PRODUCTS != NUMBERS {
             // SAFETY: both are sixteen times 32 bits.
             let pairs = |v: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(v) };
             return unsafe { _mm512_dpbf16_ps(c, pairs(a), pairs(b)) };

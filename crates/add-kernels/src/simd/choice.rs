@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::{Simd, Task, portable};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{amx, avx2, avx512};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Isa {
@@ -38,7 +38,7 @@ pub(crate) fn tile_size() -> [usize; 2] {
     }
     match isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => of::<avx512::Avx512<false>>(),
+        Isa::Avx512 => of::<avx512::Avx512<{ avx512::NUMBERS }>>(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => of::<avx2::Avx2>(),
         Isa::Portable => of::<portable::Portable>(),
@@ -56,6 +56,17 @@ pub(crate) fn has_pairs() -> bool {
     false
 }
 
+/// Whether the processor multiplies whole tiles of such pairs too (AMX), and this process may.
+pub(crate) fn has_tiles() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static HAS: OnceLock<bool> = OnceLock::new();
+        *HAS.get_or_init(amx::available)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// Runs a product whose factors are pairs of bf16 numbers, two to each number of `f32`'s size: there [`Simd::mul_add`] is
 /// `a_0 b_0 + a_1 b_1 + c` of two pairs and an f32 number, and [`Simd::numbers`] has that of numbers. Its tile is that of
 /// [`dispatch`].
@@ -64,9 +75,22 @@ pub(crate) fn has_pairs() -> bool {
 /// [`has_pairs`], and the pointers of the task are valid for what it does.
 pub(crate) unsafe fn dispatch_pairs(task: impl Task) {
     #[cfg(target_arch = "x86_64")]
-    avx512::run_pairs(task);
+    if has_tiles() {
+        amx::run(task);
+    } else {
+        avx512::run_pairs(task);
+    }
     #[cfg(not(target_arch = "x86_64"))]
     unreachable!("{} has no pairs", std::any::type_name_of_val(&task));
+}
+
+/// As [`dispatch_pairs`], without whole tiles.
+///
+/// # Safety
+/// The same.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) unsafe fn dispatch_pairs_in_vectors(task: impl Task) {
+    avx512::run_pairs(task);
 }
 
 /// Runs `task` with the best instruction set of this processor.
