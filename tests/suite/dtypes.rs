@@ -41,7 +41,8 @@ fn a_run_in_bf16_is_near_one_in_f32_and_resumes_to_the_bit() {
     assert!(!want.is_empty() && got.len() == want.len(), "{got:?} for {want:?}");
     assert_ne!(got, want, "bf16 leaves its mark");
     for (got, want) in got.iter().zip(&want) {
-        assert!((got - want).abs() < 0.03 * want.abs().max(0.1), "{got} for {want}");
+        // Where the processor multiplies in bf16 the trained values are rounded too.
+        assert!((got - want).abs() < 0.06 * want.abs().max(0.1), "{got} for {want}");
     }
     let checkpoint = at("whole").join("checkpoints/step-0000004");
     for file in ["student.safetensors", "ema.safetensors", "heads.safetensors"] {

@@ -113,7 +113,7 @@ fn all_like(choice: DeviceChoice) -> Vec<cubecl::Device> {
             _ => None,
         },
         (DeviceChoice::WgpuSoftware(), cubecl::Device::Wgpu(device)) => {
-            (device.kind == WgpuDeviceKind::Cpu).then_some(0)
+            (device.kind == WgpuDeviceKind::Cpu && software_is_there()).then_some(0)
         }
         _ => None,
     };
@@ -123,6 +123,16 @@ fn all_like(choice: DeviceChoice) -> Vec<cubecl::Device> {
         .collect();
     found.sort_by_key(|(order, _)| *order);
     found.into_iter().map(|(_, device)| device).collect()
+}
+
+/// Whether a software device can be set up.
+fn software_is_there() -> bool {
+    #[cfg(feature = "wgpu")]
+    {
+        super::software::is_there()
+    }
+    #[cfg(not(feature = "wgpu"))]
+    false
 }
 
 /// Opens a device, which panics where a library is missing.

@@ -51,11 +51,20 @@ pub(super) fn open() -> Result<(cubecl::Device, wgpu::AdapterInfo), String> {
     Ok((device, info))
 }
 
-fn setup(all_kernels: bool) -> Result<WgpuSetup, String> {
+/// Whether the machine has a software device that can be set up: CubeCL also counts those of OpenGL, which cannot.
+pub(super) fn is_there() -> bool {
+    adapter().is_some()
+}
+
+fn adapter() -> Option<(wgpu::Instance, wgpu::Adapter)> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let software = |adapter: &wgpu::Adapter| adapter.get_info().device_type == wgpu::DeviceType::Cpu;
-    let adapter = adapters.into_iter().find(software).ok_or("there is no GPU made of software")?;
+    Some((instance, adapters.into_iter().find(software)?))
+}
+
+fn setup(all_kernels: bool) -> Result<WgpuSetup, String> {
+    let (instance, adapter) = adapter().ok_or("there is no GPU made of software")?;
     let mut limits = adapter.limits();
     if !all_kernels {
         limits.max_compute_workgroup_storage_size =
