@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::product::{Reduction, multiply_panel};
-    use crate::simd::{Task, choice::dispatch_pairs_in_vectors, dispatch_pairs, has_tiles};
+    use crate::simd::{Task, choice::dispatch_pairs_in_vectors, dispatch_pairs, has_pairs};
 
     /// A panel of a product with distances of rows that are more than their lengths.
     struct Panel<'a> {
@@ -140,7 +140,9 @@ mod tests {
         fn whole_tiles_and_vectors_give_the_sum_of_products(
             rows in 1_usize..70, columns in 1_usize..=BLOCK, length in 1_usize..400, start in 0..4,
         ) {
-            prop_assume!(has_tiles());
+            if !has_pairs() {
+                return Ok(());
+            }
             let numbers = |count: usize, first: usize| -> Vec<bf16> {
                 (first..first + count).map(|i| bf16::from_f32(number(i))).collect()
             };
@@ -154,7 +156,7 @@ mod tests {
             };
             let [mut tiles, mut vectors] = [there.clone(), there.clone()];
             let panel = |c| Panel { sizes: [rows, columns, length], a: &a, b: &b, start, c };
-            // SAFETY: the processor has both.
+            // SAFETY: the processor has pairs. By tiles only where it has those.
             unsafe {
                 dispatch_pairs(panel(&mut tiles));
                 dispatch_pairs_in_vectors(panel(&mut vectors));
