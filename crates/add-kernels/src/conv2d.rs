@@ -16,9 +16,8 @@ mod winograd;
 use burn::tensor::{Tensor, module, ops::ConvOptions};
 use burn_flex::FlexTensor;
 
-use crate::half::{as_type, flat};
+use crate::half::as_type;
 use crate::parallel::{SharedMut, dense, output, values};
-use crate::product::computes_bf16_products;
 use crate::tape::{Kernel, apply};
 use padded::Padded;
 use sizes::Sizes;
@@ -114,23 +113,17 @@ impl<const N: usize> Kernel<N> for Conv2d {
         Some((<Self as Kernel<N>>::forward_in_bf16(self, inputs)?, ()))
     }
 
-    fn gradients_in_bf16(
+    fn gradient_in_bf16(
         &self,
         inputs: &[FlexTensor; N],
         dy: &FlexTensor,
-        wanted: [bool; N],
-    ) -> [Option<FlexTensor>; N] {
-        let dy = flat(dy);
-        std::array::from_fn(|i| {
-            if !wanted[i] || !computes_bf16_products() {
-                return None;
-            }
-            match i {
-                0 => self.input_gradient_in_bf16(&inputs[1], dy.as_slice()?),
-                1 => self.weight_gradient_in_bf16(&inputs[0], dy.as_slice()?),
-                _ => None,
-            }
-        })
+        which: usize,
+    ) -> Option<FlexTensor> {
+        match which {
+            0 => self.input_gradient_in_bf16(&inputs[1], dy.as_slice()?),
+            1 => self.weight_gradient_in_bf16(&inputs[0], dy.as_slice()?),
+            _ => None,
+        }
     }
 
     fn backward(

@@ -45,8 +45,7 @@ pub(crate) fn flat(tensor: &FlexTensor) -> FlexTensor {
 
 /// The numbers of a tensor in bf16, one after the other.
 pub(crate) fn flat_in_bf16(tensor: &FlexTensor) -> FlexTensor {
-    let tensor = flat(tensor);
-    if tensor.dtype() == DType::F32 { narrow(tensor, DType::BF16) } else { tensor }
+    narrow(flat(tensor), DType::BF16)
 }
 
 /// The numbers of a contiguous bf16 tensor in pairs, each as the bits of one f32; nothing where there is no such view.
@@ -57,11 +56,11 @@ pub(crate) fn pairs(tensor: &FlexTensor) -> Option<&[f32]> {
     bytemuck::try_cast_slice(tensor.as_slice::<bf16>()?).ok()
 }
 
-/// The numbers of an f32 tensor, each as the nearest of the type `dtype`, in the same places.
+/// The numbers of a tensor, each as the nearest of the type `dtype`, f32 or bf16, in the same places.
 pub(crate) fn narrow(tensor: FlexTensor, dtype: DType) -> FlexTensor {
     // SAFETY: both have as many numbers.
     let each = |from: &[f32], to: *mut bf16| unsafe { dispatch(Narrow { from, to }) };
-    if dtype == DType::BF16 { convert(tensor, each) } else { tensor }
+    if dtype == DType::BF16 && tensor.dtype() == DType::F32 { convert(tensor, each) } else { tensor }
 }
 
 fn convert<A: Element + Pod, B: Element + Pod>(

@@ -94,38 +94,32 @@ impl<const N: usize> Kernel<N> for Linear {
         Some((<Self as Kernel<N>>::forward_in_bf16(self, inputs)?, ()))
     }
 
-    fn gradients_in_bf16(
+    fn gradient_in_bf16(
         &self,
         inputs: &[FlexTensor; N],
         dy: &FlexTensor,
-        wanted: [bool; N],
-    ) -> [Option<FlexTensor>; N] {
+        which: usize,
+    ) -> Option<FlexTensor> {
         let Self { b, n, c_in, c_out } = *self;
-        let dy = flat(dy);
-        std::array::from_fn(|i| {
-            if !wanted[i] || !computes_bf16_products() {
-                return None;
+        match which {
+            0 if c_out.is_multiple_of(2) => {
+                let weight = flat_in_bf16(&inputs[1]);
+                let (weight, dy) = (turned(weight.as_slice()?, [c_out, c_in, 1]), pairs(dy)?);
+                // SAFETY: the processor has pairs, and the output is as large as it says.
+                Some(output_of([b, n, c_in], |out| unsafe {
+                    multiply_pairs(b * n, c_in, c_out / 2, dy, &weight, None, out);
+                }))
             }
-            match i {
-                0 if c_out.is_multiple_of(2) => {
-                    let weight = flat_in_bf16(&inputs[1]);
-                    let (weight, dy) = (turned(weight.as_slice()?, [c_out, c_in, 1]), pairs(&dy)?);
-                    // SAFETY: the processor has pairs, and the output is as large as it says.
-                    Some(output_of([b, n, c_in], |out| unsafe {
-                        multiply_pairs(b * n, c_in, c_out / 2, dy, &weight, None, out);
-                    }))
-                }
-                1 => {
-                    let x = flat(&inputs[0]);
-                    let (x, dy) = (x.as_slice()?, dy.as_slice()?);
-                    // SAFETY: the processor has pairs, and the sizes are those of the tensors.
-                    Some(output([c_out, c_in], |out| unsafe {
-                        multiply_columns(c_out, c_in, b * n, dy, x, out);
-                    }))
-                }
-                _ => None,
+            1 => {
+                let x = flat(&inputs[0]);
+                let (x, dy) = (x.as_slice()?, dy.as_slice()?);
+                // SAFETY: the processor has pairs, and the sizes are those of the tensors.
+                Some(output([c_out, c_in], |out| unsafe {
+                    multiply_columns(c_out, c_in, b * n, dy, x, out);
+                }))
             }
-        })
+            _ => None,
+        }
     }
 
     fn backward(

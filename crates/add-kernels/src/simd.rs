@@ -10,12 +10,14 @@ pub(crate) mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub(crate) mod choice;
+mod choice;
 mod math;
 mod portable;
 
 use burn::tensor::bf16;
 
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) use choice::dispatch_pairs_in_vectors;
 pub(crate) use choice::{dispatch, dispatch_pairs, has_pairs, has_tiles, tile_size};
 #[cfg(test)]
 use math::normal_tail;

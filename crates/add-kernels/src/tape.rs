@@ -24,8 +24,9 @@ use burn::backend::{
 use burn::tensor::DType;
 use burn_flex::FlexTensor;
 
-use crate::half::{narrow, widen};
+use crate::half::{flat, narrow, widen};
 use crate::parallel::dense;
+use crate::product::computes_bf16_products;
 
 /// A differentiable operation with `N` inputs and one output.
 pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
@@ -49,16 +50,16 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
         None
     }
 
-    /// The gradients of those inputs that are `wanted` and that the kernel and this processor compute in bf16, the first input
-    /// and the gradient of the output being in bf16; each in the type of its input or in f32. [`backward`](Self::backward) is
-    /// asked for the others.
-    fn gradients_in_bf16(
+    /// The gradient of the input number `which` where the kernel computes it in bf16, the first input and the gradient of the
+    /// output being in bf16 and the latter's numbers one after the other; in the type of that input or in f32.
+    /// [`backward`](Self::backward) is asked for the others.
+    fn gradient_in_bf16(
         &self,
         _inputs: &[FlexTensor; N],
         _gradient: &FlexTensor,
-        _wanted: [bool; N],
-    ) -> [Option<FlexTensor>; N] {
-        std::array::from_fn(|_| None)
+        _which: usize,
+    ) -> Option<FlexTensor> {
+        None
     }
 
     /// The gradients of the inputs that are `wanted`, `None` for the others.
@@ -85,12 +86,11 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
         let (inputs, saved) = ops.state;
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let types = inputs.each_ref().map(FlexTensor::dtype);
-        let in_bf16 = types[0] == DType::BF16 && gradient.dtype() == DType::BF16;
-        let done = if in_bf16 {
-            self.0.gradients_in_bf16(&inputs, &gradient, wanted)
-        } else {
-            std::array::from_fn(|_| None)
-        };
+        let in_bf16 = types[0] == DType::BF16 && gradient.dtype() == DType::BF16 && computes_bf16_products();
+        let gradient = if in_bf16 { flat(&gradient) } else { gradient };
+        let done: [Option<FlexTensor>; N] = std::array::from_fn(|i| {
+            if in_bf16 && wanted[i] { self.0.gradient_in_bf16(&inputs, &gradient, i) } else { None }
+        });
         let left = std::array::from_fn(|i| wanted[i] && done[i].is_none());
         let others = if left.contains(&true) {
             self.0.backward(inputs.map(read::<K, N>), saved, read::<K, N>(gradient), left)
@@ -100,8 +100,7 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
         let results = done.into_iter().zip(others).map(|(done, other)| done.or(other));
         for ((parent, result), dtype) in ops.parents.into_iter().zip(results).zip(types) {
             if let (Some(parent), Some(result)) = (parent, result) {
-                let result = if result.dtype() == dtype { result } else { narrow(result, dtype) };
-                grads.register::<Flex>(parent.id, result);
+                grads.register::<Flex>(parent.id, narrow(result, dtype));
             }
         }
     }

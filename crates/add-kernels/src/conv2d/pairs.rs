@@ -1,9 +1,9 @@
 //! The forward pass in bf16, on processors that multiply pairs of such numbers and sum them in f32.
 //!
-//! Windows that Winograd's tiles serve go to them, but where AMX multiplies. All others are one product of matrices: weights `[C_out, C_in k_h k_w]` by
-//! shifted images, one column per output pixel. Two neighbours of a row of weights are a pair as they lie in memory, so weights
-//! are never copied; a task packs some panels of the images, two shifts to a row of pairs, and sums all of their outputs in f32
-//! before it rounds them.
+//! Windows that Winograd's tiles serve go to them, but where AMX multiplies. All others are one product of matrices: weights
+//! `[C_out, C_in k_h k_w]` by shifted images, one column per output pixel. Two neighbours of a row of weights are a pair as they
+//! lie in memory, so weights are never copied; a task packs some panels of the images, two shifts to a row of pairs, and sums all
+//! of their outputs in f32 before it rounds them.
 
 use burn::tensor::bf16;
 

@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::product::{Reduction, multiply_panel};
-    use crate::simd::{Task, choice::dispatch_pairs_in_vectors, dispatch_pairs, has_pairs};
+    use crate::simd::{Task, dispatch_pairs, dispatch_pairs_in_vectors, has_pairs};
 
     /// A panel of a product with distances of rows that are more than their lengths.
     struct Panel<'a> {
