@@ -1,6 +1,6 @@
 //! What a change must pass before it is handed in: the one list of steps, which CI runs too.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
 use cargo_metadata::MetadataCommand;
 
@@ -16,15 +16,35 @@ const WITH_GPU: [&str; 2] = ["--features", "add-cli/cuda"];
 /// The examples of the facade, which are run and not only compiled.
 const EXAMPLES: [&str; 3] = ["sample", "train", "plugin"];
 
-/// Does every step, the quickest first.
+/// Steps by name, the quickest first.
+const STEPS: [(&str, fn() -> Result<(), String>); 7] = [
+    ("format", format),
+    ("tidy", tidy::run),
+    ("clippy", clippy),
+    ("documentation", docs),
+    ("packages", package),
+    ("tests", tests),
+    ("examples", examples),
+];
+
+/// Does every step, and tells how long each took, so that a slow run says where its time went.
 pub(crate) fn run() -> Result<(), String> {
+    let mut took = Vec::new();
+    for (name, step) in STEPS {
+        let began = Instant::now();
+        step()?;
+        took.push(format!("{name} {:.0} s", began.elapsed().as_secs_f64()));
+    }
+    println!("check: {}", took.join(", "));
+    Ok(())
+}
+
+fn format() -> Result<(), String> {
     cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["fmt", "--check", "--manifest-path", "tests/external/Cargo.toml"], &[])?;
-    tidy::run()?;
-    clippy()?;
-    docs()?;
-    package()?;
-    tests()?;
+    cargo(&["fmt", "--check", "--manifest-path", "tests/external/Cargo.toml"], &[])
+}
+
+fn examples() -> Result<(), String> {
     EXAMPLES.iter().try_for_each(|name| cargo(&["run", "--release", "-p", "add", "--example", name], &[]))
 }
 

@@ -65,6 +65,13 @@ fn main() {
             let [q, k, v] = [&q, &k, &v].map(|tensor| tensor.clone().cast(dtype));
             Box::new(move || drop(black_box(attention(q.clone(), k.clone(), v.clone(), None))))
         });
+        row(&format!("attention and gradients, {name} | {heads} x {queries} x {keys} x {width}"), |dtype| {
+            let inputs = [&q, &k, &v].map(|tensor| tensor.clone().cast(dtype));
+            Box::new(move || {
+                let [q, k, v] = inputs.clone().map(|tensor| tensor.autodiff().require_grad());
+                drop(black_box(attention(q, k, v, None).sum().backward()));
+            })
+        });
     }
     println!("\nIn bf16: {}.", bf16_products());
 }

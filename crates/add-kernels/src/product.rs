@@ -11,7 +11,7 @@ mod turned;
 pub(crate) use number::Number;
 pub(crate) use pack::{Matrix, Transpose, pack, packed_len, panel_width, tile_rows};
 pub use pairs::{allow_bf16_products, bf16_products, computes_bf16_products};
-pub(crate) use pairs::{multiply_columns, multiply_pairs, pack_rows, turned};
+pub(crate) use pairs::{multiply_columns, multiply_pairs, pack_rows, turn_columns, turned};
 pub(crate) use tile::{Reduction, Start, multiply_panel};
 
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};

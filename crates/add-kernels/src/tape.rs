@@ -62,6 +62,18 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
         None
     }
 
+    /// The gradients of the inputs that are `wanted`, as far as the kernel computes them in bf16; for one that computes several at
+    /// once.
+    fn gradients_in_bf16(
+        &self,
+        inputs: &[FlexTensor; N],
+        _saved: &Self::Saved,
+        gradient: &FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        std::array::from_fn(|i| if wanted[i] { self.gradient_in_bf16(inputs, gradient, i) } else { None })
+    }
+
     /// The gradients of the inputs that are `wanted`, `None` for the others.
     fn backward(
         &self,
@@ -88,9 +100,11 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
         let types = inputs.each_ref().map(FlexTensor::dtype);
         let in_bf16 = types[0] == DType::BF16 && gradient.dtype() == DType::BF16 && computes_bf16_products();
         let gradient = if in_bf16 { flat(&gradient) } else { gradient };
-        let done: [Option<FlexTensor>; N] = std::array::from_fn(|i| {
-            if in_bf16 && wanted[i] { self.0.gradient_in_bf16(&inputs, &gradient, i) } else { None }
-        });
+        let done = if in_bf16 {
+            self.0.gradients_in_bf16(&inputs, &saved, &gradient, wanted)
+        } else {
+            std::array::from_fn(|_| None)
+        };
         let left = std::array::from_fn(|i| wanted[i] && done[i].is_none());
         let others = if left.contains(&true) {
             self.0.backward(inputs.map(read::<K, N>), saved, read::<K, N>(gradient), left)

@@ -14,22 +14,27 @@ const KEYS: usize = 512;
 /// on the threads.
 const TASKS: usize = 8;
 
+/// Runs of queries per head, for blocks of `rows` queries.
+pub(super) fn runs(heads: usize, queries: usize, rows: usize) -> usize {
+    TASKS.div_ceil(heads.max(1)).clamp(1, queries.div_ceil(rows).max(1))
+}
+
 /// What the backward pass reads.
 #[derive(Clone, Copy)]
-pub(super) struct Inputs<'a> {
-    pub(super) q: Heads,
-    pub(super) k: Heads,
-    pub(super) v: Heads,
-    pub(super) y: Heads,
-    pub(super) dy: Heads,
+pub(super) struct Inputs<'a, T = f32> {
+    pub(super) q: Heads<T>,
+    pub(super) k: Heads<T>,
+    pub(super) v: Heads<T>,
+    pub(super) y: Heads<T>,
+    pub(super) dy: Heads<T>,
     pub(super) normalisers: &'a [f32],
 }
 
 /// Writes the gradients of queries, keys and values.
-pub(super) fn backward(sizes: &Attention, inputs: Inputs, [dq, dk, dv]: [Heads; 3]) {
+pub(super) fn backward(sizes: &Attention, inputs: Inputs<'_>, [dq, dk, dv]: [Heads; 3]) {
     let Attention { n, m, d, .. } = *sizes;
     let heads = sizes.heads();
-    let splits = TASKS.div_ceil(heads.max(1)).clamp(1, n.div_ceil(ROWS).max(1));
+    let splits = runs(heads, n, ROWS);
     let run = n.div_ceil(splits).next_multiple_of(tile_rows());
     let cost = run * m * (5 * d + 48) / LANES;
     if splits == 1 {
@@ -151,7 +156,7 @@ impl Task for Tiles<'_> {
 
 /// `to = start + a b` with `a: [m, k]` and a packed `b: [k, d]`.
 #[inline(always)]
-unsafe fn add_product<S: Simd>(
+pub(super) unsafe fn add_product<S: Simd>(
     s: S,
     a: Matrix,
     m: usize,

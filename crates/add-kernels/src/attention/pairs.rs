@@ -8,28 +8,33 @@ use burn::tensor::bf16;
 
 use super::rows::{hide, largest, score, splits};
 use super::{Attention, Heads};
-use crate::parallel::{Scratch, parallel_ranges};
+use crate::parallel::{Scratch, SharedMut, parallel_ranges};
 use crate::product::{Matrix, Reduction, Start, multiply_panel, pack, pack_rows, packed_len};
 use crate::simd::{LANES, Simd, Task, dispatch_pairs, power_of_two_for_bf16};
 
 /// Queries at a time; a multiple of the rows of every register tile.
-const QUERIES: usize = 64;
+pub(super) const QUERIES: usize = 64;
 /// Keys of a tile: its scores, its weights and its values stay in the second cache.
-const KEYS: usize = 512;
+pub(super) const KEYS: usize = 512;
 /// Distance of two rows of a tile: a power of two apart they would share few places of the nearest cache.
-const LD: usize = KEYS + LANES;
+pub(super) const LD: usize = KEYS + LANES;
 
-/// Writes `y: [B, H, N, D]`.
+/// Writes `y: [B, H, N, D]`, and the logarithms of the normalisers `[B H N]` where they are wanted.
 ///
 /// # Safety
 /// The processor has pairs; `D`, the strides of all heads and their first offsets are even.
-pub(super) unsafe fn forward(sizes: &Attention, [q, k, v]: [Heads<bf16>; 3], y: Heads<bf16>) {
+pub(super) unsafe fn forward(
+    sizes: &Attention,
+    [q, k, v]: [Heads<bf16>; 3],
+    y: Heads<bf16>,
+    normalisers: Option<SharedMut>,
+) {
     let Attention { n, m, d, .. } = *sizes;
     let splits = splits(sizes.heads(), n.div_ceil(QUERIES));
     let run = n.div_ceil(splits).next_multiple_of(QUERIES);
     parallel_ranges(sizes.heads() * splits, run * m * (d + 24) / LANES, |range| {
         // SAFETY: the rows of the tasks are disjoint.
-        unsafe { dispatch_pairs(Rows { sizes, q, k, v, y, run, splits, range }) };
+        unsafe { dispatch_pairs(Rows { sizes, q, k, v, y, normalisers, run, splits, range }) };
     });
 }
 
@@ -39,6 +44,7 @@ struct Rows<'a> {
     k: Heads<bf16>,
     v: Heads<bf16>,
     y: Heads<bf16>,
+    normalisers: Option<SharedMut>,
     /// Rows of one item of `range`.
     run: usize,
     splits: usize,
@@ -48,7 +54,7 @@ struct Rows<'a> {
 impl Task for Rows<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Self { sizes, q, k, v, y, run, splits, range } = self;
+        let Self { sizes, q, k, v, y, normalisers, run, splits, range } = self;
         let Attention { n, m, d, .. } = *sizes;
         let mut keys = Scratch::new(packed_len(d / 2, m));
         let mut values = Scratch::new(packed_len(m.div_ceil(2), d));
@@ -59,7 +65,7 @@ impl Task for Rows<'_> {
             if packed_head != head {
                 let transposed = Matrix { data: k.row(head, 0).cast(), row: 1, column: k.step() / 2 };
                 pack(s, transposed, d / 2, m, keys.as_mut_ptr());
-                pack_values(s, v.row(head, 0), v.step(), m, d, values.as_mut_ptr());
+                pack_tokens(s, v.row(head, 0), v.step(), m, d, values.as_mut_ptr());
                 packed_head = head;
             }
             let end = ((part + 1) * run).min(n);
@@ -79,19 +85,30 @@ impl Task for Rows<'_> {
                 }
                 for i in 0..rows {
                     block.finish(s, i, y.row(head, first + i));
+                    if let Some(normalisers) = normalisers {
+                        *normalisers.at(head * n + first + i) = block.normaliser(i);
+                    }
                 }
             }
         }
     }
 }
 
-/// Writes pairs of values, those of two keys that follow each other, in panels: `[m / 2, width]` each.
+/// Writes the numbers of tokens, `step` apart, in pairs, those of two tokens that follow each other, in panels: `[count / 2, width]`
+/// each.
 #[inline(always)]
-unsafe fn pack_values<S: Simd>(s: S, v: *const bf16, step: usize, m: usize, d: usize, to: *mut f32) {
-    let (width, pairs) = (S::VECS * LANES, m.div_ceil(2));
+pub(super) unsafe fn pack_tokens<S: Simd>(
+    s: S,
+    from: *const bf16,
+    step: usize,
+    count: usize,
+    d: usize,
+    to: *mut f32,
+) {
+    let (width, pairs) = (S::VECS * LANES, count.div_ceil(2));
     for column in (0..d).step_by(width) {
         let columns = width.min(d - column);
-        pack_rows(s, v.add(column), [step, m], columns, 0..pairs, to.add(column * pairs));
+        pack_rows(s, from.add(column), [step, count], columns, 0..pairs, to.add(column * pairs));
     }
 }
 
@@ -196,6 +213,11 @@ impl<'a> Block<'a> {
                 if key == 0 { Start::Zero } else { Start::There },
             );
         }
+    }
+
+    /// The logarithm of the normaliser of query `i`.
+    fn normaliser(&self, i: usize) -> f32 {
+        self.largest[i] * self.sizes.scale() + self.total[i].ln()
     }
 
     /// Writes the output of query `i`.

@@ -116,20 +116,30 @@ impl Task for TurnColumns<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { a, m, k, first, columns, to, ld } = self;
-        let mut block = [[0.0; LANES]; LANES];
-        for pair in (0..k.div_ceil(2)).step_by(LANES) {
-            for (i, row) in block.iter_mut().enumerate() {
-                pack_rows(
-                    s,
-                    a.as_ptr().add(first),
-                    [m, k],
-                    columns,
-                    pair + i..pair + i + 1,
-                    row.as_mut_ptr(),
-                );
-            }
-            s.transpose(block.as_ptr().cast(), LANES, to.add(pair), ld);
+        turn_columns(s, a.as_ptr().add(first), [m, k], columns, to, ld);
+    }
+}
+
+/// Writes up to sixteen columns of a bf16 matrix as rows of pairs, `ld` apart: rows `2 p` and `2 p + 1` give pair `p`. The matrix has
+/// `count` rows, `step` apart; behind them are zeros, up to whole vectors.
+///
+/// # Safety
+/// The columns are readable, and sixteen rows of `to` are writable.
+#[inline(always)]
+pub(crate) unsafe fn turn_columns<S: Simd>(
+    s: S,
+    from: *const bf16,
+    [step, count]: [usize; 2],
+    columns: usize,
+    to: *mut f32,
+    ld: usize,
+) {
+    let mut block = [[0.0; LANES]; LANES];
+    for pair in (0..count.div_ceil(2)).step_by(LANES) {
+        for (i, row) in block.iter_mut().enumerate() {
+            pack_rows(s, from, [step, count], columns, pair + i..pair + i + 1, row.as_mut_ptr());
         }
+        s.transpose(block.as_ptr().cast(), LANES, to.add(pair), ld);
     }
 }
 
