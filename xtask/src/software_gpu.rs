@@ -69,8 +69,13 @@ impl SoftwareGpu {
             None => built(&["--release"])?,
         };
         let began = Instant::now();
-        // A kernel is compiled by one thread, so two lanes keep two cores busy; each has a folder and caches of its own.
-        let stages = [Stage::new(binary.clone(), &self.device)?, Stage::new(binary, &self.device)?];
+        // A kernel is compiled by one thread, so two lanes keep two cores busy; each has a folder and caches of its own, but for the
+        // kernels that the driver has compiled, which are most of the work.
+        let kernels = stage::temporary()?;
+        let stages = [
+            Stage::new(binary.clone(), &self.device, kernels.path())?,
+            Stage::new(binary, &self.device, kernels.path())?,
+        ];
         let failed = thread::scope(|scope| {
             let lanes =
                 LANES.iter().zip(&stages).map(|(lane, stage)| scope.spawn(move || self.lane(stage, lane)));

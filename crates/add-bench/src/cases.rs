@@ -184,13 +184,23 @@ pub(crate) fn all() -> Vec<Case> {
     ]
 }
 
+/// The bench called `part`, or all whose names contain it.
+pub(crate) fn chosen(part: Option<&str>) -> Result<Vec<Case>, BenchError> {
+    let Some(part) = part else { return Ok(all()) };
+    if let Ok(case) = find(part) {
+        return Ok(vec![case]);
+    }
+    let cases: Vec<Case> = all().into_iter().filter(|case| case.name.contains(part)).collect();
+    if cases.is_empty() { Err(unknown(part)) } else { Ok(cases) }
+}
+
 /// The bench called `name`.
 pub(crate) fn find(name: &str) -> Result<Case, BenchError> {
     all().into_iter().find(|case| case.name == name).ok_or_else(|| unknown(name))
 }
 
 /// The error about a name that no bench has.
-pub(crate) fn unknown(name: &str) -> BenchError {
+fn unknown(name: &str) -> BenchError {
     let names = all().iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
     BenchError::Unknown { name: name.to_owned(), names }
 }
@@ -206,6 +216,13 @@ mod tests {
             assert_eq!(find(case.name).expect("it is there").name, case.name);
         }
         assert!(find("nothing").unwrap_err().to_string().contains("34M training step"));
+    }
+
+    #[test]
+    fn a_whole_name_is_one_bench_and_a_part_of_names_all_of_them() {
+        let count = |part| chosen(part).map_or(0, |cases| cases.len());
+        assert_eq!([Some("sd15 unet 64x64"), Some("sd15"), Some("nothing")].map(count), [1, 2, 0]);
+        assert_eq!(count(None), all().len());
     }
 
     #[test]

@@ -33,7 +33,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
 struct Arguments {
-    /// Only benches whose name contains this.
+    /// Only the bench of this name, or those whose names contain this.
     #[arg(long, value_name = "PART")]
     only: Option<String>,
     /// Other libraries, with commas between, that do the same work in turns with this one.
@@ -92,13 +92,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     if let Some(name) = &arguments.worker {
         return worker::run(cases::find(name)?, arguments.threads);
     }
-    let chosen: Vec<_> = cases::all()
-        .into_iter()
-        .filter(|case| arguments.only.as_ref().is_none_or(|part| case.name.contains(part)))
-        .collect();
-    if chosen.is_empty() {
-        return Err(cases::unknown(arguments.only.as_deref().unwrap_or_default()));
-    }
+    let chosen = cases::chosen(arguments.only.as_deref())?;
     let peers = present(&arguments.against, &arguments.python)?;
     let comparison = Comparison { rounds: arguments.rounds, threads: arguments.threads };
     println!("{}", table::HEADING);

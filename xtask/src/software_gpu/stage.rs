@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -38,12 +38,18 @@ pub(super) struct Stage {
     /// As a recipe names it.
     pub(super) device: String,
     folder: TempDir,
+    /// Where the driver keeps the kernels that it has compiled, whoever asked for them.
+    kernels: PathBuf,
+}
+
+/// A temporary folder.
+pub(super) fn temporary() -> Result<TempDir, String> {
+    tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))
 }
 
 impl Stage {
-    pub(super) fn new(binary: PathBuf, device: &str) -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
-        Ok(Self { binary, device: device.to_owned(), folder })
+    pub(super) fn new(binary: PathBuf, device: &str, kernels: &Path) -> Result<Self, String> {
+        Ok(Self { binary, device: device.to_owned(), folder: temporary()?, kernels: kernels.to_owned() })
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {
@@ -69,6 +75,7 @@ impl Stage {
         command.args(arguments).current_dir(root()).env("NO_COLOR", "1").stdin(Stdio::null());
         // What an earlier call has found out of the device does not count.
         command.env("XDG_CACHE_HOME", self.at("cache")).env("XDG_RUNTIME_DIR", self.folder.path());
+        command.env("MESA_SHADER_CACHE_DIR", &self.kernels);
         if let (None, Some(driver)) = (env::var_os("VK_DRIVER_FILES"), driver()) {
             command.env("VK_DRIVER_FILES", driver);
         }
