@@ -65,9 +65,8 @@ impl Task for Sum<'_> {
         for row in rows {
             let (head, token) = (row / m, row % m);
             for (which, to) in to.iter().enumerate() {
-                let part = |part: usize| {
-                    parts.as_ptr().add((((head * splits + part) * 2 + which) * m + token) * ld)
-                };
+                let part =
+                    |part: usize| parts.as_ptr().add((((head * splits + part) * 2 + which) * m + token) * ld);
                 for j in (0..d).step_by(LANES) {
                     let mut sum = s.load(part(0).add(j));
                     for i in 1..splits {
@@ -144,7 +143,8 @@ impl Task for Tiles<'_> {
                 let factors = [(&tile.weights, &block_dy, dv), (&tile.slopes, &block_q, dk)];
                 for (left, right, to) in factors {
                     for column in (0..count).step_by(LANES) {
-                        let (from, columns) = (left.as_ptr().cast::<bf16>().add(column), LANES.min(count - column));
+                        let (from, columns) =
+                            (left.as_ptr().cast::<bf16>().add(column), LANES.min(count - column));
                         let turned = tile.turned.as_mut_ptr().add(column * LD_TURNED);
                         turn_columns(s, from, [LD, rows], columns, turned, LD_TURNED);
                     }
@@ -173,7 +173,7 @@ unsafe fn turned<S: Simd>(s: S, heads: Heads<bf16>, head: usize, [m, d]: [usize;
 
 /// What a block of queries and a tile of keys have in common; rows are those of queries, `LD` apart.
 struct Tile {
-    /// Scores.
+    /// Products of queries and keys.
     scores: Scratch,
     /// `dy v^T`.
     products: Scratch,
@@ -204,8 +204,7 @@ impl Tile {
         normaliser: f32,
         dot: f32,
     ) {
-        let (scores, products) =
-            (self.scores.as_mut_ptr().add(i * LD), self.products.as_ptr().add(i * LD));
+        let (scores, products) = (self.scores.as_mut_ptr().add(i * LD), self.products.as_ptr().add(i * LD));
         let [weights, slopes] =
             [&mut self.weights, &mut self.slopes].map(|to| to.as_mut_ptr().cast::<bf16>().add(i * LD));
         let end = count.next_multiple_of(LANES);
