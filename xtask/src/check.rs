@@ -16,8 +16,10 @@ const WITH_GPU: [&str; 2] = ["--features", "add-cli/cuda"];
 /// The examples of the facade, which are run and not only compiled.
 const EXAMPLES: [&str; 3] = ["sample", "train", "plugin"];
 
+type Step = fn() -> Result<(), String>;
+
 /// Steps by name, the quickest first.
-const STEPS: [(&str, fn() -> Result<(), String>); 7] = [
+const STEPS: [(&str, Step); 7] = [
     ("format", format),
     ("tidy", tidy::run),
     ("clippy", clippy),
