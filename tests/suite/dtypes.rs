@@ -8,7 +8,7 @@ use add_core::{
 };
 use add_train::run::StartFrom;
 use add_weights::WeightsFile;
-use burn::tensor::bf16;
+use burn::tensor::{bf16, f16};
 
 use crate::{
     root,
@@ -21,15 +21,16 @@ fn rounded(steps: u64, teacher: &Path, more: &[&str]) -> LoadedRecipe {
     student_with(steps, teacher, &[&[BF16], more].concat())
 }
 
-/// Rounds every value of a model in f32 to bf16.
+/// Rounds every value of a model to bf16; the file keeps them in half precision, whose digits are more.
 fn round(model: &Path) {
     let file = WeightsFile::open(model).unwrap();
-    assert!(file.tensors().values().all(|tensor| format!("{:?}", tensor.dtype) == "F32"));
+    assert!(file.tensors().values().all(|tensor| format!("{:?}", tensor.dtype) == "F16"));
     let mut bytes = fs::read(model).unwrap();
     let (length, rest) = bytes.split_first_chunk_mut().unwrap();
     let header = usize::try_from(u64::from_le_bytes(*length)).unwrap();
     for value in rest[header..].as_chunks_mut().0 {
-        *value = bf16::from_f32(f32::from_le_bytes(*value)).to_f32().to_le_bytes();
+        let short = bf16::from_f32(f16::from_le_bytes(*value).to_f32());
+        *value = f16::from_f32(short.to_f32()).to_le_bytes();
     }
     fs::write(model, bytes).unwrap();
 }

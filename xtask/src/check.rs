@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<(), String> {
         step()?;
         took.push(format!("{name} {:.0} s", began.elapsed().as_secs_f64()));
     }
-    println!("check: {}", took.join(", "));
+    say!("check: {}", took.join(", "));
     Ok(())
 }
 

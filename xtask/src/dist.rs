@@ -30,7 +30,7 @@ pub(crate) fn run(features: &str) -> Result<(), String> {
     )?;
     let path = metadata.target_directory.join("dist/add").into_std_path_buf();
     let size = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
-    println!("{}: {size} bytes, {:.1} MiB", path.display(), size as f64 / f64::from(1 << 20));
+    say!("{}: {size} bytes, {:.1} MiB", path.display(), size as f64 / f64::from(1 << 20));
     package(&path, &metadata.target_directory.join("dist/package").into_std_path_buf())
 }
 
@@ -66,7 +66,7 @@ fn package(binary: &Path, folder: &Path) -> Result<(), String> {
     let installed = folder.join("bin/add");
     write(&installed, &[])?;
     fs::copy(binary, &installed).map_err(failed(&installed))?;
-    println!("{}: to be copied to /usr/local or ~/.local", folder.display());
+    say!("{}: to be copied to /usr/local or ~/.local", folder.display());
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<(), String> {
         let renewed = renewed(&text, &path)?;
         if renewed != text {
             fs::write(&path, renewed).map_err(|error| format!("{}: {error}", path.display()))?;
-            println!("{}", path.display());
+            say!("{}", path.display());
         }
     }
     Ok(())

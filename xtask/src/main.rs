@@ -2,7 +2,15 @@
 //!
 //! `train`, `sample`, `serve`, `study`, `merge`, `eval`, `export`, `plan`, `parity`, `devices`, `gpu-check`, `doctor`, `plugins`,
 //! `config`, `completions` and `man` are handed to the release build of `add`; the others are maintenance commands.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
+#![expect(clippy::print_stderr, reason = "a developer's tool talks to the terminal")]
+
+/// Prints a line. A reader who closed the output has read enough: what is being done goes on.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
 
 mod chaos;
 mod check;

@@ -58,7 +58,7 @@ impl SoftwareGpu {
     pub(crate) fn run(&self) -> Result<(), String> {
         let software = self.device == "WgpuSoftware()";
         if software && env::var_os("VK_DRIVER_FILES").is_none() && stage::driver().is_none() {
-            println!(
+            say!(
                 "{} has no lvp_icd*.json: the GPU path was not checked (Debian: apt-get install mesa-vulkan-drivers)",
                 stage::DRIVERS
             );
@@ -84,7 +84,7 @@ impl SoftwareGpu {
             failed.collect::<Result<Vec<_>, String>>()
         })?;
         let failed = failed.concat();
-        println!(
+        say!(
             "software-gpu: {} checks passed, {} failed, in {:.0} s",
             LANES.iter().flat_map(|lane| self.wanted(lane)).count() - failed.len(),
             failed.len(),
@@ -110,7 +110,7 @@ impl SoftwareGpu {
                     ("FAILED", problem)
                 }
             };
-            println!("{name}: {verdict} after {:.0} s: {told}", began.elapsed().as_secs_f64());
+            say!("{name}: {verdict} after {:.0} s: {told}", began.elapsed().as_secs_f64());
         }
         failed
     }

@@ -45,7 +45,7 @@ pub(crate) fn run() -> Result<(), String> {
     }
     breaches.extend(paper::missing(root, &sources_with(root, "rs"))?);
     if breaches.is_empty() {
-        println!("tidy");
+        say!("tidy");
         return Ok(());
     }
     Err(breaches.join("\n"))

@@ -43,7 +43,7 @@ pub(crate) fn built(flags: &[&str]) -> Result<PathBuf, String> {
 
 /// Runs cargo and passes its output on.
 pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
-    println!("cargo {}", arguments.join(" "));
+    say!("cargo {}", arguments.join(" "));
     let status = clean_cargo().args(arguments).envs(environment.iter().copied()).status();
     match status {
         Ok(status) if status.success() => Ok(()),

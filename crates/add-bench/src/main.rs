@@ -4,7 +4,7 @@
 //! Each side of a comparison is a process of its own ([`worker`]), so that peak memory belongs to one of them; the two
 //! work in turns, so that a machine that slows down slows both. The shapes stand once, in [`cases`], and go to the other
 //! library as JSON.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of the program")]
+#![expect(clippy::print_stderr, reason = "the output of the program")]
 
 mod cases;
 mod compare;
@@ -17,6 +17,7 @@ mod table;
 mod worker;
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -95,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let chosen = cases::chosen(arguments.only.as_deref())?;
     let peers = present(&arguments.against, &arguments.python)?;
     let comparison = Comparison { rounds: arguments.rounds, threads: arguments.threads };
-    println!("{}", table::HEADING);
+    say(table::HEADING);
     let mut rows = Vec::new();
     for case in &chosen {
         let mut known: Vec<_> =
@@ -105,7 +106,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         }
         for peer in known {
             let row = comparison.row(case, peer)?;
-            println!("{row}");
+            say(&row.to_string());
             rows.push(row);
             // After each, lest an interrupted hour leave nothing.
             if let Some(path) = &arguments.json {
@@ -114,6 +115,11 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         }
     }
     Ok(())
+}
+
+/// Prints a line. A reader who closed the output has read enough: the file of results is still written.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// The libraries that are there. One that is not is named; that none is there is an error.

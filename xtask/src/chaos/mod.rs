@@ -54,7 +54,7 @@ impl Chaos {
         let signals = signals::run(&mut stage, self.signals)?;
         let disk = disk::run(&mut stage)?;
         let soak = soak::run(&mut stage, self.soak)?;
-        println!("{kills}, {damages}, {signals}, {disk}, {soak}");
+        say!("{kills}, {damages}, {signals}, {disk}, {soak}");
         match stage.failures() {
             0 => Ok(()),
             n => Err(format!("{n} did not hold; the lines above say which (seed {})", self.seed)),

@@ -31,14 +31,14 @@ pub(super) fn run(ranks: usize) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let mut stage = Ranks { subject, count: ranks, folder, expected: BTreeMap::new() };
     stage.alone()?;
-    println!("{STEPS} steps in one process and in {ranks}: {}", stage.together("together", &[])?);
-    println!("the same with a share of the states each: {}", stage.together("shares", &SHARDED)?);
-    println!("{STEPS} steps on {ranks} threads: {}", stage.threads()?);
-    println!("SIGINT to {ranks} threads: {}", stage.interrupted_threads()?);
-    println!("taking turns: {}", stage.turns()?);
-    println!("a rank killed: {}", stage.killed()?);
+    say!("{STEPS} steps in one process and in {ranks}: {}", stage.together("together", &[])?);
+    say!("the same with a share of the states each: {}", stage.together("shares", &SHARDED)?);
+    say!("{STEPS} steps on {ranks} threads: {}", stage.threads()?);
+    say!("SIGINT to {ranks} threads: {}", stage.interrupted_threads()?);
+    say!("taking turns: {}", stage.turns()?);
+    say!("a rank killed: {}", stage.killed()?);
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        println!("SIG{signal} to mpirun: {}", stage.signalled(signal, code)?);
+        say!("SIG{signal} to mpirun: {}", stage.signalled(signal, code)?);
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ impl New {
     pub(crate) fn run(&self) -> Result<(), String> {
         let family = families::find(&self.family)?;
         let file = write(&root().join("plugins").join(family.folder), family, &Name::parse(&self.name)?)?;
-        println!(
+        say!(
             "{}: write the formula, then two values computed by hand and one law as tests; CONTRIBUTING.md goes on",
             file.display()
         );

@@ -54,7 +54,7 @@ impl Paper {
         for row in &recipes {
             left += self.cost(&runner, row)?;
         }
-        println!("{} rows of {} recipes, about {} left", rows.len(), recipes.len(), duration(left));
+        say!("{} rows of {} recipes, about {} left", rows.len(), recipes.len(), duration(left));
         if self.plan {
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl Paper {
             self.write("README.md", &page::page(&done, &measured, &grids, &self.told()))?;
             self.write(page::PLOT, &page::plot(&done, &measured, others.clone())?)?;
         }
-        println!("{}", self.out.join("README.md").display());
+        say!("{}", self.out.join("README.md").display());
         Ok(())
     }
 

@@ -93,7 +93,7 @@ impl Runner {
             return Ok(());
         }
         let folder = self.folder(job);
-        println!("{}", folder.display());
+        say!("{}", folder.display());
         let began = Instant::now();
         let seed = job.seed.to_string();
         let status = Command::new(&self.add)
