@@ -20,17 +20,26 @@ fn program() -> &'static Path {
         let target = ours.ancestors().nth(2).expect("target/release/add");
         let folder = root().join("tests/external");
         fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-        // The workspace's own profile, so that both share what is compiled of their dependencies.
+        // The workspace's own profile and what CI changes of it, so that both share what is compiled of their dependencies.
         let profile = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         fs::write(&profile, release_profile(&fs::read_to_string(root().join("Cargo.toml")).unwrap()))
             .unwrap();
-        let mut cargo = binary::cargo();
-        cargo.args(["test", "--release", "--no-run", "--message-format=json", "--target-dir"]).arg(target);
-        cargo.arg("--config").arg(profile.path());
+        let quick = Some(root().join(".cargo/quick.toml")).filter(|path| path.exists());
+        let release = |command: &str| {
+            let mut cargo = binary::cargo();
+            cargo.args([command, "--release", "--message-format=json", "--target-dir"]).arg(target);
+            for path in [profile.path()].into_iter().chain(quick.as_deref()) {
+                cargo.arg("--config").arg(path);
+            }
+            cargo.current_dir(&folder);
+            cargo
+        };
+        let mut cargo = release("test");
+        cargo.arg("--no-run");
         // As `cargo clippy` does it, but in a build that leaves a program.
         cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
         cargo.env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
-        let messages = messages(cargo.current_dir(&folder));
+        let messages = messages(&mut cargo);
         let compiled = messages.iter().filter(|message| {
             let id = message["package_id"].as_str().unwrap_or_default();
             message["fresh"] == Value::Bool(false) && id.starts_with("registry+")
@@ -41,10 +50,7 @@ fn program() -> &'static Path {
         let tested = Command::new(test.expect("cargo names the test that it built")).output().unwrap();
         assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
 
-        let mut cargo = binary::cargo();
-        cargo.args(["build", "--release", "--message-format=json", "--target-dir"]).arg(target);
-        cargo.arg("--config").arg(profile.path());
-        let built = self::messages(cargo.current_dir(&folder));
+        let built = self::messages(&mut release("build"));
         let program = built.iter().filter_map(|message| message["executable"].as_str()).next_back();
         PathBuf::from(program.expect("cargo names the program that it built"))
     })
