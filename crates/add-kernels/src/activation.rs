@@ -2,11 +2,12 @@
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Element, Shape, Tensor, activation, bf16};
 use burn_flex::FlexTensor;
 
-use crate::half::in_pieces;
-use crate::parallel::{SharedMut, output, parallel_ranges, values};
+use crate::half::flat;
+use crate::parallel::{SharedMut, output_of, parallel_ranges, values};
+use crate::product::Number;
 use crate::simd::{LANES, Simd, Task, dispatch, normal, sigmoid};
 use crate::tape::{Kernel, apply};
 
@@ -114,12 +115,11 @@ impl Activation {
         }
     }
 
-    /// Runs over all numbers; `dy` is given in the backward pass.
-    fn run(self, x: &FlexTensor, dy: Option<&FlexTensor>) -> FlexTensor {
+    /// Runs over all numbers of a tensor; `dy` is given in the backward pass.
+    fn run<T: Number + Element>(self, shape: &Shape, from: &[T], dy: Option<&[T]>) -> FlexTensor {
         /// Vectors of one unit of work.
         const CHUNK: usize = 64;
-        let (from, dy) = (values(x), dy.map(values));
-        output(x.layout().shape().clone(), |out| {
+        output_of(shape.clone(), |out| {
             parallel_ranges(from.len().div_ceil(CHUNK * LANES), CHUNK * self.cost(), |range| {
                 let (first, last) =
                     (range.start * CHUNK * LANES, (range.end * CHUNK * LANES).min(from.len()));
@@ -134,14 +134,12 @@ impl Kernel<1> for Activation {
     type Saved = ();
 
     fn forward(&self, [x]: &[FlexTensor; 1]) -> (FlexTensor, ()) {
-        (self.run(x, None), ())
+        (self.run(x.layout().shape(), values(x), None), ())
     }
 
     fn forward_in_bf16(&self, [x]: &[FlexTensor; 1]) -> Option<FlexTensor> {
-        in_pieces(x, x.layout().shape().clone(), [1; 2], 1 + self.cost() / LANES, |x, out, _, count| {
-            // SAFETY: there are so many numbers.
-            unsafe { dispatch(Piece { activation: *self, x, dy: None, out, first: 0, last: count }) };
-        })
+        let x = flat(x);
+        Some(self.run::<bf16>(x.layout().shape(), x.as_slice()?, None))
     }
 
     fn backward(
@@ -151,32 +149,32 @@ impl Kernel<1> for Activation {
         dy: FlexTensor,
         wanted: [bool; 1],
     ) -> [Option<FlexTensor>; 1] {
-        [wanted[0].then(|| self.run(&x, Some(&dy)))]
+        [wanted[0].then(|| self.run(x.layout().shape(), values(&x), Some(values(&dy))))]
     }
 }
 
-struct Piece<'a> {
+struct Piece<'a, T> {
     activation: Activation,
-    x: &'a [f32],
-    dy: Option<&'a [f32]>,
-    out: SharedMut,
+    x: &'a [T],
+    dy: Option<&'a [T]>,
+    out: SharedMut<T>,
     first: usize,
     last: usize,
 }
 
-impl Task for Piece<'_> {
+impl<T: Number> Task for Piece<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { activation, x, dy, out, first, last } = self;
         let mut i = first;
         while i < last {
             let n = LANES.min(last - i);
-            let x = s.load_first(x.as_ptr().add(i), n);
+            let x = T::load_first(s, x.as_ptr().add(i), n);
             let y = match dy {
                 None => activation.value(s, x),
-                Some(dy) => s.mul(s.load_first(dy.as_ptr().add(i), n), activation.slope(s, x)),
+                Some(dy) => s.mul(T::load_first(s, dy.as_ptr().add(i), n), activation.slope(s, x)),
             };
-            s.store_first(out.at(i), y, n);
+            T::store_first(s, out.at(i), y, n);
             i += LANES;
         }
     }

@@ -8,6 +8,8 @@ mod input;
 mod padded;
 mod pairs;
 mod sizes;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 mod weight_pairs;
 mod weights;
 mod windows;

@@ -1,15 +1,18 @@
-//! The gated linear unit with GELU of the spatial transformers (Shazeer 2020).
+//! The gated linear unit with GELU of the spatial transformers (Shazeer 2020), alone and with the linear layer before it.
 //!
 //! `y = value gelu(gate)`, `gelu(z) = z Phi(z)` with the normal distribution `Phi` (not its tanh approximation).
 
-use burn::tensor::Tensor;
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Element, Tensor, bf16};
 use burn_flex::FlexTensor;
 
 use crate::activation::pure_gelu;
-use crate::half::in_pieces;
-use crate::parallel::{SharedMut, output, parallel_ranges, values};
+use crate::half::{flat, flat_in_bf16, pairs, widen};
+use crate::linear::linear;
+use crate::parallel::{SharedMut, dense, output, output_of, parallel_ranges, values};
+use crate::product::{Matrix, Number, computes_bf16_products, multiply_gated};
 use crate::simd::{LANES, Simd, Task, dispatch, normal};
-use crate::tape::{Kernel, apply};
+use crate::tape::{Kernel, apply, is_recorded, of_flex, plain};
 
 /// `x: [B, N, 2 C]`, split into value and gate, to `value * gelu(gate)`: `[B, N, C]`; the exact (erf) GELU.
 ///
@@ -22,6 +25,55 @@ pub fn geglu(x: Tensor<3>) -> Tensor<3> {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x]) => geglu_reference(Tensor::from_dispatch(x)),
     }
+}
+
+/// [`geglu`] of [`linear`]: `x: [B, N, C_in]`, `weight: [2 C, C_in]`, `bias: [2 C]` to `[B, N, C]`. Without a tape, value and gate
+/// are neither rounded nor written.
+///
+/// # Panics
+/// If the shapes do not fit each other, or the weight has an odd number of rows.
+pub fn linear_geglu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let ([b, n, c_in], [two_c, inputs]) = (x.dims(), weight.dims());
+    assert!(two_c.is_multiple_of(2), "{two_c} channels cannot be halved");
+    assert!(c_in == inputs, "{c_in} channels into a weight of {inputs}");
+    assert!(bias.as_ref().is_none_or(|b| b.dims() == [two_c]), "one bias per output channel");
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.map(Tensor::into_dispatch));
+    let recorded = [Some(&x), Some(&weight), bias.as_ref()].into_iter().flatten().any(is_recorded);
+    if !recorded && matches!(x.dtype(), DType::F32 | DType::BF16) {
+        let sizes = [b, n, c_in, two_c / 2];
+        if let Some(y) = gated(sizes, &plain(x.clone()), &plain(weight.clone()), bias.clone().map(plain)) {
+            return Tensor::from_dispatch(of_flex(y));
+        }
+    }
+    geglu(linear(Tensor::from_dispatch(x), Tensor::from_dispatch(weight), bias.map(Tensor::from_dispatch)))
+}
+
+/// Nothing where products of such numbers are not computed.
+fn gated(
+    [b, n, c_in, c]: [usize; 4],
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<FlexTensor>,
+) -> Option<FlexTensor> {
+    let bias = bias.map(|bias| dense(widen(bias)));
+    let bias = bias.as_ref().map(values);
+    if x.dtype() == DType::F32 {
+        let (x, weight) = (dense(x.clone()), dense(widen(weight.clone())));
+        let (x, weight) = (Matrix::rows(values(&x), c_in), Matrix::rows(values(&weight), c_in));
+        // SAFETY: the sizes are those of the tensors.
+        return Some(output([b, n, c], |out| unsafe {
+            multiply_gated(b * n, c, c_in, x, weight, bias, out);
+        }));
+    }
+    if !computes_bf16_products() || !c_in.is_multiple_of(2) {
+        return None;
+    }
+    let (x, weight) = (flat(x), flat_in_bf16(weight));
+    let (x, weight) = (Matrix::rows(pairs(&x)?, c_in / 2), Matrix::rows(pairs(&weight)?, c_in / 2));
+    // SAFETY: as above, and the processor has pairs.
+    Some(output_of([b, n, c], |out: SharedMut<bf16>| unsafe {
+        multiply_gated(b * n, c, c_in / 2, x, weight, bias, out);
+    }))
 }
 
 /// The same by pure operations.
@@ -43,27 +95,27 @@ struct Geglu {
 /// Vector operations of one number.
 const COST: usize = 30;
 
-impl Kernel<1> for Geglu {
-    type Saved = ();
-
-    fn forward(&self, [x]: &[FlexTensor; 1]) -> (FlexTensor, ()) {
+impl Geglu {
+    fn value<T: Number + Element>(&self, x: &[T]) -> FlexTensor {
         let Self { b, n, c } = *self;
-        let x = values(x);
-        let y = output([b, n, c], |out| {
+        output_of([b, n, c], |out| {
             parallel_ranges(b * n, COST * c.div_ceil(LANES), |range| {
                 // SAFETY: the rows are disjoint.
                 unsafe { dispatch(Forward { x, c, out, range }) };
             });
-        });
-        (y, ())
+        })
+    }
+}
+
+impl Kernel<1> for Geglu {
+    type Saved = ();
+
+    fn forward(&self, [x]: &[FlexTensor; 1]) -> (FlexTensor, ()) {
+        (self.value(values(x)), ())
     }
 
     fn forward_in_bf16(&self, [x]: &[FlexTensor; 1]) -> Option<FlexTensor> {
-        let Self { b, n, c } = *self;
-        in_pieces(x, [b, n, c], [2 * c, c], COST * c.div_ceil(LANES), |x, out, _, count| {
-            // SAFETY: there are so many rows.
-            unsafe { dispatch(Forward { x, c, out, range: 0..count }) };
-        })
+        Some(self.value::<bf16>(flat(x).as_slice()?))
     }
 
     fn backward(
@@ -86,14 +138,14 @@ impl Kernel<1> for Geglu {
     }
 }
 
-struct Forward<'a> {
-    x: &'a [f32],
+struct Forward<'a, T> {
+    x: &'a [T],
     c: usize,
-    out: SharedMut,
+    out: SharedMut<T>,
     range: std::ops::Range<usize>,
 }
 
-impl Task for Forward<'_> {
+impl<T: Number> Task for Forward<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         let Self { x, c, out, range } = self;
@@ -104,9 +156,10 @@ impl Task for Forward<'_> {
             let mut i = 0;
             while i < c {
                 let n = LANES.min(c - i);
-                let z = s.load_first(gate.add(i), n);
+                let z = T::load_first(s, gate.add(i), n);
                 let (phi, _) = normal(s, z);
-                s.store_first(to.add(i), s.mul(s.load_first(value.add(i), n), s.mul(z, phi)), n);
+                let y = s.mul(T::load_first(s, value.add(i), n), s.mul(z, phi));
+                T::store_first(s, to.add(i), y, n);
                 i += LANES;
             }
         }
@@ -151,7 +204,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{agree, random, same_without_tape};
+    use crate::linear::linear_reference;
+    use crate::testing::{agree, near, near_in_bf16, random, same_without_tape};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -169,6 +223,28 @@ mod tests {
             };
             same_without_tape((x.clone() * scale,), |(x,)| geglu(x))?;
             agree((x * scale,), |(x,)| geglu(x), |(x,)| geglu_reference(x))?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_layer_with_it_equals_the_pure_operations(
+            (b, n) in (1_usize..4, 1_usize..60),
+            (c_in, c) in (1_usize..70, 1_usize..90),
+            with_bias: bool,
+            turned: bool,
+        ) {
+            let x = if turned { random([b, c_in, n], 1).swap_dims(1, 2) } else { random([b, n, c_in], 1) };
+            let (w, bias) = (random([2 * c, c_in], 2), random([2 * c], 3));
+            let bias_of = |bias: Tensor<1>| with_bias.then_some(bias);
+            let ours = |(x, w, b)| linear_geglu(x, w, bias_of(b));
+            let reference = |(x, w, b)| geglu_reference(linear_reference(x, w, bias_of(b)));
+            near((x.clone(), w.clone(), bias.clone()), ours, reference)?;
+            if computes_bf16_products() && c_in.is_multiple_of(2) {
+                near_in_bf16((x, w, bias), ours, reference, 1e-5 * c_in as f64)?;
+            }
         }
     }
 

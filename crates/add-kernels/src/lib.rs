@@ -32,6 +32,7 @@ mod half;
 mod layer_norm;
 mod linear;
 mod memory;
+mod nearest;
 mod parallel;
 mod product;
 mod resize;
@@ -47,12 +48,13 @@ pub use attention::attention;
 pub use checkpoint::Checkpointing;
 pub use conv2d::{ConvGeometry, allow_winograd, conv2d, winograd_is_allowed};
 pub use environment::keep_gpus_in_their_order;
-pub use geglu::geglu;
+pub use geglu::{geglu, linear_geglu};
 pub use group_norm::{group_norm, group_norm_silu};
 pub use half::{as_type, wide_type, widened};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use memory::{keep_free_memory, peak_resident, reset_peak_resident};
+pub use nearest::resize_nearest;
 pub use product::{allow_bf16_products, bf16_products, computes_bf16_products};
 pub use resize::{Filter, resize, separable};
 
@@ -68,4 +70,5 @@ pub mod reference {
     };
     pub use crate::layer_norm::layer_norm_reference as layer_norm;
     pub use crate::linear::linear_reference as linear;
+    pub use crate::nearest::resize_nearest_reference as resize_nearest;
 }

@@ -17,6 +17,7 @@ pub(crate) use tile::{Reduction, Start, multiply_panel};
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges, range_length};
 use crate::simd::{LANES, Simd, Task, dispatch};
 use pack::PackPanel;
+pub(crate) use turned::multiply_gated;
 use turned::multiply_turned;
 
 /// The right factor of a product over all threads: packed, or as it lies where its rows are short.

@@ -5,12 +5,13 @@
 //! middle alone. With 16, 32 and 64 channels it takes 0.1 billion multiplications for a picture of 64 pixels a side.
 //! Rombach et al. 2022, without the convolutions between moments and latents.
 
+use add_kernels::resize_nearest;
 use burn::{module::Module, tensor::Tensor};
 
 use crate::{
     autoencoder_kl::{AutoencoderKlConfig, Encoder, LatentDistribution, MidBlock, resnets},
     config::ConfigError,
-    layers::{Conv2d, GroupNorm, Init, resize_nearest},
+    layers::{Conv2d, GroupNorm, Init},
     unet::resnet::ResnetBlock,
 };
 

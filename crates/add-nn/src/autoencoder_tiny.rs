@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use add_kernels::relu;
+use add_kernels::{add, relu, resize_nearest};
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     config::{ConfigError, check_only, require},
-    layers::{Conv2d, ConvGeometry, Init, resize_nearest},
+    layers::{Conv2d, ConvGeometry, Init},
 };
 
 /// Latents are bounded softly to plus and minus this before decoding.
@@ -212,7 +212,7 @@ impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let (first, Relu, second, _, third) = &self.conv;
         let y = third.forward(relu(second.forward(relu(first.forward(x.clone())))));
-        relu(y + x)
+        relu(add(y, x))
     }
 }
 

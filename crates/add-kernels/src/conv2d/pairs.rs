@@ -34,6 +34,10 @@ pub(super) unsafe fn forward(
     bias: Option<&[f32]>,
     out: SharedMut<bf16>,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if super::tiles::pay(sizes) {
+        return super::tiles::forward(sizes, x, bytemuck::cast_slice(weights), bias, out);
+    }
     // With AMX the multiplications that they spare cost less than the transforms.
     if !has_tiles() && sizes.in_tiles(sizes.output) && sizes.c_in.is_multiple_of(2) {
         return Winograd::forward(sizes, x, bytemuck::cast_slice(weights), bias, out).run();
@@ -158,8 +162,9 @@ impl Product<'_> {
             return;
         }
         let cost = panels * self.rows * self.sources.len() * panel_width() / LANES;
-        let wanted = (4 * rayon::current_num_threads()).min(cost / SMALLEST_TASK).max(1);
-        // All weights are read once per run of panels, so runs are long; what is missing in tasks are blocks of rows.
+        let wanted = (2 * rayon::current_num_threads()).min(cost / SMALLEST_TASK).max(1);
+        // All weights are read once per run of panels, so runs are long; what is missing in tasks are blocks of rows, each of which
+        // packs its panels again.
         let run = PANELS.min(panels);
         let runs = panels.div_ceil(run);
         let blocks = wanted.div_ceil(runs).max(self.rows.div_ceil(SUMS / run));

@@ -25,6 +25,12 @@ pub(crate) trait Number: Pod + Send + Sync {
     /// `from` is readable, and `room` writable, for so many numbers.
     unsafe fn widened<S: Simd>(s: S, from: *const Self, count: usize, room: *mut f32) -> *const f32;
 
+    /// The first `n <= 16` of a vector, zeros behind them.
+    ///
+    /// # Safety
+    /// `from` is readable for `n` numbers.
+    unsafe fn load_first<S: Simd>(s: S, from: *const Self, n: usize) -> S::V;
+
     /// Writes the first `n <= 16` of a vector, rounded to the nearest.
     ///
     /// # Safety
@@ -45,6 +51,10 @@ impl Number for f32 {
     #[inline(always)]
     unsafe fn widened<S: Simd>(_: S, from: *const f32, _: usize, _: *mut f32) -> *const f32 {
         from
+    }
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(s: S, from: *const f32, n: usize) -> S::V {
+        s.load_first(from, n)
     }
     #[inline(always)]
     unsafe fn store_first<S: Simd>(s: S, to: *mut f32, v: S::V, n: usize) {
@@ -73,6 +83,10 @@ impl Number for bf16 {
             s.store_first(room.add(i), s.load_first_bf16(from.add(i), n), n);
         }
         room
+    }
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(s: S, from: *const bf16, n: usize) -> S::V {
+        s.load_first_bf16(from, n)
     }
     #[inline(always)]
     unsafe fn store_first<S: Simd>(s: S, to: *mut bf16, v: S::V, n: usize) {

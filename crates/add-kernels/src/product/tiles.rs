@@ -3,7 +3,7 @@
 use super::Start;
 use crate::simd::{
     LANES, Simd,
-    amx::{Block, SIDE, Shapes},
+    amx::{Block, SIDE, Shapes, halves},
 };
 
 /// Rows of a block, and its columns.
@@ -37,6 +37,7 @@ pub(super) unsafe fn multiply<S: Simd>(
                 left_row: 4 * row,
                 right: b.add(from * ld_b),
                 right_row: 4 * ld_b,
+                runs: &[0],
                 sums: c.add(first * ld_c),
                 sums_row: 4 * ld_c,
                 times,
@@ -54,11 +55,6 @@ fn pieces(length: usize) -> (usize, usize) {
     let (steps, pieces) =
         if length.is_multiple_of(pieces) { (length / pieces, pieces) } else { (SIDE, length / SIDE) };
     (steps, pieces.div_ceil(pieces.div_ceil(PIECES)))
-}
-
-/// The first sixteen of up to 32 rows or columns, and the others.
-fn halves(left: usize) -> [usize; 2] {
-    [left.min(SIDE), left.saturating_sub(SIDE).min(SIDE)]
 }
 
 /// Writes a bias to the sums; says whether there is something to add to.

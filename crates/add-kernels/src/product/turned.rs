@@ -4,7 +4,7 @@
 
 use super::{Matrix, Number, Reduction, Right, STEPS, Start, multiply_panel, panel_width, tile_rows};
 use crate::parallel::{Scratch, SharedMut, parallel, range_length};
-use crate::simd::{LANES, Simd, Task};
+use crate::simd::{LANES, Simd, Task, normal};
 
 /// `c = a b^T + bias` with `a: [m, k]` and `b: [n, k]`, whose rows are read one number after the other, and `c: [m, n]` row after
 /// row, over all threads; `bias` has `n` numbers. In bf16 `k` counts pairs.
@@ -20,10 +20,42 @@ pub(super) unsafe fn multiply_turned<T: Number>(
     bias: Option<&[f32]>,
     c: SharedMut<T>,
 ) {
+    turned([m, n, k], a, b, bias, None, c);
+}
+
+/// `c = value gelu(gate)` of the halves of `a b^T + bias`, with `b: [2 n, k]` and `2 n` numbers of `bias`; else as
+/// [`multiply_turned`]. Nothing is rounded in between.
+///
+/// # Safety
+/// As there.
+pub(crate) unsafe fn multiply_gated<T: Number>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Matrix,
+    b: Matrix,
+    bias: Option<&[f32]>,
+    c: SharedMut<T>,
+) {
+    turned([m, n, k], a, b, bias, Some(n), c);
+}
+
+unsafe fn turned<T: Number>(
+    [m, n, k]: [usize; 3],
+    a: Matrix,
+    b: Matrix,
+    bias: Option<&[f32]>,
+    gates: Option<usize>,
+    c: SharedMut<T>,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
     let a = a.transposed();
     let right = Right::new(a, k, m);
-    in_stripes(n, m, k, |first, rows| {
-        let stripe = Turned { m, n, k, a, b, first, rows, right: &right, c, bias };
+    let products = if gates.is_some() { 2 * k } else { k };
+    in_stripes(n, m, products, |first, rows| {
+        let stripe = Turned { m, n, k, a, b, first, rows, right: &right, c, bias, gates };
         // SAFETY: the columns of the tasks are disjoint.
         unsafe { T::dispatch(stripe) };
     });
@@ -40,7 +72,7 @@ pub(super) fn in_stripes(m: usize, n: usize, k: usize, task: impl Fn(usize, usiz
     });
 }
 
-/// Some columns of [`multiply_turned`].
+/// Some columns of [`turned`].
 struct Turned<'a, T> {
     m: usize,
     n: usize,
@@ -52,6 +84,8 @@ struct Turned<'a, T> {
     right: &'a Right,
     c: SharedMut<T>,
     bias: Option<&'a [f32]>,
+    /// How many rows of `b` further the gates of the columns begin, where there are gates.
+    gates: Option<usize>,
 }
 
 /// Rows that stay in the second cache while all panels go by.
@@ -60,18 +94,25 @@ const ROWS: usize = 64;
 impl<T: Number> Task for Turned<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Self { m, n, k, a, b, first, rows, right, c, bias } = self;
+        let Self { m, n, k, a, b, first, rows, right, c, bias, gates } = self;
         let width = S::VECS * LANES;
         // Whole blocks of sixteen rows are turned.
         let mut sums = Scratch::new(ROWS * width);
+        let mut gate_sums = Scratch::new(gates.map_or(0, |_| ROWS * width));
         let mut turned = [[0.0; LANES]; LANES];
         for (row, panel) in by_groups(first..first + rows, ROWS, m.div_ceil(width), k * width) {
             let count = ROWS.min(first + rows - row);
             let column = panel * width;
             let columns = width.min(m - column);
-            let start = bias.map_or(Start::Zero, |bias| Start::RowBias(bias[row..].as_ptr()));
-            let (left, right) = (b.data.add(row * b.row), right.panel(a, k, width, panel));
-            sum_panel(s, left, b.row, count, right, k, sums.as_mut_ptr(), columns, start);
+            let right = right.panel(a, k, width, panel);
+            let start = |row: usize| bias.map_or(Start::Zero, |bias| Start::RowBias(bias[row..].as_ptr()));
+            let left = b.data.add(row * b.row);
+            sum_panel(s, left, b.row, count, right, k, sums.as_mut_ptr(), columns, start(row));
+            if let Some(gates) = gates {
+                let (left, to) = (left.add(gates * b.row), gate_sums.as_mut_ptr());
+                sum_panel(s, left, b.row, count, right, k, to, columns, start(row + gates));
+                gate(s.numbers(), &mut sums[..count * width], &gate_sums);
+            }
             for i in (0..count).step_by(LANES) {
                 for j in (0..columns).step_by(LANES) {
                     let (from, to) = (sums.as_ptr().add(i * width + j), turned.as_mut_ptr().cast());
@@ -83,6 +124,16 @@ impl<T: Number> Task for Turned<'_, T> {
                 }
             }
         }
+    }
+}
+
+/// `value gelu(gate)` of whole vectors, in place of the values.
+#[inline(always)]
+unsafe fn gate<S: Simd>(s: S, values: &mut [f32], gates: &[f32]) {
+    for (value, gate) in values.chunks_exact_mut(LANES).zip(gates.chunks_exact(LANES)) {
+        let z = s.load(gate.as_ptr());
+        let (phi, _) = normal(s, z);
+        s.store(value.as_mut_ptr(), s.mul(s.load(value.as_ptr()), s.mul(z, phi)));
     }
 }
 

@@ -89,18 +89,25 @@ pub(crate) struct Shapes {
     pub(crate) steps: usize,
 }
 
+/// The first sixteen of up to 32 rows or columns, and the others.
+pub(crate) fn halves(left: usize) -> [usize; 2] {
+    [left.min(SIDE), left.saturating_sub(SIDE).min(SIDE)]
+}
+
 /// What a block of [`Shapes`] reads and writes. All distances are in bytes.
 #[derive(Clone, Copy)]
-pub(crate) struct Block {
+pub(crate) struct Block<'a> {
     /// The left factor, row after row.
     pub(crate) left: *const f32,
     pub(crate) left_row: usize,
     /// The right factor, one row for each pair of numbers of the sum.
     pub(crate) right: *const f32,
     pub(crate) right_row: usize,
+    /// Where in the right factor each run of the sum begins; in the left one a run follows the other.
+    pub(crate) runs: &'a [usize],
     pub(crate) sums: *mut f32,
     pub(crate) sums_row: usize,
-    /// How often `steps` pairs are summed.
+    /// How often `steps` pairs are summed in each run.
     pub(crate) times: usize,
     /// Whether to what is there.
     pub(crate) add: bool,
@@ -136,7 +143,7 @@ impl Shapes {
     ///
     /// # Safety
     /// [`available`], and the memory is there.
-    pub(crate) unsafe fn multiply(self, block: Block) {
+    pub(crate) unsafe fn multiply(self, block: Block<'_>) {
         debug_assert!(
             self.rows.iter().chain(&self.columns).all(|&n| n <= SIDE) && (1..=SIDE).contains(&self.steps)
         );
@@ -156,7 +163,7 @@ macro_rules! block {
      right: [$(($right:literal, $right_column:literal)),*], products: [$($product:literal),*]) => {
         #[inline(always)]
         unsafe fn $name(self, steps: usize) {
-            let Self { left, left_row, right, right_row, sums, sums_row, times, add } = self;
+            let Self { left, left_row, right, right_row, runs, sums, sums_row, times, add } = self;
             // The second register of rows or columns begins so many bytes further.
             let sum = |row: usize, column: usize| sums.byte_add(row * SIDE * sums_row + column * 4 * SIDE);
             $(
@@ -167,15 +174,18 @@ macro_rules! block {
                     asm!(concat!("tilezero ", $sum), options(nomem, nostack, preserves_flags));
                 }
             )*
-            let (mut left, mut right) = (left, right);
-            for _ in 0..times {
-                $(asm!(concat!("tileloadd ", $left, ", [{} + {}*1]"), in(reg) left.byte_add($left_row * SIDE * left_row),
-                       in(reg) left_row, options(nostack, preserves_flags));)*
-                $(asm!(concat!("tileloadd ", $right, ", [{} + {}*1]"), in(reg) right.byte_add($right_column * 4 * SIDE),
-                       in(reg) right_row, options(nostack, preserves_flags));)*
-                $(asm!(concat!("tdpbf16ps ", $product), options(nomem, nostack, preserves_flags));)*
-                left = left.add(steps);
-                right = right.byte_add(steps * right_row);
+            let mut left = left;
+            for &run in runs {
+                let mut right = right.byte_add(run);
+                for _ in 0..times {
+                    $(asm!(concat!("tileloadd ", $left, ", [{} + {}*1]"), in(reg) left.byte_add($left_row * SIDE * left_row),
+                           in(reg) left_row, options(nostack, preserves_flags));)*
+                    $(asm!(concat!("tileloadd ", $right, ", [{} + {}*1]"), in(reg) right.byte_add($right_column * 4 * SIDE),
+                           in(reg) right_row, options(nostack, preserves_flags));)*
+                    $(asm!(concat!("tdpbf16ps ", $product), options(nomem, nostack, preserves_flags));)*
+                    left = left.add(steps);
+                    right = right.byte_add(steps * right_row);
+                }
             }
             $(asm!(concat!("tilestored [{} + {}*1], ", $sum), in(reg) sum($row, $column), in(reg) sums_row,
                    options(nostack, preserves_flags));)*
@@ -183,7 +193,7 @@ macro_rules! block {
     };
 }
 
-impl Block {
+impl Block<'_> {
     block!(two_by_two,
         sums: [("tmm0", 0, 0), ("tmm1", 0, 1), ("tmm2", 1, 0), ("tmm3", 1, 1)],
         left: [("tmm4", 0), ("tmm5", 1)], right: [("tmm6", 0), ("tmm7", 1)],

@@ -1,13 +1,9 @@
-//! Two-dimensional convolution as a module, and nearest-neighbour enlargement.
+//! Two-dimensional convolution as a module.
 
 use add_kernels::ConvGeometry;
 use burn::{
     module::{Module, Param},
-    tensor::{
-        Tensor,
-        module::interpolate,
-        ops::{InterpolateMode, InterpolateOptions},
-    },
+    tensor::Tensor,
 };
 
 use super::{Init, Lora};
@@ -78,11 +74,6 @@ impl Conv2d {
             }
         }
     }
-}
-
-/// Nearest-neighbour resize of `[B, C, H, W]` to `size`; output row `i` shows input row `floor(i * H / H')`.
-pub fn resize_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-    interpolate(x, InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size))
 }
 
 /// The weights of a 1x1 convolution as a matrix.

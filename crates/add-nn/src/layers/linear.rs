@@ -41,6 +41,14 @@ impl Linear {
         }
     }
 
+    /// `value gelu(gate)` of the two halves of [`forward`](Self::forward), `[B, N, C_in]` to `[B, N, C_out / 2]`.
+    pub fn forward_geglu(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.lora {
+            None => add_kernels::linear_geglu(x, self.weight.val(), self.bias.as_ref().map(Param::val)),
+            Some(_) => add_kernels::geglu(self.forward(x)),
+        }
+    }
+
     /// `[B, C_in]` to `[B, C_out]`.
     pub fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
         self.forward(x.unsqueeze_dim(1)).squeeze_dim(1)

@@ -12,7 +12,7 @@ mod norm;
 pub use add_kernels::{Checkpointing, ConvGeometry};
 pub use attention::{Attention, join_heads, split_heads};
 pub use conv_norm::ConvNorm;
-pub use conv2d::{Conv2d, resize_nearest};
+pub use conv2d::Conv2d;
 pub use encoder::{Activation, EncoderLayer, EncoderOptions};
 pub use init::{Init, stream_of, unit};
 pub use linear::{Embedding, Linear};

@@ -3,10 +3,10 @@
 //! `h = conv1(silu(norm1(x))) + proj(silu(emb))`, `y = shortcut(x) + conv2(silu(norm2(h)))`. He et al. 2016,
 //! Ho et al. 2020; names as in diffusers' `ResnetBlock2D`.
 
-use add_kernels::{add, silu};
+use add_kernels::{add, resize_nearest, silu};
 use burn::{module::Module, tensor::Tensor};
 
-use crate::layers::{Conv2d, ConvGeometry, GroupNorm, Init, Linear, resize_nearest};
+use crate::layers::{Conv2d, ConvGeometry, GroupNorm, Init, Linear};
 
 /// Groups and epsilon of the normalisations.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -140,7 +140,7 @@ impl FeedForward {
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let (gate, Dropout, out) = &self.net;
-        out.forward(add_kernels::geglu(gate.proj.forward(x)))
+        out.forward(gate.proj.forward_geglu(x))
     }
 }
 
