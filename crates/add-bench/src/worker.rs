@@ -27,6 +27,7 @@ use crate::{
 
 /// Does what standard input asks for.
 pub(crate) fn run(case: Case, threads: u32) -> Result<(), BenchError> {
+    add_kernels::compute_on_this_thread();
     let mut job: Job = match case.work {
         Work::Conv { x, out, kernel, pass } => operations::conv(x, out, kernel, pass),
         Work::GroupNormSilu { x, pass } => operations::group_norm_silu(x, pass),

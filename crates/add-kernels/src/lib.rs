@@ -55,6 +55,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use memory::{keep_free_memory, peak_resident, reset_peak_resident};
 pub use nearest::resize_nearest;
+pub use parallel::compute_on_this_thread;
 pub use product::{allow_bf16_products, bf16_products, computes_bf16_products};
 pub use resize::{Filter, resize, separable};
 

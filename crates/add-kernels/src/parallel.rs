@@ -8,7 +8,14 @@ use std::sync::Mutex;
 
 use burn::tensor::{Bytes, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
-use rayon::prelude::*;
+use rayon::{ThreadPoolBuilder, prelude::*};
+
+/// Makes this thread one of those that share the work of a kernel; else it sleeps while they work, and is woken after each. For a
+/// program whose kernels are all called from one thread, before the first of them; later it changes nothing.
+pub fn compute_on_this_thread() {
+    // It fails where the threads are there already.
+    let _ = ThreadPoolBuilder::new().use_current_thread().build_global();
+}
 
 /// Runs `body(0), .., body(tasks - 1)` on rayon's threads.
 pub(crate) fn parallel(tasks: usize, body: impl Fn(usize) + Sync + Send) {

@@ -66,6 +66,7 @@ pub(crate) struct Eval {
 
 impl Eval {
     pub(crate) fn run(&self) -> Outcome {
+        add_kernels::compute_on_this_thread();
         let samples = self.samples.map(|n| format!("evaluation.samples={n}"));
         let sets = [self.set.as_slice(), samples.as_slice()].concat();
         let loaded = self.recipe.as_ref().map(|recipe| read::read(recipe, &sets)).transpose()?;

@@ -148,6 +148,7 @@ impl From<Format> for PictureFormat {
 
 impl Sample {
     pub(crate) fn run(&self) -> Outcome {
+        add_kernels::compute_on_this_thread();
         if let (Some(list), Some(folder)) = (&self.prompts, &self.out) {
             return self.list(list, folder);
         }

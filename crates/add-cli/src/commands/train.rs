@@ -54,6 +54,10 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn run(&self) -> Outcome {
+        // Several ranks are threads of their own.
+        if self.ranks == 1 {
+            add_kernels::compute_on_this_thread();
+        }
         let loaded = self.read()?;
         if self.dry_run {
             print(&show(&loaded.recipe));
