@@ -241,7 +241,7 @@ mod tests {
     const TILES: f64 = 0.01;
 
     /// What an output or a gradient in bf16 may be off by, `products` being those of one number.
-    fn more(products: usize, in_tiles: bool) -> f64 {
+    pub(super) fn more(products: usize, in_tiles: bool) -> f64 {
         ORDER * products as f64 + if in_tiles { TILES * (products as f64).sqrt() } else { 0.0 }
     }
 
