@@ -358,16 +358,17 @@ mod tests {
 
     #[test]
     fn a_sample_has_the_same_bits_alone_and_among_others() {
-        for (channels, side) in [(12, 5), (64, 8), (64, 16), (40, 15), (33, 23), (32, 32)] {
+        for (channels, side) in [(12, 5), (64, 8), (64, 16), (40, 15), (33, 23), (32, 32), (32, 48)] {
             let (x, w) = (random([5, channels, side, side], 1), random([64, channels, 3, 3], 2));
-            let run = |x| conv2d(x, w.clone(), None, ConvGeometry::square(1, 1)).narrow(0, 0, 1).into_data();
-            let alone = run(x.clone().narrow(0, 0, 1));
-            for samples in 2..=5 {
-                assert_eq!(
-                    run(x.clone().narrow(0, 0, samples)),
-                    alone,
-                    "{channels} {side}, {samples} samples"
-                );
+            for dtype in [DType::F32, DType::BF16] {
+                let (x, w) = (x.clone().cast(dtype), w.clone().cast(dtype));
+                let run =
+                    |x| conv2d(x, w.clone(), None, ConvGeometry::square(1, 1)).narrow(0, 0, 1).into_data();
+                let alone = run(x.clone().narrow(0, 0, 1));
+                for samples in 2..=5 {
+                    let among = run(x.clone().narrow(0, 0, samples));
+                    assert_eq!(among, alone, "{channels} {side}, {samples} samples in {dtype:?}");
+                }
             }
         }
     }
