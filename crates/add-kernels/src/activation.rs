@@ -8,7 +8,7 @@ use burn_flex::FlexTensor;
 use crate::half::flat;
 use crate::parallel::{SharedMut, output_of, parallel_ranges, values};
 use crate::product::Number;
-use crate::simd::{LANES, Simd, Task, dispatch, normal, sigmoid};
+use crate::simd::{self, LANES, Simd, Task, dispatch, normal, sigmoid};
 use crate::tape::{Kernel, apply};
 
 /// `x sigmoid(x)` (Hendrycks and Gimpel 2016; also called swish).
@@ -76,7 +76,7 @@ impl Activation {
         let zero = s.splat(0.0);
         match self {
             Self::Silu => s.mul(x, sigmoid(s, x)),
-            Self::Gelu => s.mul(x, normal(s, x).0),
+            Self::Gelu => simd::gelu(s, x),
             Self::QuickGelu => s.mul(x, sigmoid(s, s.mul(x, s.splat(QUICK as f32)))),
             Self::Relu => s.max(x, zero),
             Self::Relu6 => s.min(s.max(x, zero), s.splat(6.0)),

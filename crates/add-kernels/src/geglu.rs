@@ -8,10 +8,10 @@ use burn_flex::FlexTensor;
 
 use crate::activation::pure_gelu;
 use crate::half::{flat, flat_in_bf16, pairs, widen};
-use crate::linear::linear;
+use crate::linear::{linear, sizes};
 use crate::parallel::{SharedMut, dense, output, output_of, parallel_ranges, values};
 use crate::product::{Matrix, Number, computes_bf16_products, multiply_gated};
-use crate::simd::{LANES, Simd, Task, dispatch, normal};
+use crate::simd::{LANES, Simd, Task, dispatch, gelu, normal};
 use crate::tape::{Kernel, apply, is_recorded, of_flex, plain};
 
 /// `x: [B, N, 2 C]`, split into value and gate, to `value * gelu(gate)`: `[B, N, C]`; the exact (erf) GELU.
@@ -33,15 +33,13 @@ pub fn geglu(x: Tensor<3>) -> Tensor<3> {
 /// # Panics
 /// If the shapes do not fit each other, or the weight has an odd number of rows.
 pub fn linear_geglu(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    let ([b, n, c_in], [two_c, inputs]) = (x.dims(), weight.dims());
+    let [b, n, c_in, two_c] = sizes(&x, &weight, bias.as_ref());
     assert!(two_c.is_multiple_of(2), "{two_c} channels cannot be halved");
-    assert!(c_in == inputs, "{c_in} channels into a weight of {inputs}");
-    assert!(bias.as_ref().is_none_or(|b| b.dims() == [two_c]), "one bias per output channel");
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.map(Tensor::into_dispatch));
     let recorded = [Some(&x), Some(&weight), bias.as_ref()].into_iter().flatten().any(is_recorded);
     if !recorded && matches!(x.dtype(), DType::F32 | DType::BF16) {
-        let sizes = [b, n, c_in, two_c / 2];
-        if let Some(y) = gated(sizes, &plain(x.clone()), &plain(weight.clone()), bias.clone().map(plain)) {
+        let halved = [b, n, c_in, two_c / 2];
+        if let Some(y) = gated(halved, &plain(x.clone()), &plain(weight.clone()), bias.clone().map(plain)) {
             return Tensor::from_dispatch(of_flex(y));
         }
     }
@@ -157,8 +155,7 @@ impl<T: Number> Task for Forward<'_, T> {
             while i < c {
                 let n = LANES.min(c - i);
                 let z = T::load_first(s, gate.add(i), n);
-                let (phi, _) = normal(s, z);
-                let y = s.mul(T::load_first(s, value.add(i), n), s.mul(z, phi));
+                let y = s.mul(T::load_first(s, value.add(i), n), gelu(s, z));
                 T::store_first(s, to.add(i), y, n);
                 i += LANES;
             }

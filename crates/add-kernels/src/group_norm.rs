@@ -142,7 +142,7 @@ impl Kernel<3> for GroupNorm {
     fn forward_in_bf16(&self, [x, weight, bias]: &[FlexTensor; 3]) -> Option<FlexTensor> {
         let [weight, bias] = [weight, bias].map(|vector| dense(widen(vector.clone())));
         let (size, per_group) = (self.size(), self.channels / self.groups);
-        in_pieces(x, x.layout().shape().clone(), [size; 2], size, |x, out, first, count| {
+        in_pieces(x, size, size, |x, out, first, count| {
             for i in 0..count {
                 let channel = (first + i) % self.groups * per_group;
                 let mut statistics = [0.0; 2];

@@ -4,7 +4,7 @@
 //! write to the nearest. Where the processor multiplies pairs of bf16 numbers (AVX512-BF16, AMX) products read them as they
 //! are, and sum in f32.
 
-use burn::tensor::{Bytes, DType, Element, Shape, Tensor, bf16};
+use burn::tensor::{Bytes, DType, Element, Tensor, bf16};
 use burn_flex::FlexTensor;
 use bytemuck::Pod;
 use rayon::prelude::*;
@@ -117,31 +117,29 @@ const CHUNK: usize = 1 << 15;
 /// Numbers of a piece that is widened, computed and rounded while it is in the cache.
 const PIECE: usize = 1 << 13;
 
-/// The bf16 tensor that a kernel gives which computes in f32 and item by item, `sizes[0]` numbers of `x` to `sizes[1]` of the
-/// output; `body(x, out, first, count)` computes the `count` items from the item `first` on. `cost` is that of one item, as in
+/// The bf16 tensor that a kernel gives which computes in f32 and item by item, `size` numbers of `x` to as many of the output, in
+/// the shape of `x`; `body(x, out, first, count)` computes the `count` items from the item `first` on. `cost` is that of one item, as in
 /// [`parallel_ranges`].
 pub(crate) fn in_pieces(
     x: &FlexTensor,
-    shape: impl Into<Shape>,
-    sizes: [usize; 2],
+    size: usize,
     cost: usize,
     body: impl Fn(&[f32], SharedMut, usize, usize) + Sync + Send,
 ) -> Option<FlexTensor> {
-    let x = flat(x);
+    let (shape, x) = (x.layout().shape().clone(), flat(x));
     let x = x.as_slice::<bf16>()?;
-    let [size, out_size] = sizes;
     Some(output_of(shape, |out: SharedMut<bf16>| {
         parallel_ranges(x.len().checked_div(size).unwrap_or(0), cost, |range| {
             let most = (PIECE / size).clamp(1, range.len());
-            let (mut wide, mut results) = (Scratch::new(most * size), Scratch::new(most * out_size));
+            let (mut wide, mut results) = (Scratch::new(most * size), Scratch::new(most * size));
             for first in range.clone().step_by(most) {
                 let count = most.min(range.end - first);
                 let (from, to) = (&x[first * size..][..count * size], &mut wide[..count * size]);
                 // SAFETY: both have as many numbers, and the items of the tasks are disjoint.
                 unsafe { dispatch(Widen { from, to: to.as_mut_ptr() }) };
                 body(&wide, SharedMut::new(results.as_mut_ptr()), first, count);
-                let from = &results[..count * out_size];
-                unsafe { dispatch(Narrow { from, to: out.at(first * out_size) }) };
+                let from = &results[..count * size];
+                unsafe { dispatch(Narrow { from, to: out.at(first * size) }) };
             }
         });
     }))

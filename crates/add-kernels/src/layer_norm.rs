@@ -73,7 +73,7 @@ impl Kernel<3> for LayerNorm {
     fn forward_in_bf16(&self, [x, weight, bias]: &[FlexTensor; 3]) -> Option<FlexTensor> {
         let [weight, bias] = [weight, bias].map(|vector| dense(widen(vector.clone())));
         let (weight, bias) = (values(&weight), values(&bias));
-        in_pieces(x, x.layout().shape().clone(), [self.c; 2], self.c / 2, |x, out, _, count| {
+        in_pieces(x, self.c, self.c / 2, |x, out, _, count| {
             let mut statistics = Scratch::new(2 * count);
             let statistics = SharedMut::new(statistics.as_mut_ptr());
             let task = Forward { norm: *self, x, weight, bias, out, statistics, range: 0..count };

@@ -16,9 +16,7 @@ use crate::tape::{Kernel, apply};
 /// # Panics
 /// If the shapes do not fit each other.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    let ([b, n, c_in], [c_out, inputs]) = (x.dims(), weight.dims());
-    assert!(c_in == inputs, "{c_in} channels into a weight of {inputs}");
-    assert!(bias.as_ref().is_none_or(|b| b.dims() == [c_out]), "one bias per output channel");
+    let [b, n, c_in, c_out] = sizes(&x, &weight, bias.as_ref());
     let kernel = Linear { b, n, c_in, c_out };
     match bias {
         Some(bias) => {
@@ -38,6 +36,14 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
             }
         },
     }
+}
+
+/// `[B, N, C_in, C_out]` of a layer whose shapes fit each other.
+pub(crate) fn sizes(x: &Tensor<3>, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> [usize; 4] {
+    let ([b, n, c_in], [c_out, inputs]) = (x.dims(), weight.dims());
+    assert!(c_in == inputs, "{c_in} channels into a weight of {inputs}");
+    assert!(bias.is_none_or(|b| b.dims() == [c_out]), "one bias per output channel");
+    [b, n, c_in, c_out]
 }
 
 /// The same by pure operations.

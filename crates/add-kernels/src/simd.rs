@@ -21,7 +21,7 @@ pub(crate) use choice::dispatch_pairs_in_vectors;
 pub(crate) use choice::{dispatch, dispatch_pairs, has_pairs, has_tiles, tile_size};
 #[cfg(test)]
 use math::normal_tail;
-pub(crate) use math::{exp, normal, power_of_two_for_bf16, sigmoid};
+pub(crate) use math::{exp, gelu, normal, power_of_two_for_bf16, sigmoid};
 
 /// Lanes of one vector.
 pub(crate) const LANES: usize = 16;

@@ -10,12 +10,10 @@ use super::Sizes;
 use crate::parallel::{Scratch, SharedMut, parallel, parallel_ranges};
 use crate::simd::{
     LANES, Simd, Task,
-    amx::{Block, SIDE, Shapes, halves},
+    amx::{BLOCK, Block, SIDE, Shapes, halves},
     dispatch_pairs, has_tiles,
 };
 
-/// Rows and columns of a block of the output.
-const BLOCK: usize = 2 * SIDE;
 /// Numbers of the image that a task reads: they stay in the second cache while all weights go by.
 const BAND: usize = 1 << 17;
 /// Pixels of a sample for each channel of the output from which on the copy of the weights costs less than the shifted images.

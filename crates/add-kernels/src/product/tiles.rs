@@ -3,11 +3,9 @@
 use super::Start;
 use crate::simd::{
     LANES, Simd,
-    amx::{Block, SIDE, Shapes, halves},
+    amx::{BLOCK, Block, SIDE, Shapes, halves},
 };
 
-/// Rows of a block, and its columns.
-const BLOCK: usize = 2 * SIDE;
 /// Most pieces of the sum between two visits to the output: the panel's part of them stays in the nearest cache.
 const PIECES: usize = 12;
 

@@ -4,7 +4,7 @@
 
 use super::{Matrix, Number, Reduction, Right, STEPS, Start, multiply_panel, panel_width, tile_rows};
 use crate::parallel::{Scratch, SharedMut, parallel, range_length};
-use crate::simd::{LANES, Simd, Task, normal};
+use crate::simd::{LANES, Simd, Task, gelu};
 
 /// `c = a b^T + bias` with `a: [m, k]` and `b: [n, k]`, whose rows are read one number after the other, and `c: [m, n]` row after
 /// row, over all threads; `bias` has `n` numbers. In bf16 `k` counts pairs.
@@ -131,9 +131,8 @@ impl<T: Number> Task for Turned<'_, T> {
 #[inline(always)]
 unsafe fn gate<S: Simd>(s: S, values: &mut [f32], gates: &[f32]) {
     for (value, gate) in values.chunks_exact_mut(LANES).zip(gates.chunks_exact(LANES)) {
-        let z = s.load(gate.as_ptr());
-        let (phi, _) = normal(s, z);
-        s.store(value.as_mut_ptr(), s.mul(s.load(value.as_ptr()), s.mul(z, phi)));
+        let gate = gelu(s, s.load(gate.as_ptr()));
+        s.store(value.as_mut_ptr(), s.mul(s.load(value.as_ptr()), gate));
     }
 }
 

@@ -12,6 +12,8 @@ use core::{
 
 use super::{Task, avx512};
 
+/// Rows and columns of the sums of a whole [`Block`].
+pub(crate) const BLOCK: usize = 2 * SIDE;
 /// Rows of a register; also the numbers, or pairs of bf16 numbers, of a whole row.
 pub(crate) const SIDE: usize = 16;
 

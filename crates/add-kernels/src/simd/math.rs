@@ -73,6 +73,12 @@ pub(super) fn normal_tail<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     (s.mul(s.mul(s.mul(sum, t), bell), s.splat(0.5)), bell)
 }
 
+/// `x Phi(x)` with the normal distribution function (not its tanh approximation).
+#[inline(always)]
+pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
+    s.mul(x, normal(s, x).0)
+}
+
 /// The standard normal distribution function and its density.
 #[inline(always)]
 pub(crate) fn normal<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
